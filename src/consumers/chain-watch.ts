@@ -1,0 +1,80 @@
+import type { Redis } from "ioredis";
+import type { Logger } from "pino";
+import type postgres from "postgres";
+import type { Service } from "../runtime/service.ts";
+import { ORDERS_STREAM } from "../store/entry-record.ts";
+import { findGaps } from "../store/journal.ts";
+import { PERSIST_GROUP } from "../stream/groups.ts";
+import type { PartitionKeys } from "../stream/keys.ts";
+import { parseEntryId } from "../stream/position.ts";
+import { readStreamState } from "../stream/status.ts";
+import type { ConsumerMetrics } from "./metrics.ts";
+
+export interface ChainWatchOptions {
+  readonly redis: Redis;
+  readonly sql: postgres.Sql;
+  readonly partitions: readonly PartitionKeys[];
+  readonly retentionDays: number;
+  readonly metrics: ConsumerMetrics;
+  readonly log: Logger;
+}
+
+/** A gap is for an operator, who has other things to do as well. */
+const INTERVAL_MS = 10_000;
+/** How far back the first look goes; `penstock audit` looks at everything. */
+const FIRST_LOOK_MS = 3_600_000;
+const REPORTED = 10;
+const DAY_MS = 86_400_000;
+
+/**
+ * Notices a gap in the log: an entry whose predecessor never reached the journal. A group hands its entries to many
+ * workers, so none of them sees the chain; the journal does.
+ *
+ * Invariant: of each partition everything before `#checked` (ms) was looked at, and all of it had been written by then.
+ */
+export class ChainWatch implements Service {
+  readonly name = "chain watch";
+  readonly #options: ChainWatchOptions;
+  readonly #checked = new Map<number, number>();
+  #timer: NodeJS.Timeout | undefined;
+  #looking: Promise<void> | undefined;
+
+  constructor(options: ChainWatchOptions) {
+    this.#options = options;
+  }
+
+  async start(): Promise<void> {
+    this.#timer = setInterval(() => {
+      this.#looking ??= this.look()
+        .catch((error: unknown) => this.#options.log.warn({ err: error }, "the chain could not be looked at"))
+        .finally(() => (this.#looking = undefined));
+    }, INTERVAL_MS);
+  }
+
+  async stop(): Promise<void> {
+    clearInterval(this.#timer);
+    await this.#looking;
+  }
+
+  /** Looks at what was written since the last time. */
+  async look(): Promise<void> {
+    const { redis, sql, partitions, retentionDays, metrics, log } = this.#options;
+    for (const keys of partitions) {
+      const { groups } = await readStreamState(redis, keys);
+      const group = groups.find((state) => state.group === PERSIST_GROUP);
+      if (group === undefined) continue;
+      const finished = parseEntryId(group.finished).ms;
+      // Entries of the millisecond that is under way may still lack their predecessor.
+      const toMs = group.pending === 0 && group.oldestUndeliveredMs === 0 ? finished : finished - 1;
+      const fromMs = this.#checked.get(keys.partition) ?? toMs - FIRST_LOOK_MS;
+      if (toMs < fromMs) continue;
+      const oldestMs = retentionDays === 0 ? 0 : Date.now() - retentionDays * DAY_MS;
+      const range = { stream: ORDERS_STREAM, partition: keys.partition, fromMs, toMs, oldestMs, limit: REPORTED };
+      const gaps = await findGaps(sql, range);
+      this.#checked.set(keys.partition, toMs + 1);
+      if (gaps.length === 0) continue;
+      metrics.gaps.inc(gaps.length);
+      log.error({ partition: keys.partition, gaps }, "GAP IN THE LOG: entries whose predecessor is not in the journal");
+    }
+  }
+}

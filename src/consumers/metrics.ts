@@ -1,0 +1,48 @@
+import type { Counter, Gauge, Histogram } from "prom-client";
+import type { PersistOutcome } from "../store/batch.ts";
+import type { EntryRecord } from "../store/entry-record.ts";
+import type { Metrics } from "../telemetry/metrics.ts";
+
+/** What the workers of a process tell of themselves. */
+export class ConsumerMetrics {
+  readonly transaction: Histogram;
+  readonly retries: Counter;
+  readonly lost: Counter;
+  readonly trimmed: Counter<"stream">;
+  readonly gaps: Gauge;
+  readonly #entries: Counter;
+  readonly #duplicates: Counter;
+  readonly #orders: Counter;
+  readonly #deadLetters: Counter;
+  readonly #forks: Counter;
+  readonly #rows: Histogram;
+  readonly #age: Histogram;
+
+  constructor(metrics: Metrics) {
+    this.transaction = metrics.histogram("transaction_seconds", "Time of a transaction that wrote a batch, until its commit.");
+    this.retries = metrics.counter("batch_retries_total", "Batches that failed and were read again.");
+    this.lost = metrics.counter("entries_lost_total", "Entries removed from the stream before they were written.");
+    this.trimmed = metrics.counter("entries_trimmed_total", "Entries removed that nobody needs any more.", ["stream"]);
+    this.gaps = metrics.gauge("journal_gaps", "Entries in the journal whose predecessor is missing there.");
+    this.#entries = metrics.counter("entries_written_total", "Entries written to Postgres.");
+    this.#duplicates = metrics.counter("entries_redelivered_total", "Entries that came again and had been written before.");
+    this.#orders = metrics.counter("orders_written_total", "Orders written to Postgres.");
+    this.#deadLetters = metrics.counter("dead_letters_total", "Commands and entries written to dead_letters.");
+    this.#forks = metrics.counter("forks_total", "Entries that differ from what the journal has under their ID.");
+    this.#rows = metrics.histogram("transaction_rows", "Orders in a transaction.", [], [1, 5, 10, 50, 100, 500, 1000, 5000, 10_000]);
+    this.#age = metrics.histogram("entry_age_seconds", "From the time of an entry until it was written and acknowledged.");
+  }
+
+  count(outcome: PersistOutcome): void {
+    this.#entries.inc(outcome.written);
+    this.#duplicates.inc(outcome.duplicates);
+    this.#orders.inc(outcome.rows);
+    this.#deadLetters.inc(outcome.deadLetters);
+    this.#forks.inc(outcome.forks);
+    this.#rows.observe(outcome.rows);
+  }
+
+  observeAges(records: readonly EntryRecord[], now: number): void {
+    for (const { receipt } of records) this.#age.observe(Math.max(0, now - receipt.ms) / 1000);
+  }
+}

@@ -1,0 +1,112 @@
+import type { Config } from "../config/config.ts";
+import { runServices } from "../runtime/run.ts";
+import type { Service } from "../runtime/service.ts";
+import { connect } from "../store/connection.ts";
+import { listInstruments } from "../store/instruments.ts";
+import { claimPartitionCount as claimInStore } from "../store/settings.ts";
+import { Writer } from "../store/writer.ts";
+import { verifyDurability } from "../stream/durability.ts";
+import { GroupReader } from "../stream/group-reader.ts";
+import { ORDERS_GROUPS, PERSIST_GROUP } from "../stream/groups.ts";
+import { InstrumentBook } from "../stream/instrument-book.ts";
+import { PartitionKeys } from "../stream/keys.ts";
+import { claimPartitionCount as claimInLog } from "../stream/partition-count.ts";
+import { Partitioning } from "../stream/partition.ts";
+import { connectRedis } from "../stream/redis.ts";
+import { Trimmer } from "../stream/trimmer.ts";
+import { HttpServer } from "../telemetry/http-server.ts";
+import { createLog } from "../telemetry/log.ts";
+import { createMetrics } from "../telemetry/metrics.ts";
+import { ChainWatch } from "./chain-watch.ts";
+import { ConsumerMetrics } from "./metrics.ts";
+import { Retention } from "./retention.ts";
+import { Worker } from "./worker.ts";
+
+const REDIS_TIMEOUT_MS = 5_000;
+/** A blocking read answers within BLOCK; a server that is silent for so many times that is gone. */
+const SILENT_BLOCKS = 6;
+/** For the watch, retention and readiness; each worker has a connection of its own. */
+const POSTGRES_CONNECTIONS = 2;
+
+/** Runs the workers of all partitions until a signal. Any number of such processes share the groups. */
+export async function runConsumers(config: Config): Promise<void> {
+  const log = createLog("consumers", config.logLevel);
+  const registry = createMetrics("consumers");
+  const metrics = new ConsumerMetrics(registry);
+  const onError = (error: Error) => log.warn({ err: error }, "Redis connection");
+  const redis = connectRedis(config.redisUrl, { name: "penstock-consumers", socketTimeoutMs: REDIS_TIMEOUT_MS, onError });
+  const sql = connect(config.databaseUrl, { max: POSTGRES_CONNECTIONS });
+
+  const { consumers: settings, log: logConfig } = config;
+  const partitions = new Partitioning(logConfig.partitions).all().map((partition) => new PartitionKeys(partition));
+  const instruments = new InstrumentBook(redis, partitions, log);
+  const blocking = partitions.map((keys) =>
+    connectRedis(config.redisUrl, {
+      name: `penstock-read-${keys.partition}`,
+      socketTimeoutMs: settings.readBlockMs * SILENT_BLOCKS,
+      onError,
+    }),
+  );
+  const workers = partitions.map(
+    (keys, i) =>
+      new Worker({
+        partition: keys.partition,
+        reader: new GroupReader({
+          blocking: blocking[i]!,
+          redis,
+          stream: keys.orders,
+          group: PERSIST_GROUP,
+          consumer: settings.name,
+          count: settings.readCount,
+          blockMs: settings.readBlockMs,
+          minIdleMs: settings.minIdleMs,
+          claimIntervalMs: settings.claimIntervalMs,
+        }),
+        writer: new Writer(config.databaseUrl, { timeoutMs: settings.transactionTimeoutMs }),
+        instruments,
+        storedInstruments: () => listInstruments(sql),
+        transactionRows: settings.transactionRows,
+        metrics,
+        log,
+      }),
+  );
+
+  const connections: Service = {
+    name: "connections",
+    start: async () => {
+      await verifyDurability(redis, logConfig.durability);
+      await claimInLog(redis, logConfig.partitions);
+      await claimInStore(sql, logConfig.partitions);
+      await instruments.start();
+    },
+    stop: async () => {
+      instruments.stop();
+      for (const connection of [redis, ...blocking]) connection.disconnect();
+      await sql.end({ timeout: 1 });
+    },
+  };
+  const trimmer = new Trimmer({
+    redis,
+    streams: partitions.map((keys) => ({ key: keys.orders, groups: ORDERS_GROUPS })),
+    replayHorizonMs: logConfig.replayHorizonMs,
+    intervalMs: logConfig.trimIntervalMs,
+    log,
+    onTrimmed: (stream, entries) => metrics.trimmed.inc({ stream }, entries),
+  });
+  const watch = new ChainWatch({ redis, sql, partitions, retentionDays: config.retentionDays, metrics, log });
+  const retention = new Retention(config.databaseUrl, settings.transactionTimeoutMs, config.retentionDays, log);
+  const http = new HttpServer({
+    bind: config.listen.bind,
+    port: config.listen.httpPort,
+    log,
+    metrics: registry,
+    checks: {
+      redis: async () => void (await redis.ping()),
+      postgres: async () => void (await sql`SELECT`),
+      workers: async () => {
+        for (const { trouble } of workers) if (trouble !== undefined) throw trouble;
+      },
+    },
+  });
+  await runServices([connections, http, retention, trimmer, watch, ...workers], log, { drainTimeoutMs: config.drainTimeoutMs });
+}

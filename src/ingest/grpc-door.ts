@@ -1,0 +1,240 @@
+import { randomUUID } from "node:crypto";
+import {
+  create,
+  type DescMethod,
+  type DescMethodUnary,
+  type DescService,
+  fromBinary,
+  type DescMessage,
+  type Message,
+  type MessageInitShape,
+  toBinary,
+} from "@bufbuild/protobuf";
+import { type FileDescriptorSet, FileDescriptorSetSchema } from "@bufbuild/protobuf/wkt";
+import {
+  Metadata,
+  type sendUnaryData,
+  Server,
+  ServerCredentials,
+  type ServerUnaryCall,
+  type UntypedServiceImplementation,
+} from "@grpc/grpc-js";
+import { loadFileDescriptorSetFromBuffer } from "@grpc/proto-loader";
+import { ReflectionService } from "@grpc/reflection";
+import { HealthImplementation } from "grpc-health-check";
+import type { Logger } from "pino";
+import { StatusSchema } from "../gen/google/rpc/status_pb.ts";
+import type { Service } from "../runtime/service.ts";
+import { bearerToken, type Principal, type TokenService } from "./auth/tokens.ts";
+import type { Call } from "./call.ts";
+import { asRequestError, CODES, RequestError, toStatus } from "./errors.ts";
+import type { IngestMetrics } from "./metrics.ts";
+
+/** A service with its one implementation, and who may call it. */
+export interface ServedService {
+  readonly service: DescService;
+  readonly implementation: Readonly<Record<string, (request: never, call: Call) => Promise<object>>>;
+  /** `anyone` needs no token. */
+  readonly access: "anyone" | "account" | "admin";
+}
+
+export interface GrpcDoorOptions {
+  readonly bind: string;
+  /** 0 takes a free one. */
+  readonly port: number;
+  readonly services: readonly ServedService[];
+  readonly tokens: TokenService;
+  readonly maxMessageBytes: number;
+  /** The bound of a call whose client gives no deadline, or a later one. */
+  readonly requestTimeoutMs: number;
+  /** How long calls under way may take to end at a stop; then they are cut. */
+  readonly drainTimeoutMs: number;
+  readonly metrics: IngestMetrics;
+  readonly log: Logger;
+}
+
+/** Streams of one connection: 1,000 waiting unary calls are a busy client; more wait at the client's side. */
+const MAX_CONCURRENT_STREAMS = 1_000;
+/** A client that went silent is noticed within about a minute. */
+const KEEPALIVE_MS = 40_000;
+const KEEPALIVE_TIMEOUT_MS = 20_000;
+/** Headers of a call: a token of some 220 characters and what tracing adds. */
+const MAX_METADATA_BYTES = 16 * 1024;
+
+const NOBODY: Principal = { account: "", role: "trader" };
+
+type UnaryCall = ServerUnaryCall<Message | undefined, object>;
+
+/**
+ * Native gRPC, with health and reflection. It translates: bytes to messages, tokens to principals, refusals to statuses.
+ * What calls do is the services' business, which other doors serve as well.
+ */
+export class GrpcDoor implements Service {
+  readonly name = "grpc";
+  readonly #options: GrpcDoorOptions;
+  readonly #server: Server;
+  readonly #health: HealthImplementation;
+  #port = 0;
+
+  constructor(options: GrpcDoorOptions) {
+    this.#options = options;
+    this.#server = new Server({
+      "grpc.max_receive_message_length": options.maxMessageBytes,
+      "grpc.max_concurrent_streams": MAX_CONCURRENT_STREAMS,
+      "grpc.max_metadata_size": MAX_METADATA_BYTES,
+      "grpc.keepalive_time_ms": KEEPALIVE_MS,
+      "grpc.keepalive_timeout_ms": KEEPALIVE_TIMEOUT_MS,
+    });
+    for (const served of options.services) this.#add(served);
+    const names = options.services.map(({ service }) => service.typeName);
+    this.#health = new HealthImplementation(Object.fromEntries(["", ...names].map((name) => [name, "SERVING"])));
+    this.#health.addToServer(this.#server);
+    new ReflectionService(packageOf(options.services.map(({ service }) => service))).addToServer(this.#server);
+  }
+
+  /** Where it listens, once it has started: `127.0.0.1:50051`. */
+  get address(): string {
+    return `${this.#options.bind}:${this.#port}`;
+  }
+
+  async start(): Promise<void> {
+    const { bind, port, log } = this.#options;
+    this.#port = await new Promise<number>((resolve, reject) => {
+      this.#server.bindAsync(`${bind}:${port}`, ServerCredentials.createInsecure(), (error, bound) =>
+        error === null ? resolve(bound) : reject(error),
+      );
+    });
+    log.info({ address: this.address }, "gRPC");
+  }
+
+  /** No new calls; those under way end, or are cut when the time is up: a client that is gone would keep it open. */
+  async stop(): Promise<void> {
+    for (const { service } of this.#options.services) this.#health.setStatus(service.typeName, "NOT_SERVING");
+    this.#health.setStatus("", "NOT_SERVING");
+    await new Promise<void>((resolve) => {
+      const timer = setTimeout(() => {
+        this.#server.forceShutdown();
+        resolve();
+      }, this.#options.drainTimeoutMs);
+      this.#server.tryShutdown(() => {
+        clearTimeout(timer);
+        resolve();
+      });
+    });
+  }
+
+  #add({ service, implementation, access }: ServedService): void {
+    const definition: Record<string, object> = {};
+    const handlers: UntypedServiceImplementation = {};
+    for (const method of service.methods) {
+      const serve = implementation[method.localName];
+      if (!isUnary(method) || serve === undefined) throw new TypeError(`${method.name} is not served`);
+      definition[method.localName] = unaryDefinition(service, method);
+      handlers[method.localName] = this.#handler(method, serve, access);
+    }
+    this.#server.addService(definition as never, handlers);
+  }
+
+  #handler(
+    method: DescMethodUnary,
+    serve: (request: never, call: Call) => Promise<object>,
+    access: ServedService["access"],
+  ): UntypedServiceImplementation[string] {
+    const { tokens, metrics, requestTimeoutMs } = this.#options;
+    const latency = metrics.latency.labels(method.name);
+    const succeeded = metrics.requests.labels(method.name, "OK");
+
+    const answer = async (call: UnaryCall, callback: sendUnaryData<object>): Promise<void> => {
+      const started = performance.now();
+      try {
+        if (call.request === undefined) throw new RequestError("INVALID_ARGUMENT", `not a ${method.input.typeName}`);
+        const principal = access === "anyone" ? NOBODY : await this.#principal(call, tokens);
+        if (access === "admin" && principal.role !== "admin") {
+          throw new RequestError("PERMISSION_DENIED", "this needs a token of the role admin");
+        }
+        const latest = Date.now() + requestTimeoutMs;
+        const deadline = Math.min(Number(call.getDeadline()), latest);
+        const response = await serve(call.request as never, {
+          principal,
+          deadline,
+          get cancelled() {
+            return call.cancelled;
+          },
+        });
+        callback(null, response);
+        succeeded.inc();
+      } catch (error) {
+        callback(this.#refusal(method, call, error));
+      }
+      latency.observe((performance.now() - started) / 1000);
+    };
+    return (call: UnaryCall, callback: sendUnaryData<object>) => void answer(call, callback);
+  }
+
+  /** The hot path is one look-up; only a token that was not seen before waits for its check. */
+  #principal(call: UnaryCall, tokens: TokenService): Principal | Promise<Principal> {
+    const token = bearerToken(call.metadata.get("authorization")[0]?.toString());
+    if (token === undefined) throw new RequestError("UNAUTHENTICATED", 'metadata "authorization: Bearer <token>" is required');
+    return tokens.cached(token) ?? this.#verified(token, tokens);
+  }
+
+  async #verified(token: string, tokens: TokenService): Promise<Principal> {
+    const principal = await tokens.verify(token);
+    if (principal === undefined) throw new RequestError("UNAUTHENTICATED", "the token is not valid, or no longer");
+    return principal;
+  }
+
+  #refusal(method: DescMethodUnary, call: UnaryCall, thrown: unknown) {
+    const error = asRequestError(thrown);
+    this.#options.metrics.requests.inc({ method: method.name, code: error.code });
+    const metadata = new Metadata();
+    metadata.set("grpc-status-details-bin", Buffer.from(toBinary(StatusSchema, toStatus(error))));
+    // What is our fault is logged, under an id that the client is told as well.
+    if (error.code === "INTERNAL" || (error.code === "UNAVAILABLE" && error.cause !== undefined)) {
+      const requestId = call.metadata.get("x-request-id")[0]?.toString().slice(0, 64) ?? randomUUID();
+      metadata.set("x-request-id", requestId);
+      const level = error.code === "INTERNAL" ? "error" : "warn";
+      this.#options.log[level]({ err: error.cause, requestId, method: method.name }, error.message);
+    }
+    return { code: CODES[error.code], details: error.message, metadata };
+  }
+}
+
+function isUnary(method: DescMethod): method is DescMethod & DescMethodUnary {
+  return method.methodKind === "unary";
+}
+
+function unaryDefinition(service: DescService, method: DescMethodUnary): object {
+  return {
+    path: `/${service.typeName}/${method.name}`,
+    requestStream: false,
+    responseStream: false,
+    requestSerialize: (message: Message) => Buffer.from(toBinary(method.input, message)),
+    // Bytes that are no such message are the client's fault; thrown here they would be INTERNAL.
+    requestDeserialize: (bytes: Buffer) => {
+      try {
+        return fromBinary(method.input, bytes);
+      } catch {
+        return undefined;
+      }
+    },
+    responseSerialize: (message: MessageInitShape<DescMessage>) => {
+      const bytes = toBinary(method.output, create(method.output, message));
+      return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    },
+    responseDeserialize: (bytes: Buffer) => fromBinary(method.output, bytes),
+  };
+}
+
+/** The package definition that reflection reads: from a bare service definition it would list nothing. */
+function packageOf(services: readonly DescService[]) {
+  const files = new Map<string, DescService["file"]>();
+  const visit = (file: DescService["file"]) => {
+    if (files.has(file.name)) return;
+    for (const dependency of file.dependencies) visit(dependency);
+    files.set(file.name, file);
+  };
+  for (const { file } of services) visit(file);
+  const set: FileDescriptorSet = create(FileDescriptorSetSchema, { file: Array.from(files.values(), ({ proto }) => proto) });
+  return loadFileDescriptorSetFromBuffer(Buffer.from(toBinary(FileDescriptorSetSchema, set)));
+}

@@ -1,0 +1,55 @@
+import { toBinary } from "@bufbuild/protobuf";
+import type { Logger } from "pino";
+import type { AdminService } from "../gen/penstock/v1/admin_service_pb.ts";
+import { InstrumentSchema } from "../gen/penstock/v1/instrument_pb.ts";
+import type { MarketDataService } from "../gen/penstock/v1/market_data_service_pb.ts";
+import { prepareInstrument } from "../stream/command.ts";
+import type { InstrumentBook } from "../stream/instrument-book.ts";
+import type { Partitioning } from "../stream/partition.ts";
+import type { Implementation } from "./call.ts";
+import { invalidArgument, RequestError } from "./errors.ts";
+import type { OrderLog } from "./order-log.ts";
+import { validateUpsertInstrument } from "./validation/definition.ts";
+import { isRefused } from "./validation/violation.ts";
+
+type AdminMethods = Implementation<typeof AdminService>;
+
+/** What can be traded. A definition is a command in the log, written together with the hash that doors and workers read. */
+export class InstrumentMethods implements Implementation<typeof MarketDataService>, Pick<AdminMethods, "upsertInstrument"> {
+  readonly #book: InstrumentBook;
+  readonly #partitioning: Partitioning;
+  readonly #orderLog: OrderLog;
+  readonly #log: Logger;
+
+  constructor(book: InstrumentBook, partitioning: Partitioning, orderLog: OrderLog, log: Logger) {
+    this.#book = book;
+    this.#partitioning = partitioning;
+    this.#orderLog = orderLog;
+    this.#log = log;
+  }
+
+  listInstruments: Implementation<typeof MarketDataService>["listInstruments"] = async () => ({
+    instruments: this.#book.all().map(({ definition }) => definition),
+  });
+
+  upsertInstrument: AdminMethods["upsertInstrument"] = async (request, call) => {
+    await this.#book.refresh(); // tick and lot are held against what is there now
+    const next = validateUpsertInstrument(request, this.#book);
+    if (isRefused(next)) throw invalidArgument(next);
+    const present = this.#book.defined(next.symbol);
+    const version = present?.definition.version ?? 0;
+    if (next.version !== version + 1) {
+      throw new RequestError("ABORTED", `the present version of ${next.symbol} is ${version}, not ${next.version - 1}`);
+    }
+    const change = {
+      symbol: next.symbol,
+      present: present?.encoded ?? Buffer.alloc(0),
+      next: Buffer.from(toBinary(InstrumentSchema, next)),
+    };
+    const command = prepareInstrument(call.principal.account, next);
+    const [placement] = await this.#orderLog.append(this.#partitioning.of(next.symbol), [command], call, change);
+    await this.#book.refresh();
+    this.#log.info({ symbol: next.symbol, version: next.version, by: call.principal.account }, "instrument defined");
+    return { instrument: next, commandId: placement!.id };
+  };
+}

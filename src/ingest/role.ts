@@ -1,0 +1,154 @@
+import type { Config } from "../config/config.ts";
+import { requireSigningKey } from "../config/config.ts";
+import { AdminService } from "../gen/penstock/v1/admin_service_pb.ts";
+import { AuthService } from "../gen/penstock/v1/auth_service_pb.ts";
+import { MarketDataService } from "../gen/penstock/v1/market_data_service_pb.ts";
+import { OrderService } from "../gen/penstock/v1/order_service_pb.ts";
+import { runServices } from "../runtime/run.ts";
+import type { Service } from "../runtime/service.ts";
+import { connect } from "../store/connection.ts";
+import { claimPartitionCount as claimInStore } from "../store/settings.ts";
+import { Appender } from "../stream/append.ts";
+import { verifyDurability } from "../stream/durability.ts";
+import { ORDERS_GROUPS } from "../stream/groups.ts";
+import { InstrumentBook } from "../stream/instrument-book.ts";
+import { PartitionKeys } from "../stream/keys.ts";
+import { claimPartitionCount as claimInLog } from "../stream/partition-count.ts";
+import { Partitioning } from "../stream/partition.ts";
+import { connectRedis } from "../stream/redis.ts";
+import { HttpServer } from "../telemetry/http-server.ts";
+import { createLog } from "../telemetry/log.ts";
+import { createMetrics } from "../telemetry/metrics.ts";
+import { Accounts } from "./accounts.ts";
+import { Admission } from "./admission.ts";
+import { Secrets } from "./auth/secrets.ts";
+import { TokenService } from "./auth/tokens.ts";
+import { GrpcDoor } from "./grpc-door.ts";
+import { InstrumentMethods } from "./instruments.ts";
+import { IngestMetrics } from "./metrics.ts";
+import { OrderEntry } from "./order-entry.ts";
+import { OrderLog } from "./order-log.ts";
+import { OrderReads } from "./order-reads.ts";
+import { PipelineStatus } from "./pipeline-status.ts";
+import { storeJournal } from "./store-journal.ts";
+
+/** An answer of Redis this late is none: the call it belongs to has 10 s by default, and it is sent again. */
+const REDIS_TIMEOUT_MS = 4_000;
+/** Reads of orders; writing is the consumers' work. */
+const POSTGRES_CONNECTIONS = 4;
+/** What a key of idempotency takes in Redis, measured (bench/RESULTS.md): bounds a generation by its memory. */
+const BYTES_PER_KEY = 110;
+
+/** Runs ingest until a signal: takes orders by gRPC and appends them to the log. */
+export async function runIngest(config: Config): Promise<void> {
+  const log = createLog("ingest", config.logLevel);
+  const registry = createMetrics("ingest");
+  const onError = (error: Error) => log.warn({ err: error }, "Redis connection");
+  const connection = (name: string) =>
+    connectRedis(config.redisUrl, { name: `penstock-ingest-${name}`, socketTimeoutMs: REDIS_TIMEOUT_MS, onError });
+  // Appending has a connection a partition: a large flush of one does not hold up another, and WAIT covers its own.
+  const reading = connection("read");
+  const sql = connect(config.databaseUrl, { max: POSTGRES_CONNECTIONS });
+
+  const partitioning = new Partitioning(config.log.partitions);
+  const partitions = partitioning.all().map((partition) => new PartitionKeys(partition));
+  const appending = partitions.map((keys) => connection(`append-${keys.partition}`));
+  const { admission: limits, log: logConfig } = config;
+  const keyShare = logConfig.idempotencyMemoryShare / 2 / partitions.length;
+  const metrics: IngestMetrics = new IngestMetrics(registry, () => orderLog.waiting);
+  const appenders = partitions.map(
+    (keys, i) =>
+      new Appender({
+        redis: appending[i]!,
+        keys,
+        journal: storeJournal(sql),
+        durability: logConfig.durability,
+        groups: ORDERS_GROUPS,
+        replayHorizonMs: logConfig.replayHorizonMs,
+        idempotencyHorizonMs: logConfig.idempotencyHorizonMs,
+        log,
+        maxWaiting: limits.maxInFlight,
+        generationMs: logConfig.idempotencyHorizonMs,
+        generationKeys: (maxMemoryBytes) => Math.floor((maxMemoryBytes * keyShare) / BYTES_PER_KEY),
+        onFlush: ({ commands, bytes, seconds }) => {
+          metrics.flushCommands.observe(commands);
+          metrics.flushBytes.observe(bytes);
+          metrics.flushSeconds.observe(seconds);
+        },
+        onLoss: (lost) => {
+          metrics.lostAcknowledged.inc();
+          log.error({ partition: keys.partition, ...lost }, "ACKNOWLEDGED ENTRIES LOST: Redis lost them before they were written");
+        },
+      }),
+  );
+  const orderLog = new OrderLog(appenders);
+  const instruments = new InstrumentBook(reading, partitions, log);
+  const admission = new Admission(reading, partitions, limits, metrics, log);
+  const tokens = new TokenService({ key: requireSigningKey(config), ttlS: config.auth.tokenTtlS });
+
+  const accounts = new Accounts(sql, new Secrets(), tokens, log);
+  const reads = new OrderReads({ redis: reading, sql, partitions, partitioning, instruments, admission });
+  const entry = new OrderEntry({ log: orderLog, instruments, partitioning, admission, reads, metrics });
+  const instrumentMethods = new InstrumentMethods(instruments, partitioning, orderLog, log);
+  const status = new PipelineStatus(admission, sql);
+
+  const door = new GrpcDoor({
+    bind: config.listen.bind,
+    port: config.listen.grpcPort,
+    services: [
+      { service: OrderService, access: "account", implementation: { ...entry, ...reads } },
+      { service: MarketDataService, access: "account", implementation: { ...instrumentMethods } },
+      { service: AuthService, access: "anyone", implementation: { ...accounts } },
+      { service: AdminService, access: "admin", implementation: { ...accounts, ...instrumentMethods, ...status } },
+    ],
+    tokens,
+    maxMessageBytes: limits.maxMessageBytes,
+    requestTimeoutMs: limits.requestTimeoutMs,
+    drainTimeoutMs: Math.floor(config.drainTimeoutMs * 0.8), // the log behind it needs the rest
+    metrics,
+    log,
+  });
+
+  let started = false;
+  const connections: Service = {
+    name: "connections",
+    start: async () => {
+      await verifyDurability(reading, logConfig.durability);
+      await claimInLog(reading, config.log.partitions);
+      await claimInStore(sql, config.log.partitions);
+      if (config.auth.adminSecret !== undefined) await accounts.ensureAdmin(config.auth.adminSecret);
+    },
+    stop: async () => {
+      for (const redis of [reading, ...appending]) redis.disconnect();
+      await sql.end({ timeout: 1 });
+    },
+  };
+  const orderLogs: Service = {
+    name: "log",
+    start: async () => {
+      for (const appender of appenders) await appender.open();
+      await instruments.start();
+      started = true;
+    },
+    stop: async () => {
+      instruments.stop();
+      await Promise.all(appenders.map((appender) => appender.stop()));
+    },
+  };
+  const http = new HttpServer({
+    bind: config.listen.bind,
+    port: config.listen.httpPort,
+    log,
+    metrics: registry,
+    checks: {
+      redis: async () => void (await reading.ping()),
+      log: async () => {
+        if (!started) throw new Error("the log is not open yet");
+      },
+      admission: async () => {
+        if (admission.refusal !== undefined) throw admission.refusal;
+      },
+    },
+  });
+  await runServices([connections, http, orderLogs, admission, door], log, { drainTimeoutMs: config.drainTimeoutMs });
+}

@@ -1,0 +1,31 @@
+import type { Redis } from "ioredis";
+import type { PartitionKeys } from "./keys.ts";
+import { type EntryId, parseEntryId, START } from "./position.ts";
+
+/** The state of a partition's log, as its head key holds it. */
+export interface Head {
+  /** Run id of the server that the log was opened on; "" where it was never opened, or was lost. */
+  readonly run: string;
+  readonly epoch: number;
+  /** The end of the log when the epoch began: what came before it, and only that, is in the log for good. */
+  readonly base: EntryId;
+  /** The newest entry. */
+  readonly last: EntryId;
+  /** Generation of idempotency keys, ms when it began, and when the one before it did (itself, where it is the first). */
+  readonly generation: number;
+  readonly turned: number;
+  readonly recognisedSince: number;
+}
+
+export async function readHead(redis: Redis, keys: PartitionKeys): Promise<Head> {
+  const hash = await redis.hgetall(keys.head);
+  return {
+    run: hash["run"] ?? "",
+    epoch: Number(hash["epoch"] ?? 0),
+    base: hash["base"] === undefined ? START : parseEntryId(hash["base"]),
+    last: hash["last"] === undefined ? START : parseEntryId(hash["last"]),
+    generation: Number(hash["generation"] ?? 1),
+    turned: Number(hash["turned"] ?? 0),
+    recognisedSince: Number(hash["previous"] ?? hash["turned"] ?? 0),
+  };
+}

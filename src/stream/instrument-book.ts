@@ -1,0 +1,90 @@
+import { fromBinary } from "@bufbuild/protobuf";
+import type { Redis } from "ioredis";
+import type { Logger } from "pino";
+import { type Instrument, InstrumentSchema } from "../gen/penstock/v1/instrument_pb.ts";
+import { type Instruments, prepareInstrument, type TradedInstrument } from "./instrument.ts";
+import type { PartitionKeys } from "./keys.ts";
+
+/** An instrument as Redis holds it. */
+export interface DefinedInstrument {
+  readonly encoded: Buffer;
+  readonly definition: Instrument;
+  readonly traded: TradedInstrument;
+}
+
+/** How soon a change made by another process is seen. */
+const REFRESH_MS = 1_000;
+
+/**
+ * The instruments of all partitions, as Redis holds them.
+ *
+ * Invariant: what it holds was in Redis at the last refresh. A change made elsewhere is seen a second later; until
+ * then an order is held against the version before, and the engine checks again.
+ */
+export class InstrumentBook implements Instruments {
+  readonly #redis: Redis;
+  readonly #partitions: readonly PartitionKeys[];
+  readonly #log: Logger;
+  readonly #bySymbol = new Map<string, DefinedInstrument>();
+  /** How often the instruments of a partition were changed when they were last read. */
+  readonly #defined = new Map<number, string | null>();
+  #timer: NodeJS.Timeout | undefined;
+  #refreshing: Promise<void> | undefined;
+
+  constructor(redis: Redis, partitions: readonly PartitionKeys[], log: Logger) {
+    this.#redis = redis;
+    this.#partitions = partitions;
+    this.#log = log;
+  }
+
+  async start(): Promise<void> {
+    await this.refresh();
+    this.#timer = setInterval(() => {
+      this.refresh().catch((error: unknown) => this.#log.warn({ err: error }, "instruments could not be read"));
+    }, REFRESH_MS);
+    this.#timer.unref();
+  }
+
+  stop(): void {
+    clearInterval(this.#timer);
+  }
+
+  get(symbol: string): TradedInstrument | undefined {
+    return this.#bySymbol.get(symbol)?.traded;
+  }
+
+  defined(symbol: string): DefinedInstrument | undefined {
+    return this.#bySymbol.get(symbol);
+  }
+
+  /** By symbol. */
+  all(): DefinedInstrument[] {
+    return [...this.#bySymbol.values()].sort((a, b) => (a.traded.symbol < b.traded.symbol ? -1 : 1));
+  }
+
+  /** Takes a definition from elsewhere, where it is newer than the one at hand. */
+  learn(encoded: Buffer): void {
+    const definition = fromBinary(InstrumentSchema, encoded);
+    const present = this.#bySymbol.get(definition.symbol)?.definition.version ?? 0;
+    if (definition.version <= present) return;
+    this.#bySymbol.set(definition.symbol, { encoded, definition, traded: prepareInstrument(definition) });
+  }
+
+  /** Reads what changed. One refresh is under way at a time; callers in between share the next one's result. */
+  refresh(): Promise<void> {
+    this.#refreshing ??= this.#readAll().finally(() => (this.#refreshing = undefined));
+    return this.#refreshing;
+  }
+
+  async #readAll(): Promise<void> {
+    for (const keys of this.#partitions) {
+      const defined = await this.#redis.hget(keys.head, "defined");
+      if (this.#defined.get(keys.partition) === defined) continue;
+      for (const [symbol, encoded] of Object.entries(await this.#redis.hgetallBuffer(keys.instruments))) {
+        const definition = fromBinary(InstrumentSchema, encoded);
+        this.#bySymbol.set(symbol, { encoded, definition, traded: prepareInstrument(definition) });
+      }
+      this.#defined.set(keys.partition, defined);
+    }
+  }
+}

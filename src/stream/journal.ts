@@ -1,0 +1,18 @@
+import type { EntryId, EntryPosition } from "./position.ts";
+
+/** An entry of the orders stream as the journal keeps it. */
+export interface JournalEntry extends EntryPosition {
+  readonly previous: EntryId;
+  readonly version: number;
+  readonly payload: Buffer;
+}
+
+/** What the log asks of the journal when it opens. The rows lie in Postgres, which this folder does not know. */
+export interface Journal {
+  /** The highest position that stands there, or undefined where the partition has none. */
+  end(partition: number): Promise<EntryPosition | undefined>;
+  /** Up to `limit` entries behind `after`, in the order of positions, none older than `sinceMs`. */
+  read(partition: number, after: EntryPosition, sinceMs: number, limit: number): Promise<JournalEntry[]>;
+  /** The newest definition of each instrument: encoded penstock.v1.Instrument. */
+  instruments(): Promise<readonly { symbol: string; version: number; definition: Buffer }[]>;
+}

@@ -1,0 +1,40 @@
+/**
+ * The keys of a partition. `{p}` is a Redis Cluster hash tag, so that all of them live in one slot and a script may
+ * touch them together; every key that a script touches is declared in its KEYS.
+ */
+export class PartitionKeys {
+  readonly partition: number;
+  /** Stream: the commands, in the order in which they count. */
+  readonly orders: string;
+  /** Stream: what the engine made of them. */
+  readonly events: string;
+  /** Hash: the log's state. run, epoch, base (end of the log when the epoch began), last (newest ID), generation, turned and previous (ms when it and the one before began), defined (counts changes of instruments). */
+  readonly head: string;
+  /** Hash: symbol → encoded penstock.v1.Instrument. */
+  readonly instruments: string;
+
+  constructor(partition: number) {
+    this.partition = partition;
+    this.orders = this.#key("orders");
+    this.events = this.#key("events");
+    this.head = this.#key("head");
+    this.instruments = this.#key("instruments");
+  }
+
+  /** Hash: idempotency key → payload hash and place, for the commands of one generation. */
+  seen(generation: number): string {
+    return this.#key(`seen:${generation}`);
+  }
+
+  /** Hash: the last flush of one ingest process, and the answer it got. */
+  flush(process: string): string {
+    return this.#key(`flush:${process}`);
+  }
+
+  #key(name: string): string {
+    return `penstock:{${this.partition}}:${name}`;
+  }
+}
+
+/** String: the number of partitions, fixed at the first start. */
+export const PARTITION_COUNT_KEY = "penstock:partitions";

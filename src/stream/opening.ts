@@ -1,0 +1,180 @@
+import { setTimeout as delay } from "node:timers/promises";
+import { fromBinary } from "@bufbuild/protobuf";
+import type { Redis } from "ioredis";
+import type { Logger } from "pino";
+import { InstrumentSchema } from "../gen/penstock/v1/instrument_pb.ts";
+import { decodeBatch, keyOfLogged } from "./command.ts";
+import { type Durability, verifyDurability } from "./durability.ts";
+import { type Head, readHead } from "./head.ts";
+import type { Journal, JournalEntry } from "./journal.ts";
+import type { PartitionKeys } from "./keys.ts";
+import { compareEntries, compareEntryIds, type EntryId, type EntryPosition, formatEntryId, MAX_EPOCH, parseEntryId, START } from "./position.ts";
+import { Script } from "./script.ts";
+import { encodeSeen } from "./seen.ts";
+
+/**
+ * Opens a partition of the log: after the first start, and whenever the server restarted, failed over or lost its tail.
+ *
+ * What the stream lost and the journal has is put back, under the same IDs; then a compare-and-set on the head lets
+ * writing go on. Until that, the commit script refuses everybody. Any number of processes may open at once: each step
+ * is refused to all but one of them, and the others look again.
+ */
+export interface OpeningOptions {
+  readonly redis: Redis;
+  readonly keys: PartitionKeys;
+  readonly journal: Journal;
+  readonly durability: Durability;
+  readonly groups: readonly string[];
+  readonly replayHorizonMs: number;
+  readonly idempotencyHorizonMs: number;
+  readonly log: Logger;
+}
+
+export interface Opened {
+  readonly head: Head;
+  readonly maxMemoryBytes: number;
+}
+
+const PAGE = 200; // entries of at most 1 MiB each; usually a few hundred bytes
+const GAP_TRIES = 10; // a worker that still holds the entries in between commits within a few seconds
+const GAP_DELAY_MS = 500;
+const RACES = 20; // each means that another process made progress
+
+const restoreScript = new Script("restore");
+const openScript = new Script("open");
+
+/** Resolves once the partition is open on the present server, whoever opened it. Throws where Redis or Postgres fails. */
+export async function openPartition(options: OpeningOptions, acknowledged?: EntryPosition): Promise<Opened> {
+  const { redis, keys, log } = options;
+  for (let race = 0; race < RACES; race++) {
+    const server = await verifyDurability(redis, options.durability);
+    const head = await readHead(redis, keys);
+    const lostTail = acknowledged?.epoch === head.epoch && compareEntryIds(acknowledged, head.last) > 0;
+    const present = head.run === server.runId && (await redis.exists(keys.orders)) === 1;
+    if (present && !lostTail) return { head, maxMemoryBytes: server.maxMemoryBytes };
+
+    // Without Postgres it stays shut: these throw.
+    const journalEnd = await options.journal.end(keys.partition);
+    const instruments = await missingInstruments(options);
+    const before: EntryPosition = { epoch: head.epoch, ...(await streamEnd(redis, keys, head)) };
+    const end = journalEnd === undefined ? before : await restore(options, head, before, journalEnd);
+    if (end === undefined) continue;
+
+    const { level } = options.durability;
+    const flushed = level === "always" || level === "replicas";
+    const lossless = flushed && head.run !== "" && !lostTail && !server.promoted && end === before;
+    const known = Math.max(head.epoch, journalEnd?.epoch ?? 0, acknowledged?.epoch ?? 0);
+    const epoch = lossless ? head.epoch : known + 1;
+    if (epoch > MAX_EPOCH) throw new Error(`partition ${keys.partition} is out of epochs (${MAX_EPOCH})`);
+
+    const expected = end === before ? head.last : end;
+    const opened = await openScript.run(
+      redis,
+      [keys.orders, keys.head, keys.instruments],
+      [
+        ...[head.run, formatEntryId(expected), server.runId, epoch, formatEntryId(end)],
+        ...[options.groups.length, ...options.groups, ...instruments],
+      ],
+    );
+    if (opened !== 1) continue;
+    log.info({ ...{ partition: keys.partition, epoch, lossless }, end: formatEntryId(end), server: server.version }, "opened the log");
+  }
+  throw new Error(`partition ${keys.partition} was not opened: others were quicker ${RACES} times`);
+}
+
+/** The end of the stream itself. The head is written together with it, so they differ only where somebody meddled. */
+async function streamEnd(redis: Redis, keys: PartitionKeys, head: Head): Promise<EntryId> {
+  const [newest] = await redis.xrevrange(keys.orders, "+", "-", "COUNT", 1);
+  const end = newest === undefined ? START : parseEntryId(newest[0]);
+  return compareEntryIds(end, head.last) > 0 ? end : head.last;
+}
+
+/**
+ * Puts back what the journal has behind `from`, along the chain. Returns the new end (`from` itself where nothing was
+ * lost), or undefined where another opener was quicker.
+ */
+async function restore(
+  options: OpeningOptions,
+  head: Head,
+  from: EntryPosition,
+  journalEnd: EntryPosition,
+): Promise<EntryPosition | undefined> {
+  const { keys, journal, log } = options;
+  // Commands older than both horizons are wanted neither for their rows nor for their keys.
+  const streamSince = Date.now() - options.replayHorizonMs;
+  const since = Math.min(streamSince, Date.now() - options.idempotencyHorizonMs);
+  let end = from;
+  let expected: EntryId = head.last;
+  let gapTries = 0;
+  const put = async (entry: EntryPosition, fields: readonly (string | number | Buffer)[]) => {
+    const args = [head.run, formatEntryId(expected), formatEntryId(entry), ...fields];
+    const done = (await restoreScript.run(options.redis, [keys.orders, keys.head, keys.seen(head.generation)], args)) === 1;
+    end = expected = entry;
+    return done;
+  };
+
+  while (compareEntries(end, journalEnd) < 0) {
+    const page = await journal.read(keys.partition, end, since, PAGE);
+    const first = page[0];
+    if (first === undefined) {
+      // All that is left is older than the horizons: the log goes on behind it, so that IDs never go back.
+      if (!(await put(journalEnd, [formatEntryId(end), journalEnd.epoch, 0, ""]))) return undefined;
+      break;
+    }
+    let next = successor(page, end);
+    // What stands before the first entry may be older than the horizons, and then is not missing.
+    const gap = next === undefined && first.previous.ms >= since;
+    if (gap && gapTries++ < GAP_TRIES) {
+      await delay(GAP_DELAY_MS);
+      continue;
+    }
+    if (gap) {
+      log.error(
+        { partition: keys.partition, after: formatEntryId(end), missing: formatEntryId(first.previous), next: formatEntryId(first) },
+        "GAP IN THE LOG: neither Redis nor the journal has the entries before this one; going on behind the gap",
+      );
+    }
+    next ??= first;
+    for (; next !== undefined; next = successor(page, end)) {
+      const payload = next.ms >= streamSince ? next.payload : "";
+      const fields = [formatEntryId(next.previous), next.epoch, next.version, payload, ...keysOf(next)];
+      if (!(await put(next, fields))) return undefined;
+    }
+  }
+  if (end !== from) {
+    log.warn({ partition: keys.partition, from: formatEntryId(from), to: formatEntryId(end) }, "put entries back from the journal");
+  }
+  return end;
+}
+
+/** The entry that names `end` as its predecessor; where an older epoch left one too, the newest epoch's is the log's. */
+function successor(page: readonly JournalEntry[], end: EntryPosition): JournalEntry | undefined {
+  let found: JournalEntry | undefined;
+  for (const entry of page) {
+    const follows = compareEntryIds(entry.previous, end) === 0 && compareEntries(entry, end) > 0;
+    if (follows && entry.epoch >= (found?.epoch ?? 0)) found = entry;
+  }
+  return found;
+}
+
+/** Idempotency key and seen value of each command of an entry, in turns. */
+function keysOf(entry: JournalEntry): Buffer[] {
+  const pairs: Buffer[] = [];
+  for (const [index, command] of decodeBatch(entry.payload).entries()) {
+    const key = command.kind === "undecodable" ? undefined : keyOfLogged(command);
+    if (key === undefined || command.kind === "undecodable") continue;
+    pairs.push(Buffer.from(key, "latin1"), encodeSeen(command.payloadHash, { ...entry, index }));
+  }
+  return pairs;
+}
+
+/** Symbol and definition of each instrument that Redis lacks, or has in an older version, in turns. */
+async function missingInstruments(options: OpeningOptions): Promise<(string | Buffer)[]> {
+  const present = await options.redis.hgetallBuffer(options.keys.instruments);
+  const missing: (string | Buffer)[] = [];
+  for (const { symbol, version, definition } of await options.journal.instruments()) {
+    const there = present[symbol];
+    if (there === undefined || fromBinary(InstrumentSchema, there).version < version) missing.push(symbol, definition);
+  }
+  return missing;
+}

@@ -1,0 +1,39 @@
+import { Redis } from "ioredis";
+
+/**
+ * How the log's connections behave, and why:
+ *
+ * - Nothing is ever sent twice by the driver (`maxRetriesPerRequest: 0`): after a reconnect ioredis would send commands
+ *   in flight again, and one XADD became two entries. A command on a lost connection rejects at once; whether it is sent
+ *   again is decided here, where it is known to be safe.
+ * - A server that goes silent without closing is noticed: `socketTimeout` cuts the connection where an answer is that late.
+ * - No autopipelining: a command behind a blocking read waits for it.
+ */
+export interface RedisOptions {
+  /** Shown by CLIENT LIST. */
+  readonly name: string;
+  /** An answer later than this is a lost connection. Above BLOCK for a connection that reads with it. */
+  readonly socketTimeoutMs: number;
+  /** Told of each connection error; the driver goes on trying. */
+  readonly onError?: (error: Error) => void;
+}
+
+const CONNECT_TIMEOUT_MS = 2_000; // a server on the same network answers in a few
+const MAX_RECONNECT_DELAY_MS = 1_000; // a restarted server should be found within about a second
+
+export function connectRedis(url: string, options: RedisOptions): Redis {
+  const redis = new Redis(url, {
+    connectionName: options.name,
+    protocol: 2, // stream replies as arrays; version 3 would only be mapped back to them
+    maxRetriesPerRequest: 0,
+    enableAutoPipelining: false,
+    connectTimeout: CONNECT_TIMEOUT_MS,
+    socketTimeout: options.socketTimeoutMs,
+    retryStrategy: (times) => Math.min(50 * 2 ** Math.min(times, 5), MAX_RECONNECT_DELAY_MS),
+    // A master that was demoted answers READONLY: connect again (to the new one), without sending again.
+    reconnectOnError: (error) => (error.message.startsWith("READONLY") ? 1 : false),
+    disableClientInfo: true,
+  });
+  redis.on("error", (error: Error) => options.onError?.(error));
+  return redis;
+}

@@ -1,0 +1,36 @@
+-- Opens the log of a partition on this server, by compare-and-set.
+--
+-- KEYS  1 orders, 2 head, 3 instruments
+-- ARGV  1 run and 2 last that the head must still name ("" and "0-0" for none); 3 this server's run id
+--       4 epoch to begin, or go on with; 5 the ID behind which new entries must come
+--       6 number of groups, then their names; then symbol and definition of each instrument to put back
+--
+-- Returns 1, or 0 where another opener was quicker: then nothing was written.
+local ORDERS, HEAD, INSTRUMENTS = unpack(KEYS)
+local head = redis.call('HMGET', HEAD, 'run', 'last', 'epoch', 'generation')
+if (head[1] or '') ~= ARGV[1] or (head[2] or '0-0') ~= ARGV[2] then return 0 end
+if string.match(redis.call('INFO', 'server'), 'run_id:(%x+)') ~= ARGV[3] then return 0 end
+
+local groups = tonumber(ARGV[6])
+for i = 7, 6 + groups do
+  -- At 0, never at $: what is in the log must reach every group. BUSYGROUP says that it is there already.
+  redis.pcall('XGROUP', 'CREATE', ORDERS, ARGV[i], '0', 'MKSTREAM')
+end
+for i = 7 + groups, #ARGV, 2 do redis.call('HSET', INSTRUMENTS, ARGV[i], ARGV[i + 1]) end
+redis.call('HINCRBY', HEAD, 'defined', 1)
+
+-- IDs never go back, even where the stream is empty and the clock behind.
+local info = redis.call('XINFO', 'STREAM', ORDERS)
+for i = 1, #info, 2 do
+  -- XSETID refuses an ID below the newest entry; "entries older than the horizon were not put back" leaves it behind.
+  if info[i] == 'last-generated-id' and info[i + 1] ~= ARGV[5] then redis.call('XSETID', ORDERS, ARGV[5]) end
+end
+
+if not head[4] then
+  local time = redis.call('TIME')
+  local now = time[1] * 1000 + math.floor(time[2] / 1000)
+  redis.call('HSET', HEAD, 'generation', '1', 'turned', string.format('%d', now))
+end
+if head[3] ~= ARGV[4] then redis.call('HSET', HEAD, 'epoch', ARGV[4], 'base', ARGV[5]) end
+redis.call('HSET', HEAD, 'run', ARGV[3], 'last', ARGV[5])
+return 1

@@ -1,0 +1,82 @@
+import type { Redis } from "ioredis";
+import { parseInfo } from "./durability.ts";
+import { type Head, readHead } from "./head.ts";
+import type { PartitionKeys } from "./keys.ts";
+import { formatEntryId, parseEntryId } from "./position.ts";
+
+/** What a group still has to do on a stream. Ages in ms, 0 where there is nothing. */
+export interface GroupState {
+  readonly group: string;
+  readonly consumers: number;
+  /** Delivered and not acknowledged. */
+  readonly pending: number;
+  /** Not yet delivered; -1 where Redis cannot tell (after a trim into it). */
+  readonly lag: number;
+  readonly oldestPendingMs: number;
+  readonly oldestUndeliveredMs: number;
+  /** ID up to which the group has finished everything. */
+  readonly finished: string;
+}
+
+export interface StreamState {
+  readonly head: Head;
+  readonly firstEntryId: string;
+  readonly entries: number;
+  readonly groups: readonly GroupState[];
+}
+
+export interface MemoryState {
+  readonly usedBytes: number;
+  readonly maxBytes: number;
+}
+
+export async function readMemory(redis: Redis): Promise<MemoryState> {
+  const info = parseInfo(await redis.info("memory"));
+  return { usedBytes: Number(info.get("used_memory")), maxBytes: Number(info.get("maxmemory")) };
+}
+
+/** The state of a partition's orders stream and of its groups. */
+export async function readStreamState(redis: Redis, keys: PartitionKeys): Promise<StreamState> {
+  const head = await readHead(redis, keys);
+  const [first] = await redis.xrange(keys.orders, "-", "+", "COUNT", 1);
+  const entries = await redis.xlen(keys.orders);
+  const groups: GroupState[] = [];
+  if ((await redis.exists(keys.orders)) === 1) {
+    for (const group of (await redis.xinfo("GROUPS", keys.orders)) as (string | number | null)[][]) {
+      groups.push(await readGroup(redis, keys.orders, group));
+    }
+  }
+  return { head, firstEntryId: first?.[0] ?? formatEntryId({ ms: 0, seq: 0 }), entries, groups };
+}
+
+async function readGroup(redis: Redis, stream: string, reply: (string | number | null)[]): Promise<GroupState> {
+  const info = new Map<string, string | number | null>();
+  for (let i = 0; i + 1 < reply.length; i += 2) info.set(String(reply[i]), reply[i + 1] ?? null);
+  const group = String(info.get("name"));
+  const delivered = String(info.get("last-delivered-id"));
+  const now = Date.now();
+
+  const [pending, oldestPending] = (await redis.xpending(stream, group)) as [number, string | null];
+  // The lag alone may be nil or wrong after a trim, so the oldest entry itself is looked at as well.
+  const [undelivered] = await redis.xrange(stream, `(${delivered}`, "+", "COUNT", 1);
+  const lag = info.get("lag");
+  return {
+    group,
+    consumers: Number(info.get("consumers")),
+    pending,
+    lag: undelivered === undefined ? 0 : typeof lag === "number" ? lag : -1,
+    oldestPendingMs: age(now, oldestPending ?? undefined),
+    oldestUndeliveredMs: age(now, undelivered?.[0]),
+    finished: oldestPending === null ? delivered : before(oldestPending),
+  };
+}
+
+function age(now: number, id: string | undefined): number {
+  return id === undefined ? 0 : Math.max(0, now - parseEntryId(id).ms);
+}
+
+/** The ID just below another one. */
+function before(id: string): string {
+  const { ms, seq } = parseEntryId(id);
+  return formatEntryId(seq > 0 ? { ms, seq: seq - 1 } : { ms: ms - 1, seq: 0xffff_ffff });
+}

@@ -1,0 +1,61 @@
+import type { Redis } from "ioredis";
+import type { Logger } from "pino";
+import { Script } from "./script.ts";
+
+export interface TrimmerOptions {
+  readonly redis: Redis;
+  /** Each stream with the groups that read it: all of them, and no other. */
+  readonly streams: readonly { readonly key: string; readonly groups: readonly string[] }[];
+  /** Entries younger than this stay. */
+  readonly replayHorizonMs: number;
+  readonly intervalMs: number;
+  readonly log: Logger;
+  readonly onTrimmed?: (key: string, entries: number) => void;
+}
+
+const trimScript = new Script("trim");
+
+/** Entries removed at once: some milliseconds of Redis' time. More are left to the next round. */
+const LIMIT = 100_000;
+
+/**
+ * Keeps the streams as short as their readers and the replay horizon let them be. It is the only one that trims; any
+ * number of processes may run one, because the script decides and removes in one step.
+ */
+export class Trimmer {
+  readonly name = "trimmer";
+  readonly #options: TrimmerOptions;
+  #timer: NodeJS.Timeout | undefined;
+  #running: Promise<void> | undefined;
+  /** Complaints that were logged already, so that a lasting one is said once. */
+  readonly #complained = new Map<string, string>();
+
+  constructor(options: TrimmerOptions) {
+    this.#options = options;
+  }
+
+  async start(): Promise<void> {
+    this.#timer = setInterval(() => (this.#running ??= this.trim().finally(() => (this.#running = undefined))), this.#options.intervalMs);
+  }
+
+  async stop(): Promise<void> {
+    clearInterval(this.#timer);
+    await this.#running;
+  }
+
+  /** One round. Never rejects: a stream that cannot be trimmed now is tried again in the next one. */
+  async trim(): Promise<void> {
+    const { redis, log, replayHorizonMs, onTrimmed } = this.#options;
+    for (const { key, groups } of this.#options.streams) {
+      try {
+        const [removed] = (await trimScript.run(redis, [key], [replayHorizonMs, LIMIT, ...groups])) as [number];
+        if (removed > 0) onTrimmed?.(key, removed);
+        this.#complained.delete(key);
+      } catch (error) {
+        const message = error instanceof Error ? error.message : String(error);
+        if (this.#complained.get(key) !== message) log.warn({ err: error, stream: key }, "the stream was not trimmed");
+        this.#complained.set(key, message);
+      }
+    }
+  }
+}

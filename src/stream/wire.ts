@@ -1,0 +1,135 @@
+/**
+ * The few pieces of the protobuf wire format that the hot path needs. Numbers are unsigned and at most 2^53 - 1.
+ */
+
+export const VARINT = 0;
+export const FIXED64 = 1;
+export const BYTES = 2;
+const FIXED32 = 5;
+
+/** The bytes are no message of the expected kind. */
+export class WireError extends Error {
+  override readonly name = "WireError";
+}
+
+/** Writes into one buffer that is used again and again. Invariant: `length` bytes of `buffer` are written. */
+export class WireWriter {
+  readonly buffer: Buffer;
+  length = 0;
+
+  constructor(capacity: number) {
+    this.buffer = Buffer.allocUnsafeSlow(capacity);
+  }
+
+  varint(value: number): void {
+    const { buffer } = this;
+    let rest = value;
+    while (rest > 0x7fff_ffff) {
+      buffer[this.length++] = (rest % 128) | 0x80;
+      rest = Math.floor(rest / 128);
+    }
+    while (rest > 0x7f) {
+      buffer[this.length++] = (rest & 0x7f) | 0x80;
+      rest >>>= 7;
+    }
+    buffer[this.length++] = rest;
+  }
+
+  /** A number field; absent where it is 0, as proto3 has it. */
+  uint(field: number, value: number): void {
+    if (value === 0) return;
+    this.buffer[this.length++] = (field << 3) | VARINT;
+    this.varint(value);
+  }
+
+  /** A string field; absent where it is empty. */
+  string(field: number, value: string): void {
+    if (value === "") return;
+    this.buffer[this.length++] = (field << 3) | BYTES;
+    // Identifiers are short and ASCII nearly always: a loop beats the call into native code below some 40 characters.
+    if (value.length < 40 && this.#ascii(value)) return;
+    this.varint(Buffer.byteLength(value));
+    this.length += this.buffer.write(value, this.length);
+  }
+
+  /** 8 characters of latin1, as fixed64. */
+  fixed64(field: number, latin1: string): void {
+    this.buffer[this.length++] = (field << 3) | FIXED64;
+    for (let i = 0; i < 8; i++) this.buffer[this.length++] = latin1.charCodeAt(i);
+  }
+
+  #ascii(value: string): boolean {
+    const { buffer } = this;
+    const start = this.length;
+    buffer[this.length++] = value.length;
+    for (let i = 0; i < value.length; i++) {
+      const code = value.charCodeAt(i);
+      if (code > 0x7f) {
+        this.length = start;
+        return false;
+      }
+      buffer[this.length++] = code;
+    }
+    return true;
+  }
+}
+
+/** Reads fields one after the other. Invariant: `position` is at a field's tag or behind it, never beyond `end`. */
+export class WireReader {
+  readonly buffer: Buffer;
+  position: number;
+  readonly end: number;
+
+  constructor(buffer: Buffer, start = 0, end = buffer.length) {
+    this.buffer = buffer;
+    this.position = start;
+    this.end = end;
+  }
+
+  varint(): number {
+    const { buffer } = this;
+    let value = 0;
+    for (let scale = 1; this.position < this.end; scale *= 128) {
+      const byte = buffer[this.position++]!;
+      value += (byte & 0x7f) * scale;
+      if (byte < 0x80) {
+        if (value > Number.MAX_SAFE_INTEGER) throw new WireError("a number is beyond 2^53 - 1");
+        return value;
+      }
+      if (scale > 2 ** 49) throw new WireError("a number is beyond 2^53 - 1");
+    }
+    throw new WireError("the message ends inside a number");
+  }
+
+  /** Reads a length and steps over so many bytes; returns where they began. */
+  bytes(): number {
+    const length = this.varint();
+    const start = this.position;
+    if (length > this.end - start) throw new WireError("the message ends inside a field");
+    this.position = start + length;
+    return start;
+  }
+
+  string(): string {
+    const start = this.bytes();
+    const end = this.position;
+    for (let i = start; i < end; i++) if (this.buffer[i]! > 0x7f) return this.buffer.toString("utf8", start, end);
+    return this.buffer.toString("latin1", start, end);
+  }
+
+  /** Steps over 8 bytes; returns where they began. */
+  fixed64(): number {
+    const start = this.position;
+    if (this.end - start < 8) throw new WireError("the message ends inside a field");
+    this.position = start + 8;
+    return start;
+  }
+
+  skip(wireType: number): void {
+    if (wireType === VARINT) while (this.position < this.end && this.buffer[this.position++]! > 0x7f);
+    else if (wireType === FIXED64) this.fixed64();
+    else if (wireType === BYTES) this.bytes();
+    else if (wireType === FIXED32 && this.end - this.position >= 4) this.position += 4;
+    else throw new WireError(`unknown wire type ${wireType}`);
+  }
+}
