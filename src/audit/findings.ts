@@ -1,0 +1,30 @@
+/** Of each kind so many are printed; all are counted. */
+const SHOWN = 20;
+
+/** What an audit found wrong. */
+export class Findings {
+  readonly #print: (line: string) => void;
+  readonly #counts = new Map<string, number>();
+
+  constructor(print: (line: string) => void) {
+    this.#print = print;
+  }
+
+  /** All of them. */
+  get count(): number {
+    let sum = 0;
+    for (const count of this.#counts.values()) sum += count;
+    return sum;
+  }
+
+  add(kind: string, where: string): void {
+    const count = (this.#counts.get(kind) ?? 0) + 1;
+    this.#counts.set(kind, count);
+    if (count <= SHOWN) this.#print(`FOUND ${kind}: ${where}`);
+    if (count === SHOWN + 1) this.#print(`FOUND ${kind}: more of these are only counted`);
+  }
+
+  summary(): string[] {
+    return Array.from(this.#counts, ([kind, count]) => `  ${kind}: ${count}`);
+  }
+}
