@@ -145,9 +145,6 @@ export async function runIngest(config: Config): Promise<void> {
       log: async () => {
         if (!started) throw new Error("the log is not open yet");
       },
-      admission: async () => {
-        if (admission.refusal !== undefined) throw admission.refusal;
-      },
     },
   });
   await runServices([connections, http, orderLogs, admission, door], log, { drainTimeoutMs: config.drainTimeoutMs });

@@ -50,8 +50,8 @@ export async function openPartition(options: OpeningOptions, acknowledged?: Entr
     const server = await verifyDurability(redis, options.durability);
     const head = await readHead(redis, keys);
     const lostTail = acknowledged?.epoch === head.epoch && compareEntryIds(acknowledged, head.last) > 0;
-    const present = head.run === server.runId && (await redis.exists(keys.orders)) === 1;
-    if (present && !lostTail) return { head, maxMemoryBytes: server.maxMemoryBytes };
+    const exists = (await redis.exists(keys.orders)) === 1;
+    if (head.run === server.runId && exists && !lostTail) return { head, maxMemoryBytes: server.maxMemoryBytes };
 
     // Without Postgres it stays shut: these throw.
     const journalEnd = await options.journal.end(keys.partition);
@@ -62,7 +62,7 @@ export async function openPartition(options: OpeningOptions, acknowledged?: Entr
 
     const { level } = options.durability;
     const flushed = level === "always" || level === "replicas";
-    const lossless = flushed && head.run !== "" && !lostTail && !server.promoted && end === before;
+    const lossless = flushed && head.run !== "" && exists && !lostTail && !server.promoted && end === before;
     const known = Math.max(head.epoch, journalEnd?.epoch ?? 0, acknowledged?.epoch ?? 0);
     const epoch = lossless ? head.epoch : known + 1;
     if (epoch > MAX_EPOCH) throw new Error(`partition ${keys.partition} is out of epochs (${MAX_EPOCH})`);

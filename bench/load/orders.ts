@@ -1,0 +1,84 @@
+import { create, toBinary } from "@bufbuild/protobuf";
+import { SubmitOrderRequestSchema, SubmitOrdersRequestSchema } from "../../src/gen/penstock/v1/order_service_pb.ts";
+import { OrderType, Side, TimeInForce } from "../../src/gen/penstock/v1/order_pb.ts";
+
+// Different orders in rotation: enough that prices and sides vary, few enough to stay in the processor's cache.
+const VARIANTS = 64;
+const DIGITS = 9;
+/** Orders of one run: what the digits of an id can count. */
+export const ORDERS_LIMIT = 10 ** DIGITS;
+
+interface Template {
+  readonly bytes: Buffer;
+  // Where the digits of each order's id are.
+  readonly places: readonly number[];
+}
+
+/** The client_order_id of the n-th order of a run. */
+export function clientOrderId(run: string, order: number): string {
+  return `${run}-${String(order).padStart(DIGITS, "0")}`;
+}
+
+/** The bodies of gRPC requests, encoded once; only the ids change from call to call. */
+export class OrderBodies {
+  readonly #templates: readonly Template[];
+  readonly #batch: number;
+
+  /** `batch` 0 makes SubmitOrder requests, 1 to 1,000 SubmitOrders with so many orders. */
+  constructor(options: { run: string; symbol: string; batch: number }) {
+    this.#batch = options.batch;
+    const perBody = Math.max(1, options.batch);
+    const count = Math.ceil(VARIANTS / perBody);
+    this.#templates = Array.from({ length: count }, (_, body) => {
+      const orders = Array.from({ length: perBody }, (_, at) =>
+        order(clientOrderId(options.run, at), options.symbol, body * perBody + at),
+      );
+      const [first] = orders;
+      if (first === undefined) throw new Error("a body needs an order");
+      const message =
+        options.batch === 0
+          ? toBinary(SubmitOrderRequestSchema, first)
+          : toBinary(SubmitOrdersRequestSchema, create(SubmitOrdersRequestSchema, { orders }));
+      const bytes = Buffer.alloc(5 + message.length);
+      bytes.writeUInt32BE(message.length, 1);
+      bytes.set(message, 5);
+      const places = orders.map(({ clientOrderId: id }) => bytes.indexOf(id) + id.length - DIGITS);
+      return { bytes, places };
+    });
+  }
+
+  /** The body whose first order is the n-th of the run; it is the caller's until the next call. */
+  body(order: number): Buffer {
+    const call = order / Math.max(1, this.#batch);
+    const template = this.#templates[call % this.#templates.length];
+    if (template === undefined) throw new Error(`no body begins with order ${order}`);
+    let number = order;
+    for (const place of template.places) writeDigits(template.bytes, place, number++);
+    return template.bytes;
+  }
+}
+
+function writeDigits(bytes: Buffer, place: number, number: number): void {
+  let rest = number;
+  for (let at = place + DIGITS - 1; at >= place; at--) {
+    const tenth = (rest / 10) | 0;
+    bytes[at] = 48 + rest - tenth * 10;
+    rest = tenth;
+  }
+}
+
+// Bids and offers around 50,000.00, a third of which would meet.
+function order(id: string, symbol: string, variant: number) {
+  const buys = variant % 2 === 0;
+  const away = ((variant * 37) % VARIANTS) - VARIANTS / 3;
+  const ticks = 5_000_000 + Math.round(buys ? -away : away);
+  return create(SubmitOrderRequestSchema, {
+    clientOrderId: id,
+    symbol,
+    side: buys ? Side.BUY : Side.SELL,
+    type: OrderType.LIMIT,
+    timeInForce: TimeInForce.GTC,
+    quantity: "0.01",
+    price: (ticks / 100).toFixed(2),
+  });
+}

@@ -1,0 +1,29 @@
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { test } from "node:test";
+import { cpuBetween, descendants, parentOf, sampleCpu } from "./cpu.ts";
+
+// Burns half a second of CPU in a child that ends, then waits for the end of its input.
+const PROGRAM = `
+  const { spawnSync } = require("node:child_process");
+  spawnSync(process.execPath, ["-e", "while (process.cpuUsage().user < 500000);"]);
+  console.log("done");
+  process.stdin.resume();
+`;
+
+test("a tree's CPU holds its children's, also when they have ended", async (t) => {
+  const before = sampleCpu({ tree: 0 });
+  const child = spawn(process.execPath, ["-e", PROGRAM], { stdio: ["pipe", "pipe", "inherit"] });
+  t.after(async () => {
+    child.stdin.end();
+    await once(child, "exit");
+  });
+  await once(child.stdout, "data");
+  const pid = child.pid ?? 0;
+  const used = cpuBetween({ ...before, seconds: {} }, sampleCpu({ tree: pid }));
+  assert.ok((used.seconds["tree"] ?? 0) >= 0.45, `${used.seconds["tree"]} s`);
+  assert.ok(used.machineShare > 0 && used.machineShare <= 1.1, `${used.machineShare}`);
+  assert.equal(parentOf(pid), process.pid);
+  assert.deepEqual(descendants(process.pid, "-e", PROGRAM), [pid]);
+});

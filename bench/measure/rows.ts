@@ -1,0 +1,51 @@
+import { createReadStream } from "node:fs";
+import { pipeline } from "node:stream/promises";
+import postgres from "postgres";
+import { clientOptions } from "../../src/store/connection.ts";
+
+// Joining a million acknowledgements with their rows takes some seconds; a minute is patience.
+const STATEMENT_TIMEOUT_MS = 60_000;
+
+/** What became of acknowledged orders in Postgres. */
+export interface RowFigures {
+  readonly acknowledged: number;
+  /** Those of them that are rows with the acknowledged id. */
+  readonly written: number;
+  /** From the acknowledgement at the client to the commit of the row; 0 where the row was first. Milliseconds. */
+  readonly p50: number;
+  readonly p99: number;
+  readonly max: number;
+  /** The last commit, microseconds since 1970. */
+  readonly lastCommitUs: number;
+}
+
+/** Compares a client's record of acknowledgements (load/record.ts) with the table `orders`. */
+export async function compareWithRows(databaseUrl: string, acknowledgedFile: string): Promise<RowFigures> {
+  const client = postgres(databaseUrl, { ...clientOptions(STATEMENT_TIMEOUT_MS), max: 1 });
+  try {
+    await client`CREATE TEMPORARY TABLE acknowledged (client_order_id text, symbol text, order_id uuid, us float8)`;
+    await pipeline(createReadStream(acknowledgedFile), await client`COPY acknowledged FROM STDIN`.writable());
+    const [row] = await client<
+      { acknowledged: number; written: number; waits: number[] | null; last: number | null }[]
+    >`
+      WITH first AS (SELECT min(order_id::text)::uuid AS id FROM acknowledged),
+      written AS (
+        SELECT order_id, client_order_id, extract(epoch FROM pg_xact_commit_timestamp(xmin))::float8 * 1e6 AS us
+        FROM orders WHERE order_id >= (SELECT id FROM first)
+      )
+      SELECT count(*)::int AS acknowledged, count(written.us)::int AS written, max(written.us) AS last,
+        percentile_disc(ARRAY[0.5, 0.99, 1]) WITHIN GROUP (ORDER BY greatest(0, written.us - acknowledged.us)) AS waits
+      FROM acknowledged LEFT JOIN written USING (order_id, client_order_id)`;
+    const [p50 = NaN, p99 = NaN, max = NaN] = row?.waits?.map((us) => us / 1000) ?? [];
+    return {
+      acknowledged: row?.acknowledged ?? 0,
+      written: row?.written ?? 0,
+      lastCommitUs: row?.last ?? 0,
+      p50,
+      p99,
+      max,
+    };
+  } finally {
+    await client.end({ timeout: 5 });
+  }
+}

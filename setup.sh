@@ -1,0 +1,132 @@
+#!/bin/sh
+# Makes sure that everything is there which `npm start` and `npm test` need: the npm packages of the lockfile, Node 26
+# among them, and a redis-server of 7.0 or later. Quick and silent where it is; says what it does where it is not.
+# Needs Node 20 or later, npm, and for Redis a package manager; runs as root and as an ordinary user.
+set -eu
+cd "$(dirname "$0")"
+
+node_major=26
+redis_major=7
+redis_home="$PWD/.penstock/redis"
+
+say() { echo "setup: $*"; }
+fail() { echo "setup: $*" >&2; exit 1; }
+has() { command -v "$1" >/dev/null 2>&1; }
+install_package() { DEBIAN_FRONTEND=noninteractive apt-get -qq -y --no-install-recommends install "$1" >/dev/null; }
+
+# --- npm packages -----------------------------------------------------------------------------------------------------
+
+# The hidden lockfile is the last thing that npm writes.
+packages_are_there() {
+  [ -e node_modules/.package-lock.json ] && ! [ package-lock.json -nt node_modules/.package-lock.json ]
+}
+
+node_is_there() {
+  case $(node_modules/.bin/node --version 2>/dev/null) in "v$node_major."*) ;; *) return 1 ;; esac
+}
+
+# npm must not run on the very Node that it is about to replace.
+npm_outside() {
+  (
+    PATH=$(printf '%s' "$PATH" | tr ':' '\n' | grep -v 'node_modules/\.bin$' | tr '\n' ':')
+    PATH=${PATH%:} npm "$@" --no-audit --no-fund --no-update-notifier --loglevel=error
+  )
+}
+
+install_packages() {
+  has npm || fail "npm is missing: install Node 20 or later with npm"
+  say "installing the npm packages of the lockfile"
+  # The tests need the development packages, under NODE_ENV=production too.
+  npm_outside ci --include=dev --include=optional || fail "npm could not install the packages: see its message above"
+}
+
+# The package "node" fetches the program for this machine by its install script, which a setting may have kept from it.
+install_node() {
+  say "fetching Node $node_major by the npm package \"node\""
+  npm_outside rebuild node --ignore-scripts=false || true
+}
+
+# The program needs a library of the C compiler's, which slim images lack.
+node_lacks_libatomic() {
+  case $(node_modules/.bin/node --version 2>&1) in *libatomic*) ;; *) return 1 ;; esac
+}
+
+install_libatomic() {
+  [ "$(id -u)" = 0 ] || return
+  if has apt-get; then
+    say "installing libatomic1 with apt-get: Node $node_major needs it"
+    apt-get -qq update && install_package libatomic1
+  elif has dnf; then
+    say "installing libatomic with dnf: Node $node_major needs it"
+    dnf -q -y install libatomic
+  fi
+}
+
+packages_are_there || install_packages
+! node_lacks_libatomic || install_libatomic || true
+! node_lacks_libatomic || fail "Node $node_major needs the library libatomic: have an administrator install libatomic1"
+node_is_there || install_node
+node_is_there || fail "node_modules/.bin/node is not Node $node_major: remove node_modules and run this again"
+
+# --- redis-server -----------------------------------------------------------------------------------------------------
+
+redis_fits() {
+  version=$("$1" --version 2>/dev/null | sed -n 's/.* v=\([0-9]*\)\..*/\1/p')
+  [ "${version:-0}" -ge "$redis_major" ]
+}
+
+redis_is_there() {
+  redis_fits redis-server || redis_fits "$redis_home/bin/redis-server"
+}
+
+# redis-tools holds the server's program (it and the checker of its files are one, which looks at the name it is called
+# by) without the service of redis-server, so that no daemon is started on this machine, now or at its next boot.
+install_by_apt() {
+  say "installing redis-tools with apt-get, and /usr/local/bin/redis-server as a link into it"
+  apt-get -qq update && install_package redis-tools || return
+  has redis-server || ln -sf "$(command -v redis-check-rdb)" /usr/local/bin/redis-server
+}
+
+# The same without root: unpacked below .penstock, with the libraries that the machine lacks, and apt's lists of our own.
+unpack_by_apt() {
+  say "downloading redis-tools with apt-get and unpacking it into .penstock/redis"
+  rm -rf "$redis_home/apt" "$redis_home/root"
+  mkdir -p "$redis_home/apt/lists/partial" "$redis_home/apt/archives/partial" "$redis_home/root" "$redis_home/bin"
+  printf 'Dir::State::Lists "%s";\nDir::Cache "%s";\n' "$redis_home/apt/lists" "$redis_home/apt" >"$redis_home/apt/apt.conf"
+  (
+    APT_CONFIG="$redis_home/apt/apt.conf" && export APT_CONFIG
+    cd "$redis_home/apt"
+    apt-get -qq update || exit 1
+    # A simulated installation names what the machine lacks.
+    packages=$(apt-get -s --no-install-recommends install redis-tools | sed -n 's/^Inst \([^ ]*\) .*/\1/p')
+    # shellcheck disable=SC2086 # a list of words
+    apt-get -qq download $packages || exit 1
+    for package in *.deb; do dpkg -x "$package" "$redis_home/root" || exit 1; done
+  ) || return
+  rm -rf "$redis_home/apt"
+  ln -sf redis-check-rdb "$redis_home/root/usr/bin/redis-server"
+  cat >"$redis_home/bin/redis-server" <<'WRAPPER'
+#!/bin/sh
+root=$(cd "$(dirname "$0")/../root" && pwd)
+LD_LIBRARY_PATH=$(echo "$root"/usr/lib/*-linux-gnu*):$(echo "$root"/lib/*-linux-gnu*) && export LD_LIBRARY_PATH
+exec "$root/usr/bin/redis-server" "$@"
+WRAPPER
+  chmod +x "$redis_home/bin/redis-server"
+}
+
+install_redis() {
+  if [ "$(id -u)" = 0 ]; then
+    if has apt-get; then install_by_apt
+    elif has dnf; then say "installing redis with dnf" && dnf -q -y install redis
+    elif has apk; then say "installing redis with apk" && apk add -q redis
+    fi
+  elif has brew; then say "installing redis with brew" && brew install -q redis
+  elif has apt-get; then unpack_by_apt
+  fi
+}
+
+# A server that stands already needs none here; the tests start servers of their own.
+if [ -z "${REDIS_URL:-}" ] || [ "${npm_lifecycle_event:-}" = test ]; then
+  redis_is_there || install_redis || true
+  redis_is_there || fail "there is no redis-server $redis_major.0 or later: install one, or set REDIS_URL to start with another"
+fi

@@ -1,0 +1,213 @@
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { createInterface } from "node:readline";
+import { text } from "node:stream/consumers";
+import { test } from "node:test";
+import type { TestContext } from "node:test";
+
+import { connect } from "../store/connection.ts";
+import { startIngest, tokenOf } from "../../test/support/pipeline.ts";
+import { createTestDatabase, startTestRedis } from "../../test/support/servers.ts";
+
+const main = join(import.meta.dirname, "..", "main.ts");
+const options = { timeout: 60_000 };
+
+interface Outcome {
+  readonly code: number | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+function start(args: readonly string[], env: NodeJS.ProcessEnv) {
+  return spawn(process.execPath, [main, ...args], {
+    env: { PATH: process.env.PATH, PENSTOCK_STATE_DIR: "/nowhere", ...env },
+    stdio: ["ignore", "pipe", "pipe"],
+  });
+}
+
+/** Runs the command line to its end. */
+async function penstock(args: readonly string[], env: NodeJS.ProcessEnv = {}): Promise<Outcome> {
+  const child = start(args, env);
+  const closed = once(child, "close");
+  const [stdout, stderr] = await Promise.all([text(child.stdout), text(child.stderr)]);
+  const [code] = (await closed) as [number | null];
+  return { code, stdout, stderr };
+}
+
+/** A running ingest, and a state folder that describes it as `penstock up` would. */
+async function startStack(t: TestContext) {
+  const [redis, database] = await Promise.all([startTestRedis(t), createTestDatabase(t)]);
+  const ingest = await startIngest(t, { redisUrl: redis.url, databaseUrl: database.url });
+  const stack = {
+    grpc: `http://${ingest.address}`,
+    http: ingest.http,
+    engine: null,
+    redis: redis.url,
+    postgres: database.url,
+    token: await tokenOf("demo"),
+    adminToken: await tokenOf("root", "admin"),
+  };
+  const folder = mkdtempSync(join(tmpdir(), "penstock-cli-"));
+  t.after(() => rmSync(folder, { recursive: true }));
+  writeFileSync(join(folder, "stack.json"), JSON.stringify(stack));
+  return { stack, env: { PENSTOCK_STATE_DIR: folder } };
+}
+
+const order = ["submit", "--symbol", "ETH-USD", "--side", "buy", "--quantity", "0.1", "--price", "100.25"];
+
+test("a newcomer's way: define, list, submit, look at the log", options, async (t) => {
+  const { env } = await startStack(t);
+  const define = ["instruments", "define", "ETH-USD", "--tick", "0.01", "--lot", "0.0001"];
+  const defined = await penstock([...define, "--types", "limit,market"], env);
+  assert.equal(defined.code, 0, defined.stderr);
+  assert.match(defined.stdout, /^ETH-USD +0\.01 +0\.0001 +any +any +limit,market +all +1$/m);
+  const changed = await penstock([...define, "--max-quantity", "10", "--json"], env);
+  assert.equal((JSON.parse(changed.stdout) as { version: number }).version, 2);
+  assert.match((await penstock(["instruments"], env)).stdout, /^ETH-USD .* … to 10 /m);
+
+  const first = await penstock([...order, "--client-order-id", "first"], env);
+  assert.equal(first.code, 0, first.stderr);
+  assert.match(first.stdout, /^[0-9a-f-]{36} +first +PENDING_NEW +\S+Z +no$/m);
+  const again = await penstock([...order, "--client-order-id", "first", "--json"], env);
+  const answer = JSON.parse(again.stdout) as { orderId: string; duplicate: boolean };
+  assert.equal(answer.duplicate, true);
+
+  const many = await penstock([...order, "--client-order-id", "many", "--count", "501", "--json"], env);
+  assert.equal(many.code, 0, many.stderr);
+  const ids = many.stdout
+    .trim()
+    .split("\n")
+    .map((line) => (JSON.parse(line) as { clientOrderId: string }).clientOrderId);
+  assert.deepEqual([ids.length, ids[0], ids[500]], [501, "many-1", "many-501"]);
+
+  const tail = await penstock(["tail", "--from", "0"], env);
+  const commands = tail.stdout
+    .trim()
+    .split("\n")
+    .flatMap(
+      (line) => (JSON.parse(line) as { commands: { id: string; submit?: { clientOrderId: string } }[] }).commands,
+    );
+  const submits = commands.filter(({ submit }) => submit);
+  assert.equal(submits.length, 502);
+  assert.deepEqual([submits[0]?.id, submits[0]?.submit?.clientOrderId], [answer.orderId, "first"]);
+});
+
+test("a refusal names every field at fault, a line each, and ends with 1", options, async (t) => {
+  const { env } = await startStack(t);
+  await penstock(["instruments", "define", "ETH-USD", "--tick", "0.01", "--lot", "0.0001"], env);
+  const bad = ["submit", "--symbol", "ETH-USD", "--side", "buy", "--quantity", "-1", "--price", "0.001"];
+  const one = await penstock(bad, env);
+  assert.equal(one.code, 1);
+  assert.match(one.stderr, /^penstock: INVALID_ARGUMENT: .*\n  quantity: .*\n  price: .*\n$/);
+  const batch = await penstock([...bad, "--count", "2", "--client-order-id", "b"], env);
+  assert.equal(batch.code, 1);
+  assert.match(batch.stderr, /^penstock: b-1: INVALID_ARGUMENT: .*\n  quantity: .*\n  price: .*\npenstock: b-2: /);
+  const stranger = await penstock(order, { ...env, PENSTOCK_TOKEN: "nonsense" });
+  assert.equal(stranger.code, 1);
+  assert.match(stranger.stderr, /^penstock: UNAUTHENTICATED: /);
+  const trader = await penstock(["instruments", "define", "X", "--tick", "1", "--lot", "1"], {
+    ...env,
+    PENSTOCK_TOKEN: await tokenOf("demo"),
+  });
+  assert.match(trader.stderr, /^penstock: PERMISSION_DENIED: /);
+});
+
+test("tail --follow shows what comes, and ends with its reader", options, async (t) => {
+  const { env } = await startStack(t);
+  await penstock(["instruments", "define", "ETH-USD", "--tick", "0.01", "--lot", "0.0001"], env);
+  const child = start(["tail", "--follow"], env);
+  t.after(() => child.kill("SIGKILL"));
+  const lines = createInterface(child.stdout)[Symbol.asyncIterator]();
+  assert.match(String((await lines.next()).value), /"symbol":"ETH-USD"/);
+  await penstock([...order, "--client-order-id", "followed"], env);
+  assert.match(String((await lines.next()).value), /"clientOrderId":"followed"/);
+  const exited = once(child, "exit");
+  child.stdout.destroy();
+  await penstock(order, env);
+  assert.deepEqual(await exited, [0, null]);
+});
+
+test("an entry that cannot be read is shown as its bytes", options, async (t) => {
+  const redis = await startTestRedis(t);
+  const { Redis } = await import("ioredis");
+  const client = new Redis(redis.url);
+  t.after(() => client.disconnect());
+  await client.xadd("penstock:{2}:orders", "5-0", "d", "\xff", "p", "0-0", "e", "1", "v", "1");
+  await client.xadd("penstock:{2}:orders", "6-0", "d", "x", "p", "5-0", "e", "1", "v", "99");
+  const { code, stdout } = await penstock(["tail", "--partition", "2"], { REDIS_URL: redis.url });
+  assert.equal(code, 0);
+  const [undecodable, newer] = stdout.split("\n");
+  assert.match(undecodable ?? "", /"id":"5-0","previous":"0-0","version":1,"error":".+","raw":"w78="/);
+  assert.match(newer ?? "", /"version":99,"error":"this program reads versions up to 1","raw":"eA=="/);
+});
+
+test("dead letters are listed with their reasons", options, async (t) => {
+  const { url } = await createTestDatabase(t);
+  const env = { DATABASE_URL: url };
+  assert.equal((await penstock(["dead-letters", "list"], env)).stdout, "no dead letters\n");
+  const sql = connect(url, { max: 1 });
+  t.after(() => sql.end());
+  await sql`INSERT INTO dead_letters (stream, partition, epoch, ms, seq, index, raw, sqlstate, reason, attempts)
+            VALUES (0, 1, 2, 1735689600000, 3, 4, '\\x00ff', '22003', 'numeric field overflow', 5)`;
+  const listed = await penstock(["dead-letters", "list"], env);
+  assert.match(listed.stdout, /orders +1 +2 +1735689600000-3 +4 +22003 +5 +numeric field overflow$/m);
+  const json = JSON.parse((await penstock(["dead-letters", "list", "--json"], env)).stdout) as { raw: string };
+  assert.equal(json.raw, "AP8=");
+});
+
+test("migrate says what it did", options, async (t) => {
+  const { url } = await createTestDatabase(t);
+  const outcome = await penstock(["migrate"], { DATABASE_URL: url });
+  assert.deepEqual(outcome, { code: 0, stdout: "the schema is up to date\n", stderr: "" });
+});
+
+test("wrong usage and a wrong configuration end with 2 and a line that helps", options, async () => {
+  const cases: [string[], NodeJS.ProcessEnv, RegExp][] = [
+    [["nonsense"], {}, /unknown command 'nonsense'/],
+    [["submit", "--symbol", "X"], {}, /required option '--side <side>' not specified/],
+    [[...order, "--side", "sideways"], {}, /Allowed choices are buy, sell/],
+    [order, {}, /no stack runs here/],
+    [[...order, "--url", "ftp://h:1", "--token", "x"], {}, /not an address such as http:/],
+    [[...order, "--expire-time", "soon", "--url", "h:1", "--token", "x"], {}, /not a time such as/],
+    [["tail", "--from", "yesterday"], { REDIS_URL: "redis://127.0.0.1:1" }, /not an entry ID/],
+    [["ingest"], { REDIS_URL: "nonsense" }, /REDIS_URL: must be.*\n  DATABASE_URL: is required/],
+    [["migrate"], {}, /DATABASE_URL: is required/],
+  ];
+  for (const [args, env, message] of cases) {
+    const { code, stderr, stdout } = await penstock(args, env);
+    assert.equal(code, 2, `${args.join(" ")}: ${stderr}`);
+    assert.match(stderr, message);
+    assert.doesNotMatch(stderr, /\n +at /, "no stack trace");
+    assert.equal(stdout, "");
+  }
+});
+
+test("a server that is not there is one line and a 1; debug shows where it came from", options, async () => {
+  const gone = { REDIS_URL: "redis://:hunter2@127.0.0.1:1", DATABASE_URL: "postgres://u:hunter2@127.0.0.1:1/x" };
+  for (const args of [
+    ["tail"],
+    ["dead-letters", "list"],
+    ["migrate"],
+    [...order, "--url", "127.0.0.1:1", "--token", "x"],
+  ]) {
+    const { code, stderr } = await penstock(args, gone);
+    assert.equal(code, 1, args.join(" "));
+    assert.match(stderr, /^penstock: .*ECONNREFUSED.*\n$/);
+    assert.doesNotMatch(stderr, /hunter2/);
+  }
+  const debug = await penstock(["tail"], { ...gone, PENSTOCK_LOG_LEVEL: "debug" });
+  assert.match(debug.stderr, /\n +at /);
+});
+
+test("help is an answer", options, async () => {
+  for (const args of [["--help"], ["help", "submit"], ["submit", "--help"], ["instruments", "define", "--help"]]) {
+    const { code, stdout } = await penstock(args);
+    assert.equal(code, 0);
+    assert.match(stdout, /penstock (up|submit --symbol|instruments define)/);
+  }
+  assert.match((await penstock(["--help"])).stdout, /Exit codes: 0 done, 1 failed or refused, 2 .*, 3 the audit/);
+});

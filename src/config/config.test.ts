@@ -1,0 +1,155 @@
+import assert from "node:assert/strict";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { hostname, tmpdir } from "node:os";
+import { join } from "node:path";
+import { inspect } from "node:util";
+import { test } from "node:test";
+import type { TestContext } from "node:test";
+
+import * as v from "valibot";
+
+import { ConfigError, loadConfig, loadDatabaseUrl, requireSigningKey } from "./config.ts";
+import { variables } from "./variables.ts";
+
+const needed = { REDIS_URL: "redis://127.0.0.1:6379", DATABASE_URL: "postgres://penstock@127.0.0.1/penstock" };
+
+function problemsOf(env: NodeJS.ProcessEnv): readonly string[] {
+  try {
+    loadConfig(env);
+  } catch (error) {
+    assert.ok(error instanceof ConfigError);
+    assert.equal(error.message, ["the configuration is not valid:", ...error.problems.map((p) => `  ${p}`)].join("\n"));
+    return error.problems;
+  }
+  return [];
+}
+
+function fileWith(t: TestContext, text: string): string {
+  const folder = mkdtempSync(join(tmpdir(), "penstock-config-"));
+  t.after(() => rmSync(folder, { recursive: true }));
+  const path = join(folder, "secret");
+  writeFileSync(path, text);
+  return path;
+}
+
+test("two addresses make a configuration", () => {
+  const config = loadConfig(needed);
+  assert.equal(config.redisUrl, needed.REDIS_URL);
+  assert.deepEqual(config.log.durability, { level: "always", replicas: 0, replicaTimeoutMs: 2_000 });
+  assert.equal(config.log.idempotencyHorizonMs, 3_600_000);
+  assert.deepEqual(config.listen, { bind: "127.0.0.1", grpcPort: 50_051, httpPort: 8_080 });
+  assert.equal(config.consumers.name, `${hostname().slice(0, 58)}-8080`);
+  assert.equal(config.auth.signingKey, undefined);
+});
+
+test("it is frozen, at every depth", () => {
+  const config = loadConfig(needed);
+  assert.ok(Object.isFrozen(config));
+  for (const part of [
+    config.log,
+    config.log.durability,
+    config.listen,
+    config.auth,
+    config.admission,
+    config.consumers,
+  ]) {
+    assert.ok(Object.isFrozen(part));
+  }
+});
+
+test("an empty variable is an unset one, and others' variables do not matter", () => {
+  assert.deepEqual(loadConfig({ ...needed, PENSTOCK_GRPC_PORT: "", PATH: "/bin" }), loadConfig(needed));
+});
+
+test("all bad variables are named at once, a line each", () => {
+  assert.deepEqual(
+    problemsOf({ PENSTOCK_GRPC_PORT: "65536", PENSTOCK_LOG_LEVEL: "loud", PENSTOCK_SIGNING_KEY: "short" }),
+    [
+      "REDIS_URL: is required",
+      "DATABASE_URL: is required",
+      'PENSTOCK_LOG_LEVEL: must be one of trace, debug, info, warn, error, fatal, silent, not "loud"',
+      'PENSTOCK_GRPC_PORT: must be a whole number from 0 to 65535, not "65536"',
+      "PENSTOCK_SIGNING_KEY: must be at least 32 bytes long",
+    ],
+  );
+});
+
+test("numbers are plain decimal digits", () => {
+  for (const bad of ["1e3", "0x10", " 1", "1.5", "-1", "one", "99999999999999999999"]) {
+    assert.match(problemsOf({ ...needed, PENSTOCK_READ_COUNT: bad })[0] ?? "", /^PENSTOCK_READ_COUNT: must be a whole/);
+  }
+  for (const bad of ["0", "1.1", "-0.5", "50%", ".5"]) {
+    assert.match(
+      problemsOf({ ...needed, PENSTOCK_MAX_MEMORY_SHARE: bad })[0] ?? "",
+      /^PENSTOCK_MAX_MEMORY_SHARE: must/,
+    );
+  }
+});
+
+test("durability levels", () => {
+  const durability = (text: string) => loadConfig({ ...needed, PENSTOCK_DURABILITY: text }).log.durability;
+  assert.deepEqual(durability("memory").level, "memory");
+  assert.deepEqual(durability("everysec").level, "everysec");
+  assert.deepEqual(durability("replicas:2"), { level: "replicas", replicas: 2, replicaTimeoutMs: 2_000 });
+  for (const bad of ["replicas", "replicas:0", "replicas:", "Always", "none"]) {
+    assert.equal(problemsOf({ ...needed, PENSTOCK_DURABILITY: bad }).length, 1);
+  }
+});
+
+test("limits are checked against each other", () => {
+  const conflicts: [NodeJS.ProcessEnv, string][] = [
+    [{ PENSTOCK_MIN_IDLE_MS: "20000" }, "PENSTOCK_TRANSACTION_TIMEOUT_MS"],
+    [{ PENSTOCK_CLAIM_INTERVAL_MS: "60000" }, "PENSTOCK_CLAIM_INTERVAL_MS"],
+    [{ PENSTOCK_DRAIN_TIMEOUT_MS: "20000" }, "PENSTOCK_TRANSACTION_TIMEOUT_MS"],
+    [{ PENSTOCK_REQUEST_TIMEOUT_MS: "30000" }, "PENSTOCK_REQUEST_TIMEOUT_MS"],
+    [{ PENSTOCK_IDEMPOTENCY_HORIZON_MS: "10000" }, "PENSTOCK_REQUEST_TIMEOUT_MS"],
+    [{ PENSTOCK_IDEMPOTENCY_MEMORY_SHARE: "0.75" }, "PENSTOCK_IDEMPOTENCY_MEMORY_SHARE"],
+    [{ PENSTOCK_MAX_BACKLOG_AGE_MS: "60000" }, "PENSTOCK_MIN_IDLE_MS"],
+    [{ PENSTOCK_DURABILITY: "replicas:1", PENSTOCK_REPLICA_TIMEOUT_MS: "10000" }, "PENSTOCK_REPLICA_TIMEOUT_MS"],
+    [{ PENSTOCK_RETENTION_DAYS: "1", PENSTOCK_REPLAY_HORIZON_MS: "86400000" }, "PENSTOCK_REPLAY_HORIZON_MS"],
+    [{ PENSTOCK_GRPC_PORT: "8080" }, "PENSTOCK_HTTP_PORT"],
+  ];
+  for (const [env, named] of conflicts) {
+    const problems = problemsOf({ ...needed, ...env });
+    assert.equal(problems.length, 1, `${named}: ${problems.join("; ")}`);
+    assert.ok(problems[0]?.startsWith(`${named}: must `), problems.join());
+  }
+  assert.deepEqual(problemsOf({ ...needed, PENSTOCK_GRPC_PORT: "0", PENSTOCK_HTTP_PORT: "0" }), []);
+  assert.deepEqual(problemsOf({ ...needed, PENSTOCK_REPLAY_HORIZON_MS: "86400000", PENSTOCK_RETENTION_DAYS: "0" }), []);
+});
+
+test("a secret comes from its variable or from its file, without the final line break", (t) => {
+  const key = "0123456789abcdef0123456789abcdef";
+  const fromFile = loadConfig({ ...needed, PENSTOCK_SIGNING_KEY_FILE: fileWith(t, `${key}\n`) });
+  const fromVariable = loadConfig({ ...needed, PENSTOCK_SIGNING_KEY: key });
+  assert.ok(requireSigningKey(fromFile).equals(requireSigningKey(fromVariable)));
+  assert.throws(() => requireSigningKey(loadConfig(needed)), /PENSTOCK_SIGNING_KEY: is required/);
+});
+
+test("a secret given twice, too short or out of reach is refused, and never shown", (t) => {
+  const path = fileWith(t, "hunter2");
+  assert.deepEqual(
+    problemsOf({ ...needed, PENSTOCK_ADMIN_SECRET: "hunter2hunter2hunter2", PENSTOCK_ADMIN_SECRET_FILE: path }),
+    ["PENSTOCK_ADMIN_SECRET: is given twice, by PENSTOCK_ADMIN_SECRET_FILE too"],
+  );
+  assert.deepEqual(problemsOf({ ...needed, PENSTOCK_SIGNING_KEY_FILE: path }), [
+    "PENSTOCK_SIGNING_KEY_FILE: must be at least 32 bytes long",
+  ]);
+  assert.deepEqual(problemsOf({ ...needed, PENSTOCK_SIGNING_KEY_FILE: `${path}-not-there` }), [
+    "PENSTOCK_SIGNING_KEY_FILE: cannot be read (ENOENT)",
+  ]);
+  assert.doesNotMatch(problemsOf({ REDIS_URL: "http://u:hunter2@h", DATABASE_URL: "u:hunter2@h" }).join(), /hunter2/);
+  assert.doesNotMatch(inspect(loadConfig({ ...needed, PENSTOCK_SIGNING_KEY: "hunter2".repeat(6) })), /hunter2/);
+});
+
+test("the database alone can be asked for", () => {
+  assert.equal(loadDatabaseUrl({ DATABASE_URL: needed.DATABASE_URL }), needed.DATABASE_URL);
+  assert.throws(() => loadDatabaseUrl({ DATABASE_URL: "" }), /DATABASE_URL: is required/);
+  assert.throws(() => loadDatabaseUrl({ DATABASE_URL: "mysql://h" }), /DATABASE_URL: must be an address/);
+});
+
+test("every variable is described", () => {
+  for (const [name, schema] of Object.entries(variables.entries)) {
+    assert.ok((v.getDescription(schema) ?? "").length > 20, name);
+  }
+});

@@ -1,0 +1,252 @@
+import * as v from "valibot";
+
+/**
+ * The environment variables of every role. A variable that is unset or empty takes its default; each description gives
+ * the unit and where the number comes from, and is what a configuration reference prints.
+ */
+
+const quoted = (input: unknown): string => JSON.stringify(String(input).slice(0, 60));
+
+/** A whole number in plain decimal digits. */
+const whole = (least: number, most: number, preset: number, text: string) =>
+  v.pipe(
+    v.optional(v.string(), String(preset)),
+    v.check(
+      (input) => /^\d{1,15}$/.test(input) && Number(input) >= least && Number(input) <= most,
+      ({ input }) => `must be a whole number from ${least} to ${most}, not ${quoted(input)}`,
+    ),
+    v.transform(Number),
+    v.description(text),
+  );
+
+/** A share of something: more than 0, at most 1. */
+const share = (preset: number, text: string) =>
+  v.pipe(
+    v.optional(v.string(), String(preset)),
+    v.check(
+      (input) => /^[01](\.\d{1,6})?$/.test(input) && Number(input) > 0 && Number(input) <= 1,
+      ({ input }) => `must be a share such as 0.75, above 0 and at most 1, not ${quoted(input)}`,
+    ),
+    v.transform(Number),
+    v.description(text),
+  );
+
+/** Text that matches a pattern. */
+const text = (pattern: RegExp, wanted: string, preset: string, description: string) =>
+  v.pipe(
+    v.optional(v.string(), preset),
+    v.check(
+      (input) => pattern.test(input),
+      ({ input }) => `must be ${wanted}, not ${quoted(input)}`,
+    ),
+    v.description(description),
+  );
+
+/** One of a few words. */
+const oneOf = <const Word extends string>(words: readonly Word[], preset: NoInfer<Word>, description: string) =>
+  v.pipe(
+    v.optional(v.string(), preset),
+    v.picklist(words, ({ input }) => `must be one of ${words.join(", ")}, not ${quoted(input)}`),
+    v.description(description),
+  );
+
+/** An address of a server. It may hold a password, so no message repeats it. */
+const address = (schemes: readonly string[], description: string) =>
+  v.pipe(
+    v.string(),
+    v.check(
+      (input) => URL.canParse(input) && schemes.includes(new URL(input).protocol),
+      `must be an address that begins with ${schemes.map((scheme) => `${scheme}//`).join(" or ")}`,
+    ),
+    v.description(description),
+  );
+
+/** Text that no message repeats: a secret, or the path of the file that holds it. */
+const hidden = (description: string) => v.pipe(v.optional(v.string()), v.description(description));
+
+const second = 1_000;
+const minute = 60 * second;
+const hour = 60 * minute;
+const day = 24 * hour;
+
+export const variables = v.object(
+  {
+    REDIS_URL: address(["redis:", "rediss:"], "The Redis server that holds the log. Required."),
+    DATABASE_URL: address(["postgres:", "postgresql:"], "The Postgres database. Required."),
+    PENSTOCK_STATE_DIR: text(
+      /^[^\0]{1,1024}$/,
+      "a path",
+      ".penstock",
+      "The folder of what this machine keeps: the addresses and tokens of a running stack, data of embedded servers.",
+    ),
+    PENSTOCK_LOG_LEVEL: oneOf(
+      ["trace", "debug", "info", "warn", "error", "fatal", "silent"],
+      "info",
+      "The least severe lines that are logged.",
+    ),
+
+    PENSTOCK_PARTITIONS: whole(
+      1,
+      4096,
+      1,
+      "Partitions of the log. Fixed at the first start, another number is refused then. An order id has 12 bits for it.",
+    ),
+    PENSTOCK_DURABILITY: text(
+      /^(memory|everysec|always|replicas:[1-9]\d?)$/,
+      "memory, everysec, always or replicas:<n> with n from 1 to 99",
+      "always",
+      "What an acknowledged order has survived: memory, everysec (up to 1 s may be lost), always (on disk), or " +
+        "replicas:<n> (on n replicas as well). Checked against the server.",
+    ),
+    PENSTOCK_REPLICA_TIMEOUT_MS: whole(
+      10,
+      minute,
+      2 * second,
+      "Milliseconds that a flush waits for its replicas. One beat of replication is 1 s; two leave room for a late one.",
+    ),
+    PENSTOCK_IDEMPOTENCY_HORIZON_MS: whole(
+      second,
+      7 * day,
+      hour,
+      "Milliseconds for which a repeated client id is recognised at least. An hour outlasts a client's restart; each key " +
+        "costs about 100 bytes of Redis.",
+    ),
+    PENSTOCK_IDEMPOTENCY_MEMORY_SHARE: share(
+      0.3,
+      "The share of Redis' maxmemory that both generations of keys may take. At 0.3 a gigabyte holds 3 million keys.",
+    ),
+    PENSTOCK_REPLAY_HORIZON_MS: whole(
+      0,
+      7 * day,
+      5 * minute,
+      "Milliseconds of the log that stay in Redis though every group is through. Five minutes outlast a role's restart.",
+    ),
+    PENSTOCK_TRIM_INTERVAL_MS: whole(
+      100,
+      minute,
+      second,
+      "Milliseconds between two trims of a stream. At a second, no more than a second's orders wait beyond their time.",
+    ),
+
+    PENSTOCK_BIND: text(
+      /^[0-9A-Za-z.:_-]{1,253}$/,
+      "an IP address or a host name",
+      "127.0.0.1",
+      "The address on which both ports listen. 0.0.0.0 is every interface.",
+    ),
+    PENSTOCK_GRPC_PORT: whole(0, 65_535, 50_051, "The gRPC port of ingest. 0 takes a free one."),
+    PENSTOCK_HTTP_PORT: whole(0, 65_535, 8_080, "The port of health and metrics of a role. 0 takes a free one."),
+    PENSTOCK_SIGNING_KEY: hidden("The key that signs tokens: at least 32 bytes, as SHA-256 gives. Ingest needs it."),
+    PENSTOCK_SIGNING_KEY_FILE: hidden("The file that holds the signing key, in place of PENSTOCK_SIGNING_KEY."),
+    PENSTOCK_TOKEN_TTL_S: whole(
+      60,
+      30 * 86_400,
+      12 * 3_600,
+      "Seconds for which a token is good. 12 hours are a trading day; a token cannot be called back before.",
+    ),
+    PENSTOCK_ADMIN_SECRET: hidden(
+      'The secret of the account "admin", which is created with it where there is none: at least 16 characters.',
+    ),
+    PENSTOCK_ADMIN_SECRET_FILE: hidden("The file that holds the secret of admin, in place of PENSTOCK_ADMIN_SECRET."),
+
+    PENSTOCK_MAX_IN_FLIGHT: whole(
+      1,
+      1_000_000,
+      20_000,
+      "Commands that may wait in one ingest process; more are refused. Two seconds of work at 10,000 unary orders/s.",
+    ),
+    PENSTOCK_MAX_BACKLOG: whole(
+      1,
+      1_000_000_000,
+      1_000_000,
+      "Entries that a group may lag before new orders are refused. An entry of one order takes 84 bytes: a million are a " +
+        "third of 256 MiB.",
+    ),
+    PENSTOCK_MAX_BACKLOG_AGE_MS: whole(
+      second,
+      7 * day,
+      15 * minute,
+      "Milliseconds that the oldest entry may wait before new orders are refused. A restart or failover of Postgres takes less.",
+    ),
+    PENSTOCK_MAX_MEMORY_SHARE: share(
+      0.75,
+      "The share of Redis' maxmemory beyond which new orders are refused. The rest lets consumers and snapshots go on.",
+    ),
+    PENSTOCK_MAX_MESSAGE_BYTES: whole(
+      4_096,
+      16 * 1_048_576,
+      1_048_576,
+      "Bytes of one request. 1,000 orders take less than 200 kB; an entry of the log holds 1 MiB.",
+    ),
+    PENSTOCK_REQUEST_TIMEOUT_MS: whole(
+      100,
+      5 * minute,
+      10 * second,
+      "Milliseconds that a call may take at most, and where its client gives no deadline. A person waits ten seconds.",
+    ),
+    PENSTOCK_DRAIN_TIMEOUT_MS: whole(
+      second,
+      10 * minute,
+      30 * second,
+      "Milliseconds that a role may take to stop. More than one transaction; orchestrators commonly allow 30 s.",
+    ),
+
+    PENSTOCK_CONSUMER_NAME: v.pipe(
+      v.optional(v.string()),
+      v.check(
+        (input) => input === undefined || /^[0-9A-Za-z._:-]{1,64}$/.test(input),
+        ({ input }) => `must be 1 to 64 letters, digits, '.', '_', ':' or '-', not ${quoted(input)}`,
+      ),
+      v.description(
+        "The name of a worker in its group. It must outlive a restart and be its own. Default: the host's name and the HTTP " +
+          "port, which two workers of a host cannot share; give a name where that port is 0.",
+      ),
+    ),
+    PENSTOCK_READ_COUNT: whole(
+      1,
+      1_000,
+      50,
+      "Entries of one read. 50 hold up to 25,000 orders, so that a reply stays below 50 MiB at 1 MiB an entry.",
+    ),
+    PENSTOCK_READ_BLOCK_MS: whole(
+      10,
+      10 * second,
+      second,
+      "Milliseconds that a read waits for entries. An idle worker asks once a second, and stops within one.",
+    ),
+    PENSTOCK_MIN_IDLE_MS: whole(
+      second,
+      hour,
+      minute,
+      "Milliseconds after which an entry that another worker holds is taken over. Three times the longest transaction.",
+    ),
+    PENSTOCK_CLAIM_INTERVAL_MS: whole(
+      100,
+      hour,
+      15 * second,
+      "Milliseconds between two looks for stalled entries. A quarter of the idle time delays none much.",
+    ),
+    PENSTOCK_TRANSACTION_ROWS: whole(
+      500,
+      100_000,
+      5_000,
+      "Rows after which a transaction is sliced, at the bounds of entries. COPY takes 8 µs a row at 500 and 5 µs at 5,000; " +
+        "an entry holds up to 500 and is never cut.",
+    ),
+    PENSTOCK_TRANSACTION_TIMEOUT_MS: whole(
+      100,
+      5 * minute,
+      20 * second,
+      "Milliseconds that a transaction may take. 5,000 rows take 25 ms; the rest is patience with a busy disk.",
+    ),
+    PENSTOCK_RETENTION_DAYS: whole(
+      0,
+      36_500,
+      30,
+      "Days that journal and orders are kept in Postgres; 0 keeps them for ever. A month covers the usual dispute.",
+    ),
+  },
+  "is required",
+);
+
+export type Variables = v.InferOutput<typeof variables>;

@@ -1,0 +1,204 @@
+#!/usr/bin/env node
+import { Command, CommanderError, InvalidArgumentError, Option } from "commander";
+
+import type { DeadLetterOptions } from "./cli/dead-letters.ts";
+import type { DefineOptions, InstrumentOptions } from "./cli/instruments.ts";
+import type { SubmitOptions } from "./cli/submit.ts";
+import type { TailOptions } from "./cli/tail.ts";
+import { exitCodeOf, exitCodes, messageOf } from "./runtime/errors.ts";
+import type { UpOptions } from "./stack/up.ts";
+
+/**
+ * The command line. Each command loads its module when it is asked for, so that none waits for what it does not need.
+ */
+
+const words = (values: readonly string[]) => (text: string) => {
+  const chosen = text.split(",");
+  const unknown = chosen.find((word) => !values.includes(word));
+  if (unknown !== undefined) throw new InvalidArgumentError(`Of ${values.join(", ")}, joined by commas.`);
+  return chosen;
+};
+
+const wholeNumber = (least: number, most: number) => (text: string) => {
+  if (!/^\d{1,15}$/.test(text) || Number(text) < least || Number(text) > most) {
+    throw new InvalidArgumentError(`A whole number from ${least} to ${most}.`);
+  }
+  return Number(text);
+};
+
+const orderTypes = ["limit", "market", "stop", "stop-limit"];
+const timesInForce = ["gtc", "ioc", "fok", "gtd"];
+
+function buildProgram(): Command {
+  const program = new Command("penstock")
+    .description("An order pipeline: gRPC in front, Redis Streams as the log, consumer groups that COPY into Postgres.")
+    .showHelpAfterError("(see --help)")
+    .exitOverride()
+    .addHelpText(
+      "after",
+      `
+A first order, with everything on this machine:
+  $ penstock up                        # in one terminal
+  $ penstock submit --symbol BTC-USD --side buy --quantity 0.1 --price 100
+  $ penstock tail
+
+The roles read their settings from the environment (REDIS_URL, DATABASE_URL, PENSTOCK_…). The other commands use the
+addresses and tokens of the stack that "up" started here; --url, PENSTOCK_TOKEN, REDIS_URL and DATABASE_URL take their place.
+PENSTOCK_LOG_LEVEL=debug shows where an error came from.
+
+Exit codes: 0 done, 1 failed or refused, 2 wrong usage or configuration, 3 the audit found something.`,
+    );
+
+  program.commandsGroup("Run it:");
+  example(program.command("up"), "penstock up", "REDIS_URL=redis://10.0.0.5:6379 penstock up")
+    .description(
+      "start everything on this machine: Redis and Postgres of its own, ingest, consumers; Ctrl-C drains and stops",
+    )
+    .option("--workers <n>", "worker processes of the consumers", wholeNumber(1, 64), 1)
+    .addHelpText(
+      "after",
+      `
+PENSTOCK_GRPC_PORT, PENSTOCK_HTTP_PORT, PENSTOCK_REDIS_PORT and PENSTOCK_POSTGRES_PORT choose the ports; where a default
+is in use, a free one is taken. Data, logs, addresses and tokens are kept in .penstock (PENSTOCK_STATE_DIR).`,
+    )
+    .action(async (options: UpOptions) => (await import("./stack/up.ts")).up(options));
+  example(program.command("ingest"), "REDIS_URL=… DATABASE_URL=… PENSTOCK_SIGNING_KEY_FILE=key penstock ingest")
+    .description("take orders by gRPC and append them to the log")
+    .action(async () => (await import("./ingest/role.ts")).runIngest(await config()));
+  example(program.command("consumers"), "REDIS_URL=… DATABASE_URL=… PENSTOCK_CONSUMER_NAME=worker-1 penstock consumers")
+    .description("write the log to Postgres; any number of them share the work")
+    .action(async () => (await import("./consumers/role.ts")).runConsumers(await config()));
+  example(program.command("migrate"), "DATABASE_URL=postgres://penstock@db/penstock penstock migrate")
+    .description("bring the database to the present schema; does nothing where it is")
+    .action(async () => {
+      const [{ migrate }, { loadDatabaseUrl }] = await Promise.all([
+        import("./store/migrate.ts"),
+        import("./config/config.ts"),
+      ]);
+      const { applied } = await migrate(loadDatabaseUrl());
+      process.stdout.write(applied.length === 0 ? "the schema is up to date\n" : `applied ${applied.join(", ")}\n`);
+    });
+
+  program.commandsGroup("Use it:");
+  example(
+    client(program.command("submit")),
+    "penstock submit --symbol BTC-USD --side buy --quantity 0.1 --price 100",
+    "penstock submit --symbol BTC-USD --side sell --type market --quantity 0.1 --json",
+    "penstock submit --symbol BTC-USD --side buy --quantity 0.1 --price 100 --count 1000",
+  )
+    .description("submit an order; sent again with the same --client-order-id it gets the first answer")
+    .requiredOption("--symbol <symbol>", "what to trade")
+    .addOption(new Option("--side <side>").choices(["buy", "sell"]).makeOptionMandatory())
+    .requiredOption("--quantity <decimal>", "a multiple of the instrument's lot")
+    .addOption(new Option("--type <type>").choices(orderTypes).default("limit"))
+    .option("--price <decimal>", "for limit and stop-limit")
+    .option("--stop-price <decimal>", "for stop and stop-limit")
+    .addOption(new Option("--time-in-force <tif>").choices(timesInForce))
+    .option("--expire-time <time>", "for gtd: 2030-01-31T12:00:00Z")
+    .option("--display-quantity <decimal>", "how much of the quantity the book shows")
+    .option("--post-only", "never take from the book")
+    .addOption(
+      new Option("--self-trade-prevention <how>").choices([
+        "cancel-newest",
+        "cancel-oldest",
+        "cancel-both",
+        "decrement",
+      ]),
+    )
+    .option("--client-order-id <id>", "your id of the order; a random one without it")
+    .option("--count <n>", "that many orders alike, with -1, -2 … behind the id", wholeNumber(1, 1_000_000))
+    .action(async (options: SubmitOptions) => {
+      process.exitCode = await (await import("./cli/submit.ts")).submit(options);
+    });
+
+  const instruments = program.command("instruments").description("what can be traded: list (by default), define");
+  example(client(instruments.command("list", { isDefault: true })), "penstock instruments")
+    .description("all instruments, by symbol")
+    .action(async (options: InstrumentOptions) => (await import("./cli/instruments.ts")).listInstruments(options));
+  example(
+    client(instruments.command("define <symbol>")),
+    "penstock instruments define ETH-USD --tick 0.01 --lot 0.0001",
+  )
+    .description("define an instrument, or replace its limits (as admin); what is not given has no limit")
+    .requiredOption("--tick <decimal>", "the step of prices; never changes")
+    .requiredOption("--lot <decimal>", "the step of quantities; never changes")
+    .option("--min-quantity <decimal>")
+    .option("--max-quantity <decimal>")
+    .option("--min-price <decimal>")
+    .option("--max-price <decimal>")
+    .option("--types <list>", `of ${orderTypes.join(", ")}, joined by commas`, words(orderTypes))
+    .option("--times-in-force <list>", `of ${timesInForce.join(", ")}, joined by commas`, words(timesInForce))
+    .action(async (symbol: string, options: DefineOptions) =>
+      (await import("./cli/instruments.ts")).defineInstrument(symbol, options),
+    );
+
+  program.commandsGroup("Look into it:");
+  example(program.command("tail"), "penstock tail --follow", "penstock tail --partition 3 --from 1735689600000-0")
+    .description("print entries of the log, a line of JSON each: the last ten, or those from an ID on")
+    .option("--partition <p>", "which one", wholeNumber(0, 4_095), 0)
+    .option("--from <id>", "the first entry, by its ID or its milliseconds")
+    .option("--follow", "go on with what comes, until Ctrl-C")
+    .action(async (options: TailOptions) => (await import("./cli/tail.ts")).tail(options));
+  const deadLetters = program.command("dead-letters").description("what could not be written");
+  example(deadLetters.command("list"), "penstock dead-letters list --limit 20")
+    .description("the newest dead letters, with their reasons")
+    .option("--limit <n>", "how many", wholeNumber(1, 10_000), 100)
+    .option("--json", "a line of JSON each")
+    .action(async (options: DeadLetterOptions) => (await import("./cli/dead-letters.ts")).printDeadLetters(options));
+  example(program.command("audit"), "penstock audit", "penstock audit --acknowledged acks.tsv")
+    .description("prove on live data that log, journal and rows agree; 3 is the exit code where they do not")
+    .option("--acknowledged <file>", "a client's own record: client_order_id, symbol, order_id, tab-separated")
+    .action(async (options: { readonly acknowledged?: string }) => {
+      const [{ audit }, { redisOf, postgresOf }] = await Promise.all([
+        import("./audit/audit.ts"),
+        import("./cli/stack-file.ts"),
+      ]);
+      const findings = await audit({ redisUrl: redisOf(), databaseUrl: postgresOf(), ...options });
+      if (findings > 0) process.exitCode = exitCodes.auditFailed;
+    });
+  example(program.command("bench"), "penstock bench", "penstock bench --quick")
+    .description("measure this machine: highest rates, latencies, CPU per order")
+    .allowUnknownOption()
+    .allowExcessArguments()
+    .action(async (_options: object, command: Command) => {
+      process.exitCode = await (await import("./cli/bench.ts")).bench(command.args);
+    });
+  return program;
+}
+
+/** The options of commands that call the API. */
+function client(command: Command): Command {
+  return command
+    .option("--url <url>", "the gRPC door, http://host:port; default: that of the running stack")
+    .option("--token <token>", "better in PENSTOCK_TOKEN, where other users of the machine do not see it")
+    .option("--json", "a line of JSON each");
+}
+
+function example(command: Command, ...lines: string[]): Command {
+  return command.addHelpText("after", `\nExamples:\n${lines.map((line) => `  $ ${line}`).join("\n")}`);
+}
+
+async function config() {
+  return (await import("./config/config.ts")).loadConfig();
+}
+
+function report(error: unknown): void {
+  if (error instanceof CommanderError) {
+    // Commander has printed it. Help and version that were asked for are no failure.
+    process.exitCode = error.exitCode === 0 ? exitCodes.ok : exitCodes.usage;
+    return;
+  }
+  const verbose = ["debug", "trace"].includes(process.env.PENSTOCK_LOG_LEVEL ?? "");
+  const text = verbose && error instanceof Error ? error.stack : messageOf(error);
+  process.stderr.write(`penstock: ${text}\n`);
+  process.exitCode = exitCodeOf(error);
+}
+
+process.stdout.on("error", (error: NodeJS.ErrnoException) => {
+  // Whoever read the output has had enough: penstock tail | head.
+  if (error.code === "EPIPE") process.exit(exitCodes.ok);
+  throw error;
+});
+await buildProgram().parseAsync().catch(report);
+// All is done now. What still keeps the process alive after a second is a connection that somebody forgot.
+setTimeout(() => process.exit(), 1_000).unref();

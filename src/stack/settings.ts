@@ -1,0 +1,58 @@
+import { resolve } from "node:path";
+
+import { ConfigError, loadConfig } from "../config/config.ts";
+import type { PortChoice } from "./ports.ts";
+
+/** What `up` takes from the environment. */
+export interface StackSettings {
+  /** Absolute. */
+  readonly stateFolder: string;
+  readonly bind: string;
+  readonly drainMs: number;
+  readonly grpcPort: PortChoice;
+  readonly httpPort: PortChoice;
+  /** Of the servers of our own, on loopback. */
+  readonly redisPort: PortChoice;
+  readonly postgresPort: PortChoice;
+  /** Servers that stand already, in place of our own. */
+  readonly redisUrl: string | undefined;
+  readonly databaseUrl: string | undefined;
+}
+
+// Beside the ports that Redis and Postgres have by default, where a machine often has one of its own.
+const REDIS_PORT = 6_390;
+const POSTGRES_PORT = 5_490;
+
+/** Checks the whole environment of the roles too, so that a wrong setting is told before anything starts. @throws ConfigError */
+export function loadStackSettings(env: NodeJS.ProcessEnv): StackSettings {
+  const redisUrl = env["REDIS_URL"] || undefined;
+  const databaseUrl = env["DATABASE_URL"] || undefined;
+  const config = loadConfig({
+    ...env,
+    REDIS_URL: redisUrl ?? "redis://127.0.0.1",
+    DATABASE_URL: databaseUrl ?? "postgres://127.0.0.1",
+  });
+  const { bind, grpcPort, httpPort } = config.listen;
+  return {
+    stateFolder: resolve(config.stateDir),
+    bind,
+    drainMs: config.drainTimeoutMs,
+    grpcPort: choice(env, "PENSTOCK_GRPC_PORT", grpcPort),
+    httpPort: choice(env, "PENSTOCK_HTTP_PORT", httpPort),
+    redisPort: serverPort(env, "PENSTOCK_REDIS_PORT", REDIS_PORT),
+    postgresPort: serverPort(env, "PENSTOCK_POSTGRES_PORT", POSTGRES_PORT),
+    redisUrl,
+    databaseUrl,
+  };
+}
+
+/** The port of a server of our own, a setting that no role knows: a whole number, 0 takes a free one. */
+function serverPort(env: NodeJS.ProcessEnv, name: string, preset: number): PortChoice {
+  const text = env[name] || String(preset);
+  if (/^\d{1,5}$/.test(text) && Number(text) <= 65_535) return choice(env, name, Number(text));
+  throw new ConfigError([`${name}: must be a whole number from 0 to 65535`]);
+}
+
+function choice(env: NodeJS.ProcessEnv, name: string, port: number): PortChoice {
+  return { port, exact: port !== 0 && Boolean(env[name]) };
+}

@@ -1,0 +1,118 @@
+import { COPY_ORDERS, encodeOrders } from "./copy.ts";
+import { writeDeadLetters } from "./dead-letters.ts";
+import type { EntryDeadLetter } from "./dead-letters.ts";
+import type { DeadLetter, EntryRecord } from "./entry-record.ts";
+import { isAbortedBefore, isDatabaseError, isMissingPartition, isPoison, TransientStoreError } from "./errors.ts";
+import { upsertInstruments } from "./instruments.ts";
+import { writeIsolated, writeOrdersIsolated } from "./isolation.ts";
+import { ensurePartitions, orderTime, partitionsKnown } from "./partitions.ts";
+import { writeReceipts } from "./receipts.ts";
+import type { ReceiptOutcome } from "./receipts.ts";
+import type { Transaction, Writer } from "./writer.ts";
+
+export interface PersistOutcome {
+  /** Entries that are new. */
+  readonly written: number;
+  /** Entries that had been written before: nothing was done for them. */
+  readonly duplicates: number;
+  /** Order rows of the new entries. */
+  readonly rows: number;
+  /** Dead letters that are new. */
+  readonly deadLetters: number;
+  /** Entries in whose place the journal holds another payload: dead-lettered, and a cause for alarm. */
+  readonly forks: number;
+}
+
+/**
+ * Makes entries durable: their receipts, their rows and their dead letters, in one transaction. When it resolves all of it is
+ * committed and each entry may be acknowledged; entries that were written before change nothing.
+ *
+ * Where a row is refused, each entry gets a transaction of its own, in which the bad rows become dead letters beside the good
+ * ones. Throws a TransientStoreError where the batch is to be given again later: whole, because parts of it may be written.
+ */
+export async function persist(writer: Writer, entries: readonly EntryRecord[]): Promise<PersistOutcome> {
+  try {
+    const moments = entries.map(({ receipt }) => receipt.ms);
+    if (!partitionsKnown(writer, moments)) await ensurePartitions(writer, moments);
+    try {
+      return await writer.transaction((transaction) => writeTogether(transaction, entries));
+    } catch (error) {
+      // 25P02: what the COPY failed of stays hidden, and shows when the rows are written alone.
+      if (!isPoison(error) && !isAbortedBefore(error)) throw error;
+    }
+    let total: PersistOutcome = { written: 0, duplicates: 0, rows: 0, deadLetters: 0, forks: 0 };
+    for (const entry of entries) {
+      // A decoder's mistake in the ids alone must not look like a partition that is missing for ever.
+      await ensurePartitions(writer, entry.orders.map(({ orderId }) => orderTime(orderId)).filter(Number.isFinite));
+      total = sum(total, await writer.transaction((transaction) => writeAlone(transaction, entry)));
+    }
+    return total;
+  } catch (error) {
+    if (isMissingPartition(error)) writer.knownDays.clear(); // dropped since they were seen
+    throw isDatabaseError(error) ? new TransientStoreError(error) : error;
+  }
+}
+
+/** The usual way: everything by one statement a table. Tables always in this sequence, keys sorted within each. */
+async function writeTogether(transaction: Transaction, entries: readonly EntryRecord[]): Promise<PersistOutcome> {
+  const receipts = await writeReceipts(transaction, entries);
+  const { fresh } = receipts;
+  const rows = fresh.reduce((count, { orders }) => count + orders.length, 0);
+  if (rows > 0) await transaction.copy(COPY_ORDERS, encodeOrders(fresh));
+  await upsertInstruments(transaction, instrumentsOf(fresh));
+  const deadLetters = await writeDeadLetters(transaction, lettersOf(receipts));
+  return outcome(receipts, rows, deadLetters);
+}
+
+/** The careful way, for one entry. */
+async function writeAlone(transaction: Transaction, entry: EntryRecord): Promise<PersistOutcome> {
+  let receipts: ReceiptOutcome = { fresh: [], duplicates: [], forks: [] };
+  const refused = await writeIsolated(transaction, [entry], async (entries) => {
+    receipts = await writeReceipts(transaction, entries);
+  });
+  const letters = lettersOf(receipts);
+  // The receipt itself cannot be written. The dead letter then stands for the entry; so it is found again at a redelivery.
+  for (const { sqlstate, reason } of refused) letters.push({ entry, letter: wholeEntry(entry, sqlstate, reason) });
+  let rows = 0;
+  for (const fresh of receipts.fresh) {
+    const unwritable = await writeOrdersIsolated(transaction, fresh);
+    rows = fresh.orders.length - unwritable.length;
+    for (const letter of unwritable) letters.push({ entry, letter });
+    const bad = await writeIsolated(transaction, instrumentsOf([fresh]), (items) => upsertInstruments(transaction, items));
+    for (const { item, sqlstate, reason } of bad) {
+      const { index } = item.instrument;
+      letters.push({ entry, letter: { index, raw: entry.rawCommand(index), sqlstate, reason } });
+    }
+  }
+  return outcome(receipts, rows, await writeDeadLetters(transaction, letters));
+}
+
+function instrumentsOf(entries: readonly EntryRecord[]) {
+  return entries.flatMap((entry) => entry.instruments.map((instrument) => ({ entry, instrument })));
+}
+
+function lettersOf({ fresh, forks }: ReceiptOutcome): EntryDeadLetter[] {
+  return [
+    ...fresh.flatMap((entry) => entry.deadLetters.map((letter) => ({ entry, letter }))),
+    ...forks.map((entry) => ({ entry, letter: wholeEntry(entry, null, "FORK") })),
+  ];
+}
+
+function wholeEntry({ receipt }: EntryRecord, sqlstate: string | null, reason: string): DeadLetter {
+  return { index: -1, raw: receipt.payload ?? receipt.hash, sqlstate, reason };
+}
+
+function outcome(receipts: ReceiptOutcome, rows: number, deadLetters: number): PersistOutcome {
+  const { fresh, duplicates, forks } = receipts;
+  return { written: fresh.length, duplicates: duplicates.length, rows, deadLetters, forks: forks.length };
+}
+
+function sum(a: PersistOutcome, b: PersistOutcome): PersistOutcome {
+  return {
+    written: a.written + b.written,
+    duplicates: a.duplicates + b.duplicates,
+    rows: a.rows + b.rows,
+    deadLetters: a.deadLetters + b.deadLetters,
+    forks: a.forks + b.forks,
+  };
+}

@@ -1,0 +1,59 @@
+import { connect as openSocket } from "node:net";
+import type { Socket } from "node:net";
+
+import postgres from "postgres";
+
+/** How long to wait for a connection, its handshake included. A local server answers in 5 ms, one far away in 1 s. */
+const CONNECT_TIMEOUT_S = 5;
+
+/** The longest statement of a pool, in ms: reads here are index look-ups and pages. A client gives up sooner. */
+const STATEMENT_TIMEOUT_MS = 10_000;
+
+/** What every client of this project has in common; `statementTimeoutMs` bounds each of its statements on the server. */
+export function clientOptions(statementTimeoutMs: number) {
+  return {
+    connect_timeout: CONNECT_TIMEOUT_S,
+    onnotice: () => {},
+    socket: openQuickSocket,
+    connection: {
+      application_name: "penstock",
+      statement_timeout: statementTimeoutMs,
+      // A transaction whose client has vanished must not hold its locks for long.
+      idle_in_transaction_session_timeout: statementTimeoutMs,
+    },
+  };
+}
+
+/**
+ * A pool of up to `max` connections for single statements; they are opened when needed and again after a loss, which fails
+ * the statements that were on their way. Not for transactions: postgres.js sends its ROLLBACK on a connection that is gone,
+ * and that ends the process. `Writer` is for those.
+ *
+ * The URL is postgres://user:password@host:port/database with `sslmode` where wanted; a Unix socket's folder stands
+ * percent-encoded in the host's place. One host: with several, postgres.js would not say to which the socket belongs.
+ */
+export function connect(url: string, options: { readonly max: number }): postgres.Sql {
+  const sql = postgres(url, { ...clientOptions(STATEMENT_TIMEOUT_MS), max: options.max });
+  if (sql.options.host.length > 1) throw new RangeError("the database URL must name one host");
+  return sql;
+}
+
+/** What postgres.js hands to its `socket` option, as far as it is used here. */
+export interface SocketTarget {
+  readonly host: readonly string[];
+  readonly port: readonly number[];
+  readonly path: string | false;
+}
+
+/**
+ * A socket without Nagle's algorithm, which postgres.js leaves on: each COPY would stall for 40 to 90 ms.
+ *
+ * It is handed over while it still connects (what is written meanwhile waits in it), because postgres.js listens for its
+ * errors only then; a promise that rejects would strand the connection and every query that waits for it.
+ */
+export function openQuickSocket(target: SocketTarget): Socket {
+  if (target.path) return openSocket({ path: target.path });
+  const host = target.host[0] ?? "localhost";
+  const socket = openSocket({ host, port: target.port[0] ?? 5432, noDelay: true });
+  return Object.assign(socket, { host }); // the name that TLS asks for
+}

@@ -1,0 +1,121 @@
+import postgres from "postgres";
+
+import type { Transaction, Writer } from "./writer.ts";
+
+const DAY_MS = 86_400_000;
+
+/** Days that are made beyond the one that is asked for: a day's change then finds its partitions, and rows may be a day early. */
+const AHEAD = 2;
+
+/** How long a drop may wait for the table, in ms. All who use the table wait behind it for that long. */
+const DROP_WAIT_MS = 500;
+
+/** Any fixed number, the same in every version: whoever makes or drops partitions holds this advisory lock. */
+const LOCK = 7_366_512;
+
+/** What is partitioned by day, and how a moment is written as a bound. */
+const TABLES = [
+  { table: "journal", bound: (ms: number) => String(ms) },
+  { table: "orders", bound: (ms: number) => `'${firstOrderId(ms)}'` },
+] as const;
+
+/** The least order id of a moment: its milliseconds and zeros. */
+export function firstOrderId(ms: number): string {
+  const digits = ms.toString(16).padStart(12, "0");
+  return `${digits.slice(0, 8)}-${digits.slice(8)}-0000-0000-000000000000`;
+}
+
+/** The moment that an order id begins with, in ms; NaN where it is none. */
+export function orderTime(orderId: string): number {
+  return Number.parseInt(orderId.slice(0, 8) + orderId.slice(9, 13), 16);
+}
+
+/** Days since 1970 (UTC). */
+function dayOf(ms: number): number {
+  return Math.floor(ms / DAY_MS);
+}
+
+/**
+ * Makes the partitions of these moments (ms) and of the two days after each, where they are missing. Costs nothing for
+ * days that this writer has seen. A day is made whatever the clock says: a row with no partition is refused by Postgres with
+ * an error of class 23 that says nothing about the row.
+ */
+export async function ensurePartitions(writer: Writer, moments: Iterable<number>): Promise<void> {
+  const days = new Set<number>();
+  for (const ms of moments) for (let ahead = 0; ahead <= AHEAD; ahead++) days.add(dayOf(ms) + ahead);
+  const missing = [...days].filter((day) => day >= 0 && !writer.knownDays.has(day)).sort((a, b) => a - b);
+  if (missing.length === 0) return;
+  await writer.transaction((transaction) => createDays(transaction, missing));
+  for (const day of missing) writer.knownDays.add(day);
+}
+
+/** True where `ensurePartitions` has been there for these moments, the days ahead apart. */
+export function partitionsKnown(writer: Writer, moments: Iterable<number>): boolean {
+  for (const ms of moments) if (!writer.knownDays.has(dayOf(ms))) return false;
+  return true;
+}
+
+async function createDays(transaction: Transaction, days: readonly number[]): Promise<void> {
+  await transaction.query(`SELECT pg_advisory_xact_lock(${LOCK})`);
+  const existing = new Set((await listPartitions(transaction)).map(({ name }) => name));
+  for (const { table, bound } of TABLES) {
+    for (const day of days) {
+      const name = partitionName(table, day);
+      if (existing.has(name)) continue;
+      // CREATE TABLE … PARTITION OF would lock out every reader and writer of the table; ATTACH does not.
+      await transaction.query(
+        `CREATE TABLE ${name} (LIKE ${table} INCLUDING ALL);
+         ALTER TABLE ${table} ATTACH PARTITION ${name}
+           FOR VALUES FROM (${bound(day * DAY_MS)}) TO (${bound((day + 1) * DAY_MS)})`,
+      );
+    }
+  }
+}
+
+/**
+ * Drops the partitions whose last moment is more than `retentionDays` before `nowMs`, oldest first, each in a transaction.
+ * Stops, to be tried again later, where a table is so busy that the drop would make others wait.
+ */
+export async function dropExpiredPartitions(
+  writer: Writer,
+  retentionDays: number,
+  nowMs: number,
+): Promise<{ dropped: string[] }> {
+  const limit = dayOf(nowMs - retentionDays * DAY_MS);
+  const dropped: string[] = [];
+  for (;;) {
+    try {
+      const name = await writer.transaction((transaction) => dropOldest(transaction, limit));
+      if (name === undefined) return { dropped };
+      dropped.push(name);
+    } catch (error) {
+      if (error instanceof postgres.PostgresError && error.code === "55P03") return { dropped }; // lock not available
+      throw error;
+    }
+  }
+}
+
+async function dropOldest(transaction: Transaction, limit: number): Promise<string | undefined> {
+  await transaction.query(`SELECT pg_advisory_xact_lock(${LOCK})`);
+  const oldest = (await listPartitions(transaction)).sort((a, b) => a.day - b.day)[0];
+  if (oldest === undefined || oldest.day >= limit) return undefined;
+  await transaction.query(`SET LOCAL lock_timeout = ${DROP_WAIT_MS}; DROP TABLE ${oldest.name}`);
+  return oldest.name;
+}
+
+/** orders_20261122, by UTC. */
+function partitionName(table: string, day: number): string {
+  const [date] = new Date(day * DAY_MS).toISOString().split("T");
+  return `${table}_${date!.replace(/\D/g, "")}`;
+}
+
+async function listPartitions(transaction: Transaction): Promise<{ name: string; day: number }[]> {
+  const { rows } = await transaction.query<{ name: string }>(
+    `SELECT child.relname AS name FROM pg_inherits JOIN pg_class child ON child.oid = inhrelid
+     WHERE inhparent IN (${TABLES.map(({ table }) => `'${table}'::regclass`).join(", ")})`,
+  );
+  return rows.flatMap(({ name }) => {
+    const date = /_(\d{4,6})(\d\d)(\d\d)$/.exec(name);
+    return date === null ? [] : [{ name, day: dayOf(Date.UTC(Number(date[1]), Number(date[2]) - 1, Number(date[3]))) }];
+  });
+}
