@@ -156,8 +156,11 @@ is in use, a free one is taken. Data, logs, addresses and tokens are kept in .pe
       const findings = await audit({ redisUrl: redisOf(), databaseUrl: postgresOf(), ...options });
       if (findings > 0) process.exitCode = exitCodes.auditFailed;
     });
-  example(program.command("bench"), "penstock bench", "penstock bench --quick")
+  program
+    .command("bench")
     .description("measure this machine: highest rates, latencies, CPU per order")
+    // It has options and a help of its own.
+    .helpOption(false)
     .allowUnknownOption()
     .allowExcessArguments()
     .action(async (_options: object, command: Command) => {

@@ -94,7 +94,8 @@ export async function runLoad(options: LoadOptions): Promise<{ report: LoadRepor
     const bodies = new OrderBodies(options);
     const cpu = process.cpuUsage();
     const start = performance.now();
-    for (let next = 0; next < calls; ) {
+    // Where every connection is lost there is nothing left to measure.
+    for (let next = 0; next < calls && connections.some(({ usable }) => usable); ) {
       const now = performance.now();
       tally.setClock(now);
       for (; next < calls && start + next * interval <= now; next++) {

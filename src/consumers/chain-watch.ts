@@ -21,8 +21,10 @@ export interface ChainWatchOptions {
 
 /** A gap is for an operator, who has other things to do as well. */
 const INTERVAL_MS = 10_000;
-/** How far back the first look goes; `penstock audit` looks at everything. */
+/** How far back the first look goes, behind what the group had finished then; `penstock audit` looks at everything. */
 const FIRST_LOOK_MS = 3_600_000;
+/** No entry is given an ID of a millisecond that is so long past, whatever the clocks say to each other. */
+const SETTLED_MS = 10_000;
 const REPORTED = 10;
 const DAY_MS = 86_400_000;
 
@@ -43,17 +45,22 @@ export class ChainWatch implements Service {
     this.#options = options;
   }
 
+  /** Looks at once, so that what the workers are about to catch up with lies behind the beginning. */
   async start(): Promise<void> {
-    this.#timer = setInterval(() => {
-      this.#looking ??= this.look()
-        .catch((error: unknown) => this.#options.log.warn({ err: error }, "the chain could not be looked at"))
-        .finally(() => (this.#looking = undefined));
-    }, INTERVAL_MS);
+    this.#timer = setInterval(() => this.#lookAgain(), INTERVAL_MS);
+    this.#lookAgain();
+    await this.#looking;
   }
 
   async stop(): Promise<void> {
     clearInterval(this.#timer);
     await this.#looking;
+  }
+
+  #lookAgain(): void {
+    this.#looking ??= this.look()
+      .catch((error: unknown) => this.#options.log.warn({ err: error }, "the chain could not be looked at"))
+      .finally(() => (this.#looking = undefined));
   }
 
   /** Looks at what was written since the last time. */
@@ -65,7 +72,8 @@ export class ChainWatch implements Service {
       if (group === undefined) continue;
       const finished = parseEntryId(group.finished).ms;
       // Entries of the millisecond that is under way may still lack their predecessor.
-      const toMs = group.pending === 0 && group.oldestUndeliveredMs === 0 ? finished : finished - 1;
+      const idle = group.pending === 0 && group.lag === 0 && finished < Date.now() - SETTLED_MS;
+      const toMs = idle ? finished : finished - 1;
       const fromMs = this.#checked.get(keys.partition) ?? toMs - FIRST_LOOK_MS;
       if (toMs < fromMs) continue;
       const oldestMs = retentionDays === 0 ? 0 : Date.now() - retentionDays * DAY_MS;

@@ -18,7 +18,7 @@ import { decodeBatch, type LoggedCommand, type LoggedSubmit, SCHEMA_VERSION, typ
 import { fromUnits } from "../stream/decimal.ts";
 import { type Entry, EntryError, readEntry } from "../stream/entry.ts";
 import type { Delivered } from "../stream/group-reader.ts";
-import type { Instruments } from "../stream/instrument.ts";
+import { type Instruments, prepareInstrument } from "../stream/instrument.ts";
 import { orderIdAt, orderIdPrefix, parseEntryId, START } from "../stream/position.ts";
 
 /** The entry was written by a newer Penstock: this worker must leave it to one that knows it, and not guess. */
@@ -73,8 +73,13 @@ export function recordOf(delivered: Delivered, options: RecordOptions): EntryRec
       else orders.push(row);
     } else if (command.command.kind.case === "instrument") {
       const { value } = command.command.kind;
-      const definition = Buffer.from(toBinary(InstrumentSchema, value));
-      instruments.push({ index, symbol: value.symbol, version: value.version, definition });
+      try {
+        prepareInstrument(value); // a definition that makes no instrument would stop all who read it
+        const definition = Buffer.from(toBinary(InstrumentSchema, value));
+        instruments.push({ index, symbol: value.symbol, version: value.version, definition });
+      } catch (error) {
+        letters.push(deadLetter(index, command.raw, `the instrument cannot be defined so: ${messageOf(error)}`));
+      }
     }
     // Cancels and replaces are the engine's; here they are kept in the journal only.
   }

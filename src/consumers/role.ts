@@ -2,7 +2,9 @@ import type { Config } from "../config/config.ts";
 import { runServices } from "../runtime/run.ts";
 import type { Service } from "../runtime/service.ts";
 import { connect } from "../store/connection.ts";
+import { ORDERS_STREAM } from "../store/entry-record.ts";
 import { listInstruments } from "../store/instruments.ts";
+import { findWritten } from "../store/journal.ts";
 import { claimPartitionCount as claimInStore } from "../store/settings.ts";
 import { Writer } from "../store/writer.ts";
 import { verifyDurability } from "../stream/durability.ts";
@@ -12,7 +14,9 @@ import { InstrumentBook } from "../stream/instrument-book.ts";
 import { PartitionKeys } from "../stream/keys.ts";
 import { claimPartitionCount as claimInLog } from "../stream/partition-count.ts";
 import { Partitioning } from "../stream/partition.ts";
+import { formatEntryId, parseEntryId } from "../stream/position.ts";
 import { connectRedis } from "../stream/redis.ts";
+import { readStreamState } from "../stream/status.ts";
 import { Trimmer } from "../stream/trimmer.ts";
 import { HttpServer } from "../telemetry/http-server.ts";
 import { createLog } from "../telemetry/log.ts";
@@ -20,7 +24,7 @@ import { createMetrics } from "../telemetry/metrics.ts";
 import { ChainWatch } from "./chain-watch.ts";
 import { ConsumerMetrics } from "./metrics.ts";
 import { Retention } from "./retention.ts";
-import { Worker } from "./worker.ts";
+import { Worker, type WorkerStore } from "./worker.ts";
 
 const REDIS_TIMEOUT_MS = 5_000;
 /** A blocking read answers within BLOCK; a server that is silent for so many times that is gone. */
@@ -32,14 +36,21 @@ const POSTGRES_CONNECTIONS = 2;
 export async function runConsumers(config: Config): Promise<void> {
   const log = createLog("consumers", config.logLevel);
   const registry = createMetrics("consumers");
-  const metrics = new ConsumerMetrics(registry);
   const onError = (error: Error) => log.warn({ err: error }, "Redis connection");
   const redis = connectRedis(config.redisUrl, { name: "penstock-consumers", socketTimeoutMs: REDIS_TIMEOUT_MS, onError });
   const sql = connect(config.databaseUrl, { max: POSTGRES_CONNECTIONS });
 
   const { consumers: settings, log: logConfig } = config;
   const partitions = new Partitioning(logConfig.partitions).all().map((partition) => new PartitionKeys(partition));
+  const metrics = new ConsumerMetrics(registry, () =>
+    Promise.all(partitions.map(async (keys) => ({ partition: keys.partition, ...(await readStreamState(redis, keys)) }))),
+  );
   const instruments = new InstrumentBook(redis, partitions, log);
+  const store: WorkerStore = {
+    instruments: () => listInstruments(sql),
+    written: async (partition, ids) =>
+      new Set((await findWritten(sql, ORDERS_STREAM, partition, ids.map(parseEntryId))).map(formatEntryId)),
+  };
   const blocking = partitions.map((keys) =>
     connectRedis(config.redisUrl, {
       name: `penstock-read-${keys.partition}`,
@@ -61,10 +72,14 @@ export async function runConsumers(config: Config): Promise<void> {
           blockMs: settings.readBlockMs,
           minIdleMs: settings.minIdleMs,
           claimIntervalMs: settings.claimIntervalMs,
+          onGroupLost: () => {
+            metrics.groupsLost.inc();
+            log.error({ partition: keys.partition, group: PERSIST_GROUP }, "GROUP LOST: all that the stream holds is read again");
+          },
         }),
         writer: new Writer(config.databaseUrl, { timeoutMs: settings.transactionTimeoutMs }),
         instruments,
-        storedInstruments: () => listInstruments(sql),
+        store,
         transactionRows: settings.transactionRows,
         metrics,
         log,
@@ -108,5 +123,11 @@ export async function runConsumers(config: Config): Promise<void> {
       },
     },
   });
-  await runServices([connections, http, retention, trimmer, watch, ...workers], log, { drainTimeoutMs: config.drainTimeoutMs });
+  // All at once: each may be waiting for its blocking read to end.
+  const allWorkers: Service = {
+    name: "workers",
+    start: async () => void (await Promise.all(workers.map((worker) => worker.start()))),
+    stop: async () => void (await Promise.all(workers.map((worker) => worker.stop()))),
+  };
+  await runServices([connections, http, retention, trimmer, watch, allWorkers], log, { drainTimeoutMs: config.drainTimeoutMs });
 }

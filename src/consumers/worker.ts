@@ -1,25 +1,37 @@
 import type { Logger } from "pino";
 import { Backoff, delay } from "../runtime/backoff.ts";
 import type { Service } from "../runtime/service.ts";
-import { persist } from "../store/batch.ts";
+import { persist, type PersistOutcome } from "../store/batch.ts";
 import type { EntryRecord } from "../store/entry-record.ts";
 import type { Writer } from "../store/writer.ts";
 import type { Delivered, Delivery, GroupReader } from "../stream/group-reader.ts";
 import type { InstrumentBook } from "../stream/instrument-book.ts";
 import type { ConsumerMetrics } from "./metrics.ts";
-import { lostRecord, recordOf, UnknownSymbolError } from "./record.ts";
+import { lostRecord, NewerVersionError, recordOf, UnknownSymbolError } from "./record.ts";
 
 export interface WorkerOptions {
   readonly partition: number;
   readonly reader: GroupReader;
   readonly writer: Writer;
   readonly instruments: InstrumentBook;
-  /** Definitions in Postgres: all that is left of them while an emptied Redis has not been opened again. */
-  readonly storedInstruments: () => Promise<readonly { readonly definition: Buffer }[]>;
+  readonly store: WorkerStore;
   /** How many rows a transaction should have at most. Entries are not divided, so the last one may go beyond it. */
   readonly transactionRows: number;
   readonly metrics: ConsumerMetrics;
   readonly log: Logger;
+}
+
+/** What a worker looks up in Postgres, now and then. */
+export interface WorkerStore {
+  /** All that is left of the definitions while an emptied Redis has not been opened again. */
+  instruments(): Promise<readonly { readonly definition: Buffer }[]>;
+  /** Those of these entries of the partition ("<ms>-<seq>") that are in the journal. */
+  written(partition: number, ids: readonly string[]): Promise<ReadonlySet<string>>;
+}
+
+interface Item {
+  readonly id: string;
+  readonly record: EntryRecord;
 }
 
 /** Payload of a transaction; an entry holds 1 MiB at most, so this bounds memory where orders are large. */
@@ -33,7 +45,10 @@ const MOST_BACKOFF_MS = 5_000;
  *
  * Invariants:
  * - An entry is acknowledged only after the transaction that holds its receipt, and its rows or dead letters, committed.
- * - After any error nothing is assumed: what this consumer holds is read again, and the receipts absorb what was written.
+ * - What was read is kept in hand until that is done, and Redis is not asked for it again: so it goes on ageing in the group,
+ *   and where this worker alone cannot write, another one takes it over. The receipts absorb what both write.
+ * - After a read that failed, what this consumer holds is read again.
+ * - Two deliveries are in hand at most: the one that is written, and the next.
  */
 export class Worker implements Service {
   readonly name: string;
@@ -42,7 +57,7 @@ export class Worker implements Service {
   readonly #backoff = new Backoff(LEAST_BACKOFF_MS, MOST_BACKOFF_MS);
   readonly #stopping = new AbortController();
   #running: Promise<void> | undefined;
-  /** The error that is being retried, for readiness; undefined while all is well. */
+  /** The error that is being retried, or that stopped it, for readiness; undefined while all is well. */
   #trouble: Error | undefined;
 
   constructor(options: WorkerOptions) {
@@ -56,10 +71,10 @@ export class Worker implements Service {
   }
 
   async start(): Promise<void> {
-    this.#running = this.#run();
+    this.#running = this.#run().catch((error: unknown) => this.#end(error));
   }
 
-  /** Resolves when what was read is written and acknowledged, or Postgres could not take it. */
+  /** Resolves when what was read is written and acknowledged, or could not be and stays pending. */
   async stop(): Promise<void> {
     this.#stopping.abort();
     await this.#running;
@@ -67,78 +82,128 @@ export class Worker implements Service {
   }
 
   async #run(): Promise<void> {
-    const { reader, metrics } = this.#options;
-    const { signal } = this.#stopping;
-    // The next read is on its way while a batch is written, so that Redis and Postgres work at the same time.
-    let ahead: Promise<Delivery> | undefined = this.#next();
-    while (ahead !== undefined) {
-      try {
-        const delivery: Delivery = await ahead;
-        ahead = signal.aborted ? undefined : this.#next();
-        await this.#write(delivery);
-        this.#trouble = undefined;
-        this.#backoff.reset();
-      } catch (error) {
-        this.#trouble = error instanceof Error ? error : new Error(String(error));
-        metrics.retries.inc();
-        this.#log.warn({ err: error }, "entries stay pending and are read again");
-        await ahead?.catch(() => {});
-        reader.rewind();
-        await delay(this.#backoff.next(), signal);
-        ahead = signal.aborted ? undefined : this.#next();
-      }
+    const { reader } = this.#options;
+    let ahead: Promise<Delivery> | undefined;
+    do {
+      const delivery = await this.#untilDone("reading", async () => {
+        const reading = ahead ?? reader.next();
+        ahead = undefined;
+        try {
+          return await reading;
+        } catch (error) {
+          reader.rewind();
+          throw error;
+        }
+      });
+      // The next read is on its way while a batch is written, so that Redis and Postgres work at the same time.
+      ahead = this.#stopping.signal.aborted ? undefined : reader.next();
+      ahead?.catch(() => {}); // it is awaited, though perhaps only after another error
+      await this.#process(delivery);
+    } while (ahead !== undefined);
+  }
+
+  /** No more entries are taken: the worker was stopped, or the log has become too new for it. */
+  #end(error: unknown): void {
+    if (error instanceof NewerVersionError) {
+      this.#trouble = error;
+      // Not a crash: started again it would only take the entries again, and keep them from a worker that knows them.
+      this.#log.error({ err: error }, "STOPPED: the log has entries of a newer version; upgrade this worker");
+    } else if (!this.#stopping.signal.aborted) {
+      throw error;
     }
   }
 
-  #next(): Promise<Delivery> {
-    const next = this.#options.reader.next();
-    next.catch(() => {}); // it is awaited, though perhaps only after another error
-    return next;
-  }
-
-  async #write(delivery: Delivery): Promise<void> {
-    const { reader, writer, partition, metrics } = this.#options;
-    if (delivery.lost.length > 0) {
-      metrics.lost.inc(delivery.lost.length);
-      this.#log.error({ entries: delivery.lost }, "ENTRIES LOST: they were removed from the stream before they were written");
-    }
-    const lost = delivery.lost.map((id) => ({ id, record: lostRecord(id, partition) }));
-    const found = await this.#records(delivery.entries);
-    for (const slice of this.#slices([...lost, ...found])) {
+  async #process({ lost, entries }: Delivery): Promise<void> {
+    const { writer, reader, metrics } = this.#options;
+    if (lost.length > 0) await this.#untilDone("writing lost entries", () => this.#writeLost(lost));
+    const { items, newer } = await this.#untilDone("decoding", () => this.#decode(entries));
+    for (const slice of this.#slices(items)) {
       const records = slice.map(({ record }) => record);
-      const timer = metrics.transaction.startTimer();
-      const outcome = await persist(writer, records);
-      timer();
-      metrics.count(outcome);
-      if (outcome.forks > 0) {
-        this.#log.error({ forks: outcome.forks }, "FORK OF THE LOG: entries differ from what the journal has under their ID");
-      }
-      if (outcome.deadLetters > 0) this.#log.error({ deadLetters: outcome.deadLetters }, "dead letters were written");
+      const outcome = await this.#untilDone("writing", async () => {
+        const timer = metrics.transaction.startTimer();
+        const result = await persist(writer, records);
+        timer();
+        return result;
+      });
+      this.#note(outcome);
       const ids = slice.map(({ id }) => id);
-      const acknowledged = await reader.acknowledge(ids);
+      const acknowledged = await this.#untilDone("acknowledging", () => reader.acknowledge(ids));
       if (acknowledged < ids.length) {
         this.#log.warn({ acknowledged, of: ids.length }, "some entries were no longer ours to acknowledge");
       }
       metrics.observeAges(records, Date.now());
     }
+    if (newer !== undefined) throw newer;
   }
 
-  async #records(entries: readonly Delivered[]): Promise<{ id: string; record: EntryRecord }[]> {
-    const { partition, instruments, storedInstruments } = this.#options;
-    const all = (instrumentsAreFresh: boolean) =>
-      entries.map((entry) => ({ id: entry.id, record: recordOf(entry, { partition, instruments, instrumentsAreFresh }) }));
-    try {
-      return all(false);
-    } catch (error) {
-      if (!(error instanceof UnknownSymbolError)) throw error;
-      for (const { definition } of await storedInstruments()) instruments.learn(definition);
-      await instruments.refresh();
-      return all(true);
+  /** What the work resolves with once it succeeds. Throws its error only where the worker is being stopped. */
+  async #untilDone<Result>(what: string, work: () => Promise<Result>): Promise<Result> {
+    const { signal } = this.#stopping;
+    for (;;) {
+      try {
+        const result = await work();
+        this.#trouble = undefined;
+        this.#backoff.reset();
+        return result;
+      } catch (error) {
+        this.#trouble = error instanceof Error ? error : new Error(String(error));
+        this.#options.metrics.retries.inc();
+        this.#log.warn({ err: error }, `${what} failed: entries stay pending, and it is tried again`);
+        if (signal.aborted) throw error;
+        await delay(this.#backoff.next(), signal);
+      }
     }
   }
 
+  /** Entries that are gone from the stream: some may have been written, by a worker that died before it acknowledged them. */
+  async #writeLost(ids: readonly string[]): Promise<void> {
+    const { writer, reader, partition, metrics, store } = this.#options;
+    const written = await store.written(partition, ids);
+    const missing = ids.filter((id) => !written.has(id));
+    if (missing.length > 0) {
+      this.#note(await persist(writer, missing.map((id) => lostRecord(id, partition))));
+      metrics.lost.inc(missing.length);
+      this.#log.error({ entries: missing }, "ENTRIES LOST: they were removed from the stream before they were written");
+    }
+    await reader.acknowledge(ids); // those that a claim found are no longer pending already
+  }
+
+  #note(outcome: PersistOutcome): void {
+    this.#options.metrics.count(outcome);
+    const { forks, deadLetters } = outcome;
+    if (forks > 0) this.#log.error({ forks }, "FORK OF THE LOG: entries differ from what the journal has under their ID");
+    if (deadLetters > 0) this.#log.error({ deadLetters }, "dead letters were written");
+  }
+
+  /** The records of the entries, up to the first one of a newer version. */
+  async #decode(entries: readonly Delivered[]): Promise<{ items: Item[]; newer: NewerVersionError | undefined }> {
+    const { instruments, store } = this.#options;
+    try {
+      return this.#recordsOf(entries, false);
+    } catch (error) {
+      if (!(error instanceof UnknownSymbolError)) throw error;
+      for (const { definition } of await store.instruments()) instruments.learn(definition);
+      await instruments.refresh();
+      return this.#recordsOf(entries, true);
+    }
+  }
+
+  #recordsOf(entries: readonly Delivered[], instrumentsAreFresh: boolean) {
+    const { partition, instruments } = this.#options;
+    const items: Item[] = [];
+    for (const entry of entries) {
+      try {
+        items.push({ id: entry.id, record: recordOf(entry, { partition, instruments, instrumentsAreFresh }) });
+      } catch (error) {
+        if (!(error instanceof NewerVersionError)) throw error;
+        return { items, newer: error };
+      }
+    }
+    return { items, newer: undefined };
+  }
+
   /** Divides at the bounds of entries, so that a transaction has about `transactionRows` rows. */
-  *#slices<Item extends { record: EntryRecord }>(items: readonly Item[]): Generator<Item[]> {
+  *#slices(items: readonly Item[]): Generator<Item[]> {
     let slice: Item[] = [];
     let rows = 0;
     let bytes = 0;

@@ -61,7 +61,7 @@ export async function runIngest(config: Config): Promise<void> {
       new Appender({
         redis: appending[i]!,
         keys,
-        journal: storeJournal(sql),
+        journal: storeJournal(sql, partitioning),
         durability: logConfig.durability,
         groups: ORDERS_GROUPS,
         replayHorizonMs: logConfig.replayHorizonMs,

@@ -1,11 +1,10 @@
 /** Where the running stack is, and what its first admin logs in with. */
 export interface DemoTarget {
-  /** The gRPC door: http://host:port. */
-  readonly grpcUrl: string;
-  /** The HTTP port of ingest: http://host:port. */
-  readonly httpUrl: string;
-  readonly redisUrl: string;
-  readonly databaseUrl: string;
+  /** URLs: the gRPC door, the HTTP port of ingest, the two servers. */
+  readonly grpc: string;
+  readonly http: string;
+  readonly redis: string;
+  readonly postgres: string;
   /** The secret of the account "admin". */
   readonly adminSecret: string;
   /** A secret for the demo trader; the same at each start on this state folder. */

@@ -76,7 +76,9 @@ async function becomesReady(child: DetachedProcess, url: string): Promise<boolea
   const deadline = performance.now() + READY_LIMIT_MS;
   while (!ended.signal.aborted && performance.now() < deadline) {
     try {
-      const response = await fetch(url, { signal: AbortSignal.any([ended.signal, AbortSignal.timeout(ANSWER_LIMIT_MS)]) });
+      const response = await fetch(url, {
+        signal: AbortSignal.any([ended.signal, AbortSignal.timeout(ANSWER_LIMIT_MS)]),
+      });
       await response.body?.cancel();
       if (response.ok) return true;
     } catch {

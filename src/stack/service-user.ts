@@ -18,7 +18,8 @@ export function findServiceUser(): ServiceUser | undefined {
   if (process.getuid?.() !== 0) return undefined;
   for (const name of NAMES) {
     try {
-      const id = (flag: string): number => Number(execFileSync("id", [flag, name], { encoding: "utf8", stdio: "pipe" }));
+      const id = (flag: string): number =>
+        Number(execFileSync("id", [flag, name], { encoding: "utf8", stdio: "pipe" }));
       return { name, uid: id("-u"), gid: id("-g") };
     } catch {
       continue;

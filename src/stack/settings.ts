@@ -17,6 +17,9 @@ export interface StackSettings {
   /** Servers that stand already, in place of our own. */
   readonly redisUrl: string | undefined;
   readonly databaseUrl: string | undefined;
+  /** Whether the environment gives one; else the stack makes its own. */
+  readonly hasSigningKey: boolean;
+  readonly adminSecret: string | undefined;
 }
 
 // Beside the ports that Redis and Postgres have by default, where a machine often has one of its own.
@@ -43,6 +46,8 @@ export function loadStackSettings(env: NodeJS.ProcessEnv): StackSettings {
     postgresPort: serverPort(env, "PENSTOCK_POSTGRES_PORT", POSTGRES_PORT),
     redisUrl,
     databaseUrl,
+    hasSigningKey: config.auth.signingKey !== undefined,
+    adminSecret: config.auth.adminSecret,
   };
 }
 

@@ -38,7 +38,7 @@ test("what was given comes back, whatever the text", async (t) => {
   const odd: Partial<OrderRow> = {
     clientKey: 2n ** 64n - 1n,
     account: "tab\tnewline\nreturn\rback\\slash",
-    clientOrderId: "\\N and \\. and é漢🙂 \u0001 \"quoted\" {braces}",
+    clientOrderId: '\\N and \\. and é漢🙂 \u0001 "quoted" {braces}',
     type: "STOP_LIMIT",
     timeInForce: "GTD",
     quantity: "123456789012345678.00000001",
@@ -125,7 +125,7 @@ for (const { name, sqlstate, order } of POISON) {
     assert.equal(letter.index, 13);
     assert.equal(letter.attempts, 4);
     assert.deepEqual(letter.raw, Buffer.from("command 1/13"));
-    assert.ok(letter.reason.length > 10);
+    assert.match(String(letter.reason), /\w+ \w+/);
   });
 }
 
@@ -150,7 +150,7 @@ test("what the decoder found undecodable is written with its entry, once", async
   const { url } = await createTestDatabase(t);
   const [writer, sql] = [openWriter(t, url), openSql(t, url)];
   const deadLetters = [
-    { index: -1, raw: Buffer.from([0, 255]), sqlstate: null, reason: "no protobuf:\0 {odd} \"text\" \\" },
+    { index: -1, raw: Buffer.from([0, 255]), sqlstate: null, reason: 'no protobuf:\0 {odd} "text" \\' },
     { index: 3, raw: Buffer.alloc(0), sqlstate: null, reason: "no command" },
   ];
   const entry = makeEntry({ seq: 0, orders: 1, more: { deadLetters } });
@@ -219,7 +219,11 @@ test("instruments commute: whatever the sequence of their commands, the newest s
   for (const sequence of sequences) {
     await sql`TRUNCATE journal, instruments`;
     for (const index of sequence) await persist(writer, [entries[index]!]);
-    const found = (await listInstruments(sql)).map(({ symbol, version, definition }) => [symbol, version, String(definition)]);
+    const found = (await listInstruments(sql)).map(({ symbol, version, definition }) => [
+      symbol,
+      version,
+      String(definition),
+    ]);
     assert.deepEqual(found, [["A", 3, "A 3 2"], ["B", 2, "B 2 0"]]); // prettier-ignore
   }
   await sql`TRUNCATE journal, instruments`;

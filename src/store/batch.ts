@@ -78,7 +78,9 @@ async function writeAlone(transaction: Transaction, entry: EntryRecord): Promise
     const unwritable = await writeOrdersIsolated(transaction, fresh);
     rows = fresh.orders.length - unwritable.length;
     for (const letter of unwritable) letters.push({ entry, letter });
-    const bad = await writeIsolated(transaction, instrumentsOf([fresh]), (items) => upsertInstruments(transaction, items));
+    const bad = await writeIsolated(transaction, instrumentsOf([fresh]), (items) =>
+      upsertInstruments(transaction, items),
+    );
     for (const { item, sqlstate, reason } of bad) {
       const { index } = item.instrument;
       letters.push({ entry, letter: { index, raw: entry.rawCommand(index), sqlstate, reason } });

@@ -29,11 +29,22 @@ export function clientOptions(statementTimeoutMs: number) {
  * the statements that were on their way. Not for transactions: postgres.js sends its ROLLBACK on a connection that is gone,
  * and that ends the process. `Writer` is for those.
  *
- * The URL is postgres://user:password@host:port/database with `sslmode` where wanted; a Unix socket's folder stands
- * percent-encoded in the host's place. One host: with several, postgres.js would not say to which the socket belongs.
+ * The URL is postgres://user:password@host:port/database with `sslmode` where wanted; `host=/folder` in its query names a Unix
+ * socket's folder, as in libpq. Throws where it is no URL or names several hosts.
  */
 export function connect(url: string, options: { readonly max: number }): postgres.Sql {
-  const sql = postgres(url, { ...clientOptions(STATEMENT_TIMEOUT_MS), max: options.max });
+  return openClient(url, { ...clientOptions(STATEMENT_TIMEOUT_MS), max: options.max });
+}
+
+type ClientOptions = NonNullable<Parameters<typeof postgres>[1]>;
+
+/** A postgres.js client, with what its own reading of URLs lacks. */
+export function openClient(url: string, options: ClientOptions): postgres.Sql {
+  const address = new URL(url);
+  const folder = address.searchParams.get("host");
+  address.searchParams.delete("host"); // postgres.js would send it to the server as a setting
+  const sql = postgres(address.href, folder === null ? options : { ...options, host: folder });
+  // postgres.js tries several in turn, but does not say to its `socket` option which one it is at.
   if (sql.options.host.length > 1) throw new RangeError("the database URL must name one host");
   return sql;
 }

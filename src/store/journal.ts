@@ -1,6 +1,7 @@
 import type postgres from "postgres";
 
 import type { LogPosition, StreamNumber } from "./entry-record.ts";
+import { plainArray } from "./parameters.ts";
 
 /** An entry as the journal keeps it. */
 export interface JournalEntry extends LogPosition {
@@ -58,6 +59,21 @@ export async function readEntry(
     WHERE stream = ${stream} AND partition = ${partition}
       AND epoch = ${position.epoch} AND ms = ${position.ms} AND seq = ${position.seq}`;
   return row && toEntry(row);
+}
+
+/** Those of these places of a partition that have a receipt, of whatever epoch. */
+export async function findWritten(
+  sql: postgres.Sql,
+  stream: StreamNumber,
+  partition: number,
+  places: readonly Pick<LogPosition, "ms" | "seq">[],
+): Promise<Pick<LogPosition, "ms" | "seq">[]> {
+  const rows = await sql<Pick<PositionRow, "ms" | "seq">[]>`
+    SELECT DISTINCT ms, seq
+    FROM unnest(${plainArray(places.map(({ ms }) => ms))}::bigint[], ${plainArray(places.map(({ seq }) => seq))}::bigint[])
+      AS place (ms, seq)
+    JOIN journal USING (ms, seq) WHERE stream = ${stream} AND partition = ${partition}`;
+  return rows.map(({ ms, seq }) => ({ ms: Number(ms), seq: Number(seq) }));
 }
 
 /** An entry whose predecessor is not in the journal. */

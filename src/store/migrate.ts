@@ -77,7 +77,8 @@ async function applyNext(transaction: Transaction, migrations: readonly Migratio
           `${migrations.at(-1)?.name ?? "none"}: run the newer program`,
       );
     }
-    if (known.checksum !== row.checksum) throw new SchemaError(`the migration ${known.name} has changed since it was applied`);
+    if (known.checksum !== row.checksum)
+      throw new SchemaError(`the migration ${known.name} has changed since it was applied`);
   }
   const next = migrations[rows.length];
   if (next === undefined) return undefined;

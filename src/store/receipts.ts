@@ -34,7 +34,10 @@ const FIND = `
  * Writes the receipts that are missing, with their keys sorted, so that two writers with the same entries do not deadlock:
  * the second waits for the first one's end and then finds duplicates. Throws what the transaction throws.
  */
-export async function writeReceipts(transaction: Transaction, entries: readonly EntryRecord[]): Promise<ReceiptOutcome> {
+export async function writeReceipts(
+  transaction: Transaction,
+  entries: readonly EntryRecord[],
+): Promise<ReceiptOutcome> {
   const sorted = [...entries].sort((a, b) => compareKeys(a.receipt, b.receipt));
   const receipts = sorted.map(({ receipt }) => receipt);
   const hashes = packBytes(receipts.map(({ hash }) => hash));
@@ -65,7 +68,10 @@ async function compareHashes(
   known: readonly EntryRecord[],
 ): Promise<Omit<ReceiptOutcome, "fresh">> {
   // READ COMMITTED: this statement sees what the insert ran into.
-  const { rows } = await transaction.query<KeyRow & { hash: Buffer }>(FIND, keyColumns(known.map(({ receipt }) => receipt)));
+  const { rows } = await transaction.query<KeyRow & { hash: Buffer }>(
+    FIND,
+    keyColumns(known.map(({ receipt }) => receipt)),
+  );
   const hashes = new Map(rows.map((row) => [keyText(row), row.hash]));
   const isSame = ({ receipt }: EntryRecord) => hashes.get(keyText(receipt))?.equals(receipt.hash) === true;
   return { duplicates: known.filter(isSame), forks: known.filter((entry) => !isSame(entry)) };

@@ -7,7 +7,9 @@ export class PartitionCountError extends Error {
   override readonly name = "PartitionCountError";
 
   constructor(wanted: number, recorded: string) {
-    super(`the number of partitions is ${recorded} in this database, not ${wanted}: it cannot change once it is recorded`);
+    super(
+      `the number of partitions is ${recorded} in this database, not ${wanted}: it cannot change once it is recorded`,
+    );
   }
 }
 

@@ -180,7 +180,7 @@ async function startProxy(t: TestContext, url: string, fault: "cut the answer" |
     const pair = [client, backend];
     let state: "open" | "cut" | "silent" = "open";
     client.on("data", (data) => {
-      if (armed && data.includes("COMMIT")) {
+      if (armed && data.includes("COMMIT\0")) {
         armed = false;
         state = fault === "silence" ? "silent" : "cut";
       }

@@ -10,7 +10,8 @@ async function setUp(t: Parameters<typeof openWriter>[0]) {
   const { url } = await createTestDatabase(t);
   const sql = openSql(t, url);
   await sql`CREATE TABLE facts (fact int PRIMARY KEY)`;
-  const facts = async () => (await sql<{ fact: number }[]>`SELECT fact FROM facts ORDER BY fact`).map(({ fact }) => fact);
+  const facts = async () =>
+    (await sql<{ fact: number }[]>`SELECT fact FROM facts ORDER BY fact`).map(({ fact }) => fact);
   return { url, sql, facts, writer: openWriter(t, url) };
 }
 
@@ -117,7 +118,10 @@ test("a transaction has a time limit, whatever it waits for", async (t) => {
     hasty.transaction((transaction) => transaction.query("SELECT pg_sleep(60)")),
     (error: Error & { code?: string }) => error instanceof TransactionError || error.code === "57014",
   );
-  await assert.rejects(hasty.transaction(() => new Promise(() => {})), TransactionError);
+  await assert.rejects(
+    hasty.transaction(() => new Promise(() => {})),
+    TransactionError,
+  );
   await hasty.transaction((transaction) => transaction.query("INSERT INTO facts VALUES (1)"));
   assert.deepEqual(await facts(), [1]);
   await sql`SELECT`;

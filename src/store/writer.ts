@@ -1,9 +1,9 @@
 import type { Socket } from "node:net";
 import type { Writable } from "node:stream";
 
-import postgres from "postgres";
+import type postgres from "postgres";
 
-import { clientOptions, openQuickSocket } from "./connection.ts";
+import { clientOptions, openClient, openQuickSocket } from "./connection.ts";
 import type { SocketTarget } from "./connection.ts";
 import { TransactionError } from "./errors.ts";
 
@@ -102,7 +102,7 @@ class Session implements Transaction {
       onclose: () => this.#fail(new TransactionError("the connection to Postgres was lost")),
       socket: (target: SocketTarget) => this.#openOnce(target),
     };
-    this.#client = postgres(url, options);
+    this.#client = openClient(url, options);
   }
 
   get usable(): boolean {
@@ -113,7 +113,10 @@ class Session implements Transaction {
     this.#idle = false;
     this.#interrupted = Promise.withResolvers<never>();
     this.#interrupted.promise.catch(() => {}); // nobody races it between two steps
-    const timer = setTimeout(() => this.#fail(new TransactionError(`the transaction took longer than ${this.#timeoutMs} ms`)), this.#timeoutMs);
+    const timer = setTimeout(
+      () => this.#fail(new TransactionError(`the transaction took longer than ${this.#timeoutMs} ms`)),
+      this.#timeoutMs,
+    );
     try {
       this.#reserved ??= await this.#race(this.#reserve());
       await this.query("BEGIN ISOLATION LEVEL READ COMMITTED");

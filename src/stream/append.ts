@@ -5,19 +5,22 @@ import { AppendError } from "./append-error.ts";
 import type { PreparedCommand } from "./command.ts";
 import { type Caller, type CommitReply, Flush, type InstrumentChange, type Placement, readReply, Ticket } from "./flush.ts";
 import { type Opened, openPartition, type OpeningOptions } from "./opening.ts";
-import { compareEntryIds, type EntryPosition, formatEntryId } from "./position.ts";
+import { findEntry } from "./lookup.ts";
+import { type EntryPosition, formatEntryId } from "./position.ts";
 import { Script } from "./script.ts";
 
 export interface AppenderOptions extends OpeningOptions {
   /** How many commands may wait for their answer; beyond it they are refused. */
   readonly maxWaiting: number;
-  /** How long a key of idempotency is kept at least, and how many a generation may hold. */
+  /** How long a key of idempotency is kept at least. */
   readonly generationMs: number;
-  readonly generationKeys: (maxMemoryBytes: number) => number;
   /** Told of each flush that was answered. */
   readonly onFlush?: (flush: { commands: number; bytes: number; duplicates: number; seconds: number }) => void;
-  /** Told where acknowledged entries turn out to be lost, beyond what the durability level promises to keep. */
-  readonly onLoss?: (lost: { from: string; to: string }) => void;
+  /**
+   * Told where the newest entry that was acknowledged here turns out to be in neither the log nor the journal. `base` is
+   * the end of the log when its present epoch began: what was acknowledged before it and in the same epoch may be lost too.
+   */
+  readonly onLoss?: (lost: { acknowledged: string; base: string }) => void;
 }
 
 /** How far Redis' clock may be ahead: an order is not to be dated into the future by a wrong clock. */
@@ -40,7 +43,9 @@ type Outcome = { readonly reply: CommitReply & { status: "OK" } } | { readonly e
  * - One flush is in flight at any time, so commands of a process stand in the log in the order of their calls.
  * - A flush keeps its counter however often it is sent, and the next one has a higher counter: the script appends each
  *   at most once, and none behind a later one.
- * - `#acknowledged` is the newest entry that was answered in `#epoch`; Redis must never be found to end before it.
+ * - Once an attempt of a flush may have been appended, it is answered by the script's own answer or as `unknown`.
+ * - `#acknowledged` is the newest entry that was answered, on the server of that run id; where the log was opened again
+ *   since, it is looked for, so that a loss is noticed even where others went on behind it.
  */
 export class Appender {
   readonly #options: AppenderOptions;
@@ -50,7 +55,8 @@ export class Appender {
   #counter = 0;
   #pumping: Promise<void> | undefined;
   #opened: Opened | undefined;
-  #acknowledged: EntryPosition | undefined;
+  #opening: Promise<Opened> | undefined;
+  #acknowledged: (EntryPosition & { readonly run: string }) | undefined;
   #stopping = false;
 
   constructor(options: AppenderOptions) {
@@ -63,15 +69,24 @@ export class Appender {
     return this.#waiting;
   }
 
-  /** Opens the log, or throws why it cannot be opened now. Appending does the same where it is needed. */
-  async open(): Promise<Opened> {
-    const opened = await openPartition(this.#options, this.#acknowledged);
-    const lost = this.#acknowledged;
-    if (lost !== undefined && lost.epoch !== opened.head.epoch) {
-      if (compareEntryIds(lost, opened.head.base) > 0) {
-        this.#options.onLoss?.({ from: formatEntryId(opened.head.base), to: formatEntryId(lost) });
-      }
-      this.#acknowledged = undefined;
+  /**
+   * Opens the log, or throws why it cannot be opened now. Appending does the same where it is needed, and gives up before
+   * this does: an opening that has much to put back goes on meanwhile.
+   */
+  open(): Promise<Opened> {
+    this.#opening ??= this.#open().finally(() => (this.#opening = undefined));
+    return this.#opening;
+  }
+
+  async #open(): Promise<Opened> {
+    const acknowledged = this.#acknowledged;
+    const opened = await openPartition(this.#options, acknowledged);
+    const { run, epoch, base } = opened.head;
+    if (acknowledged !== undefined && (acknowledged.run !== run || acknowledged.epoch !== epoch)) {
+      const { redis, keys, journal } = this.#options;
+      const there = (await findEntry(redis, keys, acknowledged)) !== undefined || (await journal.has(keys.partition, acknowledged));
+      if (!there) this.#options.onLoss?.({ acknowledged: formatEntryId(acknowledged), base: formatEntryId(base) });
+      this.#acknowledged = there && acknowledged.epoch === epoch ? { ...acknowledged, run } : undefined;
     }
     this.#opened = opened;
     return opened;
@@ -123,10 +138,15 @@ export class Appender {
     let outcome = flush && this.#commit(flush);
     while (flush !== undefined && outcome !== undefined) {
       const settled = await outcome;
+      // What is left of calls that failed must not follow.
+      if ("error" in settled) this.#fail(flush, settled.error);
       // The next flush goes out before the answers of this one are written: Redis works while we do.
       const next = this.#take();
       outcome = next && this.#commit(next);
-      this.#settle(flush, settled);
+      if ("reply" in settled) {
+        const { epoch, entry, seen } = settled.reply;
+        flush.settle(this.#options.keys.partition, epoch, entry, seen);
+      }
       flush = next;
     }
     this.#pumping = undefined;
@@ -152,31 +172,28 @@ export class Appender {
     return flush;
   }
 
-  #settle(flush: Flush, outcome: Outcome): void {
-    if ("error" in outcome) {
-      flush.fail(outcome.error);
-      // What is left of these calls must not follow: their callers were told.
-      const failed = new Set(flush.tickets);
-      for (let i = this.#queue.length - 1; i >= 0; i--) if (failed.has(this.#queue[i]!)) this.#queue.splice(i, 1);
-      return;
-    }
-    const { epoch, entry, seen } = outcome.reply;
-    flush.settle(this.#options.keys.partition, epoch, entry, seen);
+  #fail(flush: Flush, error: AppendError): void {
+    flush.fail(error);
+    // Only the last call of a flush can have commands left, and then it is the first one that waits.
+    if (this.#queue[0] !== undefined && this.#queue[0] === flush.tickets.at(-1)) this.#queue.shift();
   }
 
   /** Sends a flush until it is answered, for RESEND_MS at most. Never rejects. */
   async #commit(flush: Flush): Promise<Outcome> {
     const started = performance.now();
     const payload = flush.payload();
-    let uncertain = false;
+    const until = started + RESEND_MS;
+    let maybeLogged = false;
     let cause: unknown;
-    for (let attempt = 0; performance.now() - started < RESEND_MS; attempt++) {
+    for (let attempt = 0; performance.now() < until; attempt++) {
+      const before = maybeLogged;
       try {
         if (attempt > 0) await delay(Math.min(RESEND_DELAY_MS * attempt, 500));
-        const opened = this.#opened ?? (await this.open());
-        uncertain = true; // until an answer says otherwise
+        const opened = this.#opened ?? (await within(this.open(), until - performance.now()));
+        maybeLogged = true; // until an answer says otherwise
         const reply = await this.#send(flush, payload, opened);
-        uncertain = false;
+        // Any other answer speaks of this attempt only: one before it may have been appended and its answer lost.
+        if (reply.status !== "OK") maybeLogged = before;
         switch (reply.status) {
           case "OK":
             await this.#replicated();
@@ -206,17 +223,17 @@ export class Appender {
         cause = error;
         if (error instanceof AppendError) return { error };
         if (isRefusal(error)) {
-          uncertain = false;
-          if (/^OOM/.test((error as Error).message)) {
+          maybeLogged = before;
+          if (!before && error.message.startsWith("OOM")) {
             return { error: new AppendError("overloaded", "Redis is out of memory", { cause: error }) };
           }
         }
         this.#opened = undefined; // the server may be another one by now
       }
     }
-    this.#options.log.warn({ err: cause, commands: flush.commands.length, uncertain }, "a flush was given up");
+    this.#options.log.warn({ err: cause, commands: flush.commands.length, maybeLogged }, "a flush was given up");
     return {
-      error: uncertain
+      error: maybeLogged
         ? new AppendError("unknown", "the log did not answer in time: the outcome is unknown", { cause })
         : new AppendError("unavailable", "the log is not open at present", { cause }),
     };
@@ -247,7 +264,10 @@ export class Appender {
   async #replicated(): Promise<void> {
     const { level, replicas, replicaTimeoutMs } = this.#options.durability;
     if (level !== "replicas") return;
-    const count = await this.#options.redis.wait(replicas, replicaTimeoutMs);
+    const count = await this.#options.redis.wait(replicas, replicaTimeoutMs).catch((error: unknown) => {
+      // Of whatever kind it is, it says nothing of the flush, which stands in the log.
+      throw new Error("WAIT was not answered", { cause: error });
+    });
     if (count < replicas) {
       throw new AppendError("unknown", `${count} of ${replicas} replicas confirmed in time: the outcome is unknown`);
     }
@@ -258,12 +278,29 @@ export class Appender {
       this.#opened = { ...opened, head: { ...opened.head, generation: reply.generation } };
     }
     if (reply.entry !== undefined && reply.epoch === opened.head.epoch) {
-      this.#acknowledged = { epoch: reply.epoch, ...reply.entry };
+      this.#acknowledged = { run: opened.head.run, epoch: reply.epoch, ...reply.entry };
     }
   }
 }
 
-/** The server answered with an error: the script ended before it wrote (its first write is the one that is refused). */
-function isRefusal(error: unknown): boolean {
-  return error instanceof (ReplyError as new () => Error);
+/**
+ * The server answered that it does not do this now: OOM, NOREPLICAS, LOADING, READONLY … The script did not begin, or ended
+ * at its first write. A plain ERR is none of these: it could come from the script's middle.
+ */
+function isRefusal(error: unknown): error is Error {
+  return error instanceof (ReplyError as new () => Error) && !error.message.startsWith("ERR ");
+}
+
+/** The result of the work, or an error where it takes longer; the work then goes on. */
+async function within<T>(work: Promise<T>, ms: number): Promise<T> {
+  const timer = new AbortController();
+  const late = delay(Math.max(ms, 0), undefined, { signal: timer.signal }).then(() => {
+    throw new Error("the log is still being opened");
+  });
+  try {
+    return await Promise.race([work, late]);
+  } finally {
+    timer.abort();
+    late.catch(() => {});
+  }
 }

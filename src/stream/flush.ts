@@ -29,8 +29,8 @@ export interface InstrumentChange {
 }
 
 /**
- * The commands of one call on their way. Invariant: 0 ≤ settled ≤ sent ≤ commands.length; `placements` holds the first
- * `settled` of them; it is resolved or rejected once.
+ * The commands of one call on their way. Invariant: placements.length ≤ sent ≤ commands.length, and the placements are
+ * those of the first commands; it is resolved or rejected once.
  */
 export class Ticket {
   readonly commands: readonly PreparedCommand[];

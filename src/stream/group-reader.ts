@@ -17,6 +17,8 @@ export interface GroupReaderOptions {
   readonly minIdleMs: number;
   /** How often such entries are looked for; each time is shifted by up to a quarter, so that workers do not meet. */
   readonly claimIntervalMs: number;
+  /** Told where the group was gone, and was made again at the beginning of the stream: all that is there comes again. */
+  readonly onGroupLost: () => void;
 }
 
 /** An entry that this consumer now holds. */
@@ -47,12 +49,14 @@ export class GroupReader {
   /** Where the present round of claims goes on; undefined between rounds. */
   #claimFrom: string | undefined;
   #nextClaimAt = 0;
+  /** Whether the group was ever found: it is then not missing because nobody has made it yet. */
+  #joined = false;
 
   constructor(options: GroupReaderOptions) {
     this.#options = options;
   }
 
-  /** After any error: starts again with what this consumer holds. */
+  /** After a read that failed: starts again with what this consumer holds, for a reply may have been lost on its way. */
   rewind(): void {
     this.#pendingFrom = "0-0";
   }
@@ -63,7 +67,9 @@ export class GroupReader {
    */
   async next(): Promise<Delivery> {
     try {
-      return (await this.#pending()) ?? (await this.#claimed()) ?? (await this.#new());
+      const delivery = (await this.#pending()) ?? (await this.#claimed()) ?? (await this.#new());
+      this.#joined = true;
+      return delivery;
     } catch (error) {
       if (!(error instanceof Error) || !error.message.startsWith("NOGROUP")) throw error;
       await this.#createGroup();
@@ -80,7 +86,8 @@ export class GroupReader {
 
   /** From the beginning, never from "$": what is in the log must reach the group. */
   async #createGroup(): Promise<void> {
-    const { redis, stream, group } = this.#options;
+    const { redis, stream, group, onGroupLost } = this.#options;
+    if (this.#joined || (await redis.xlen(stream)) > 0) onGroupLost();
     try {
       await redis.xgroup("CREATE", stream, group, "0", "MKSTREAM");
     } catch (error) {

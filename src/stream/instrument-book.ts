@@ -29,7 +29,9 @@ export class InstrumentBook implements Instruments {
   /** How often the instruments of a partition were changed when they were last read. */
   readonly #defined = new Map<number, string | null>();
   #timer: NodeJS.Timeout | undefined;
-  #refreshing: Promise<void> | undefined;
+  /** The newest refresh that has begun to read, and the one that waits for its end. */
+  #reading: Promise<void> | undefined;
+  #waiting: Promise<void> | undefined;
 
   constructor(redis: Redis, partitions: readonly PartitionKeys[], log: Logger) {
     this.#redis = redis;
@@ -70,10 +72,17 @@ export class InstrumentBook implements Instruments {
     this.#bySymbol.set(definition.symbol, { encoded, definition, traded: prepareInstrument(definition) });
   }
 
-  /** Reads what changed. One refresh is under way at a time; callers in between share the next one's result. */
+  /** Reads what changed until now. One that is under way may have missed the latest: callers meanwhile share the next. */
   refresh(): Promise<void> {
-    this.#refreshing ??= this.#readAll().finally(() => (this.#refreshing = undefined));
-    return this.#refreshing;
+    this.#waiting ??= this.#readNext();
+    return this.#waiting;
+  }
+
+  async #readNext(): Promise<void> {
+    await this.#reading?.catch(() => {});
+    this.#reading = this.#waiting;
+    this.#waiting = undefined;
+    await this.#readAll();
   }
 
   async #readAll(): Promise<void> {

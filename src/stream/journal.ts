@@ -13,6 +13,8 @@ export interface Journal {
   end(partition: number): Promise<EntryPosition | undefined>;
   /** Up to `limit` entries behind `after`, in the order of positions, none older than `sinceMs`. */
   read(partition: number, after: EntryPosition, sinceMs: number, limit: number): Promise<JournalEntry[]>;
-  /** The newest definition of each instrument: encoded penstock.v1.Instrument. */
-  instruments(): Promise<readonly { symbol: string; version: number; definition: Buffer }[]>;
+  /** Whether this very entry stands there. */
+  has(partition: number, entry: EntryPosition): Promise<boolean>;
+  /** The newest definition of each instrument of the partition: encoded penstock.v1.Instrument. */
+  instruments(partition: number): Promise<readonly { symbol: string; version: number; definition: Buffer }[]>;
 }

@@ -11,6 +11,7 @@ import type { PartitionKeys } from "./keys.ts";
 import { compareEntries, compareEntryIds, type EntryId, type EntryPosition, formatEntryId, MAX_EPOCH, parseEntryId, START } from "./position.ts";
 import { Script } from "./script.ts";
 import { encodeSeen } from "./seen.ts";
+import { WireError } from "./wire.ts";
 
 /**
  * Opens a partition of the log: after the first start, and whenever the server restarted, failed over or lost its tail.
@@ -27,6 +28,8 @@ export interface OpeningOptions {
   readonly groups: readonly string[];
   readonly replayHorizonMs: number;
   readonly idempotencyHorizonMs: number;
+  /** How many idempotency keys a generation may hold. */
+  readonly generationKeys: (maxMemoryBytes: number) => number;
   readonly log: Logger;
 }
 
@@ -35,7 +38,7 @@ export interface Opened {
   readonly maxMemoryBytes: number;
 }
 
-const PAGE = 200; // entries of at most 1 MiB each; usually a few hundred bytes
+const PAGE = 100; // entries of at most 1 MiB each, sent to Redis together; usually a few hundred bytes
 const GAP_TRIES = 10; // a worker that still holds the entries in between commits within a few seconds
 const GAP_DELAY_MS = 500;
 const RACES = 20; // each means that another process made progress
@@ -57,7 +60,8 @@ export async function openPartition(options: OpeningOptions, acknowledged?: Entr
     const journalEnd = await options.journal.end(keys.partition);
     const instruments = await missingInstruments(options);
     const before: EntryPosition = { epoch: head.epoch, ...(await streamEnd(redis, keys, head)) };
-    const end = journalEnd === undefined ? before : await restore(options, head, before, journalEnd);
+    const maxKeys = options.generationKeys(server.maxMemoryBytes);
+    const end = journalEnd === undefined ? before : await restore(options, maxKeys, head, before, journalEnd);
     if (end === undefined) continue;
 
     const { level } = options.durability;
@@ -95,30 +99,41 @@ async function streamEnd(redis: Redis, keys: PartitionKeys, head: Head): Promise
  */
 async function restore(
   options: OpeningOptions,
+  maxKeys: number,
   head: Head,
   from: EntryPosition,
   journalEnd: EntryPosition,
 ): Promise<EntryPosition | undefined> {
-  const { keys, journal, log } = options;
+  const { redis, keys, journal, log } = options;
   // Commands older than both horizons are wanted neither for their rows nor for their keys.
   const streamSince = Date.now() - options.replayHorizonMs;
   const since = Math.min(streamSince, Date.now() - options.idempotencyHorizonMs);
   let end = from;
   let expected: EntryId = head.last;
   let gapTries = 0;
-  const put = async (entry: EntryPosition, fields: readonly (string | number | Buffer)[]) => {
-    const args = [head.run, formatEntryId(expected), formatEntryId(entry), ...fields];
-    const done = (await restoreScript.run(options.redis, [keys.orders, keys.head, keys.seen(head.generation)], args)) === 1;
+  let { generation } = head;
+  let held = await redis.hlen(keys.seen(generation));
+  const put = (entry: JournalEntry, payload: Buffer | "", identities: readonly Buffer[]): Promise<unknown> => {
+    // Turned by count, as the commit script does: however much there is to put back, the keys stay within their bound.
+    if (held >= maxKeys) [generation, held] = [generation + 1, 0];
+    held += identities.length / 2;
+    const place = [head.run, formatEntryId(expected), formatEntryId(entry), formatEntryId(entry.previous)];
     end = expected = entry;
-    return done;
+    return restoreScript.run(
+      redis,
+      [keys.orders, keys.head, keys.seen(generation), keys.seen(generation - 2)],
+      [...place, entry.epoch, entry.version, payload, generation, ...identities],
+    );
   };
 
   while (compareEntries(end, journalEnd) < 0) {
-    const page = await journal.read(keys.partition, end, since, PAGE);
+    // Epoch 0 is that of receipts for what was none of our entries.
+    const page = await journal.read(keys.partition, { ...end, epoch: Math.max(end.epoch, 1) }, since, PAGE);
     const first = page[0];
     if (first === undefined) {
       // All that is left is older than the horizons: the log goes on behind it, so that IDs never go back.
-      if (!(await put(journalEnd, [formatEntryId(end), journalEnd.epoch, 0, ""]))) return undefined;
+      const placeholder = { ...journalEnd, previous: end, version: 0, payload: Buffer.alloc(0) };
+      if ((await put(placeholder, "", [])) !== 1) return undefined;
       break;
     }
     let next = successor(page, end);
@@ -134,12 +149,12 @@ async function restore(
         "GAP IN THE LOG: neither Redis nor the journal has the entries before this one; going on behind the gap",
       );
     }
-    next ??= first;
-    for (; next !== undefined; next = successor(page, end)) {
-      const payload = next.ms >= streamSince ? next.payload : "";
-      const fields = [formatEntryId(next.previous), next.epoch, next.version, payload, ...keysOf(next)];
-      if (!(await put(next, fields))) return undefined;
+    // Sent together: each is refused where the one before it was.
+    const puts: Promise<unknown>[] = [];
+    for (next ??= first; next !== undefined; next = successor(page, end)) {
+      puts.push(put(next, next.ms >= streamSince ? next.payload : "", keysOf(next)));
     }
+    if ((await Promise.all(puts)).some((done) => done !== 1)) return undefined;
   }
   if (end !== from) {
     log.warn({ partition: keys.partition, from: formatEntryId(from), to: formatEntryId(end) }, "put entries back from the journal");
@@ -160,7 +175,7 @@ function successor(page: readonly JournalEntry[], end: EntryPosition): JournalEn
 /** Idempotency key and seen value of each command of an entry, in turns. */
 function keysOf(entry: JournalEntry): Buffer[] {
   const pairs: Buffer[] = [];
-  for (const [index, command] of decodeBatch(entry.payload).entries()) {
+  for (const [index, command] of decodable(entry.payload).entries()) {
     const key = command.kind === "undecodable" ? undefined : keyOfLogged(command);
     if (key === undefined || command.kind === "undecodable") continue;
     pairs.push(Buffer.from(key, "latin1"), encodeSeen(command.payloadHash, { ...entry, index }));
@@ -168,11 +183,21 @@ function keysOf(entry: JournalEntry): Buffer[] {
   return pairs;
 }
 
+/** A batch that cannot be taken apart became a dead letter, and has no keys. It must not keep the partition shut. */
+function decodable(batch: Buffer): ReturnType<typeof decodeBatch> {
+  try {
+    return decodeBatch(batch);
+  } catch (error) {
+    if (error instanceof WireError) return [];
+    throw error;
+  }
+}
+
 /** Symbol and definition of each instrument that Redis lacks, or has in an older version, in turns. */
 async function missingInstruments(options: OpeningOptions): Promise<(string | Buffer)[]> {
   const present = await options.redis.hgetallBuffer(options.keys.instruments);
   const missing: (string | Buffer)[] = [];
-  for (const { symbol, version, definition } of await options.journal.instruments()) {
+  for (const { symbol, version, definition } of await options.journal.instruments(options.keys.partition)) {
     const there = present[symbol];
     if (there === undefined || fromBinary(InstrumentSchema, there).version < version) missing.push(symbol, definition);
   }

@@ -160,7 +160,11 @@ export async function defineInstrument(ingest: Ingest, symbol = SYMBOL): Promise
 }
 
 /** Waits until the condition holds, asking again and again; bounded. */
-export async function eventually<T>(ask: () => Promise<T | undefined | false>, what: string, timeoutMs = 20_000): Promise<T> {
+export async function eventually<T>(
+  ask: () => Promise<T | undefined | false>,
+  what: string,
+  timeoutMs = 20_000,
+): Promise<T> {
   const deadline = Date.now() + timeoutMs;
   for (;;) {
     const answer = await ask();

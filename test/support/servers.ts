@@ -127,7 +127,14 @@ function newPostgres(settings: Record<string, string>): TestPostgres {
   makeCluster(cache, (draft) => ensureCluster(draft, password, binaries, user));
   const folder = makeFolder("postgres");
   execFileSync("cp", ["-R", `${cache}/.`, folder], asUser());
-  return new TestPostgres({ folder, binaries, password, user, settings: { ...TIDY, ...settings }, removeWhenOrphaned: true });
+  return new TestPostgres({
+    folder,
+    binaries,
+    password,
+    user,
+    settings: { ...TIDY, ...settings },
+    removeWhenOrphaned: true,
+  });
 }
 
 /** Several test processes may come here at once: each makes its own, and the first to finish gives its to all. */

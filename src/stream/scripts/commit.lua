@@ -16,7 +16,7 @@
 -- Returns {"OK", g, epoch, entry ID or "", {i, seen, i, seen, …}}: each i (from 0) is a command that was not appended because
 --         its key was seen, with its first payload hash and place (22 bytes: hash 8, epoch 2, ms 6, sequence 4,
 --         index 2, big-endian). The others stand in the entry in their order. The same answer again for a flush that
---         is sent again.
+--         is sent again; also then this script has written, so that a WAIT behind it covers the first time.
 --      or {"RUN"} the server is not the one that the log was opened on; {"EPOCH"} another epoch began;
 --         {"BEHIND", last} the log ends before what the caller acknowledged; {"MISSING"} there is no stream;
 --         {"CLOCK", ms}; {"GENERATION", g}; {"STALE", counter} a later flush of the process is in already;
@@ -35,7 +35,10 @@ if head[1] ~= run then return {'RUN'} end
 local counter = tonumber(ARGV[1])
 local flushed = redis.call('HMGET', FLUSH, 'counter', 'answer')
 if flushed[1] then
-  if tonumber(flushed[1]) == counter then return cmsgpack.unpack(flushed[2]) end
+  if tonumber(flushed[1]) == counter then
+    redis.call('PEXPIRE', FLUSH, ARGV[13])
+    return cmsgpack.unpack(flushed[2])
+  end
   if tonumber(flushed[1]) > counter then return {'STALE', flushed[1]} end
 end
 
@@ -48,6 +51,7 @@ local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 if now > tonumber(ARGV[5]) + tonumber(ARGV[6]) then return {'CLOCK', tostring(now)} end
 if head[4] ~= ARGV[2] then return {'GENERATION', head[4]} end
+if redis.call('EXISTS', ORDERS) == 0 then return {'MISSING'} end
 
 for i = 14, #ARGV, 3 do
   if (redis.call('HGET', INSTRUMENTS, ARGV[i]) or '') ~= ARGV[i + 1] then return {'CHANGED', ARGV[i]} end
@@ -100,9 +104,7 @@ if #kept > 0 then
     for k, i in ipairs(kept) do elements[k] = string.sub(batch, offsets[i], offsets[i + 1] - 1) end
     batch = table.concat(elements)
   end
-  id = redis.call('XADD', ORDERS, 'NOMKSTREAM', '*', 'd', batch, 'p', head[3], 'e', head[2], 'v', ARGV[7])
-  if not id then return {'MISSING'} end
-
+  id = redis.call('XADD', ORDERS, '*', 'd', batch, 'p', head[3], 'e', head[2], 'v', ARGV[7])
   local ms, seq = ms_seq(id)
   local entry = struct.pack('>I2I6I4', tonumber(head[2]), ms, seq)
   local fields = {}

@@ -19,11 +19,17 @@ end
 for i = 7 + groups, #ARGV, 2 do redis.call('HSET', INSTRUMENTS, ARGV[i], ARGV[i + 1]) end
 redis.call('HINCRBY', HEAD, 'defined', 1)
 
--- IDs never go back, even where the stream is empty and the clock behind.
+local function before(a, b)
+  local a_ms, a_seq = string.match(a, '^(%d+)-(%d+)$')
+  local b_ms, b_seq = string.match(b, '^(%d+)-(%d+)$')
+  a_ms, b_ms = tonumber(a_ms), tonumber(b_ms)
+  return a_ms < b_ms or (a_ms == b_ms and tonumber(a_seq) < tonumber(b_seq))
+end
+
+-- IDs never go back, even where entries were too old to be put back and the clock is behind.
 local info = redis.call('XINFO', 'STREAM', ORDERS)
 for i = 1, #info, 2 do
-  -- XSETID refuses an ID below the newest entry; "entries older than the horizon were not put back" leaves it behind.
-  if info[i] == 'last-generated-id' and info[i + 1] ~= ARGV[5] then redis.call('XSETID', ORDERS, ARGV[5]) end
+  if info[i] == 'last-generated-id' and before(info[i + 1], ARGV[5]) then redis.call('XSETID', ORDERS, ARGV[5]) end
 end
 
 if not head[4] then

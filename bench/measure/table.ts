@@ -1,0 +1,88 @@
+import type { Measurement } from "./measure.ts";
+import type { MemorySample, WaitingMemory } from "./memory.ts";
+
+/** Several runs of one load against one target. */
+export interface Row {
+  readonly target: string;
+  readonly runs: readonly Measurement[];
+}
+
+/** A table of Markdown: medians of each row's runs. */
+export function measurementTable(rows: readonly Row[]): string {
+  return table(
+    [
+      ...["", "orders/s asked", "reached", "ack p50", "p99", "p99.9 ms", "to row p50", "p99 ms"],
+      ...["CPU µs an order", "of which", "generator", "others", "faults"],
+    ],
+    rows.map(({ target, runs }) => {
+      const of = (pick: (run: Measurement) => number | undefined): number => median(runs.map((run) => pick(run) ?? NaN));
+      const first = runs[0];
+      const servers = Object.keys(first?.cpuMicros ?? {});
+      const cpu = servers.map((name) => of((run) => run.cpuMicros[name]));
+      return [
+        target,
+        count(first?.load.rate ?? NaN),
+        count(of((run) => run.report.rate)),
+        milliseconds(of((run) => run.report.latencyMs.p50)),
+        milliseconds(of((run) => run.report.latencyMs.p99)),
+        milliseconds(of((run) => run.report.latencyMs.p999)),
+        milliseconds(of((run) => run.rows?.p50)),
+        milliseconds(of((run) => run.rows?.p99)),
+        micros(cpu.reduce((sum, value) => sum + value, 0)),
+        servers.map((name, at) => `${name} ${micros(cpu[at] ?? NaN)}`).join(", "),
+        percent(of((run) => run.generatorShare)),
+        percent(of((run) => run.othersShare)),
+        faults(runs),
+      ];
+    }),
+  );
+}
+
+export function waitingTable(figures: readonly WaitingMemory[]): string {
+  return table(
+    ["sent", "orders in an entry", "bytes an order in the stream", "in all"],
+    figures.map(({ batch, ordersPerEntry, stream, total }) => [
+      batch === 0 ? "one by one" : `in batches of ${batch}`,
+      ordersPerEntry.toFixed(1),
+      stream.toFixed(0),
+      total.toFixed(0),
+    ]),
+  );
+}
+
+export function memoryTable(samples: readonly MemorySample[]): string {
+  return table(
+    ["minute", "Redis in all", "stream", "entries", "keys of idempotency"],
+    samples.map(({ minute, used, stream, entries, seen }) => [
+      String(minute),
+      mebibytes(used),
+      mebibytes(stream),
+      count(entries),
+      mebibytes(seen),
+    ]),
+  );
+}
+
+function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
+  const line = (cells: readonly string[]): string => `| ${cells.join(" | ")} |`;
+  return [line(head), line(head.map((_, at) => (at === 0 ? "---" : "---:"))), ...rows.map(line)].join("\n");
+}
+
+function faults(runs: readonly Measurement[]): string {
+  const failed = runs.filter((run) => run.faults.length > 0);
+  if (failed.length === 0) return "none";
+  return `${failed.length} of ${runs.length} runs: ${failed[0]?.faults.join("; ").replaceAll("|", "/")}`;
+}
+
+function median(values: readonly number[]): number {
+  const sorted = values.toSorted((a, b) => a - b);
+  const middle = (sorted.length - 1) / 2;
+  return ((sorted[Math.floor(middle)] ?? NaN) + (sorted[Math.ceil(middle)] ?? NaN)) / 2;
+}
+
+const show = (value: number, text: string): string => (Number.isFinite(value) ? text : "");
+const count = (value: number): string => show(value, Math.round(value).toLocaleString("en"));
+const milliseconds = (value: number): string => show(value, value.toFixed(value < 100 ? 1 : 0));
+const micros = (value: number): string => show(value, value.toFixed(value < 10 ? 1 : 0));
+const percent = (value: number): string => show(value, `${(value * 100).toFixed(0)} %`);
+const mebibytes = (value: number): string => `${(value / 2 ** 20).toFixed(1)} MiB`;

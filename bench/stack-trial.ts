@@ -1,0 +1,175 @@
+import { mkdir, mkdtemp, readFile, rm } from "node:fs/promises";
+import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
+import { Redis } from "ioredis";
+import postgres from "postgres";
+import { DetachedProcess } from "../src/stack/detached-process.ts";
+import { dataHome, findServiceUser } from "../src/stack/service-user.ts";
+import { clientOptions } from "../src/store/connection.ts";
+import { descendants, parentOf } from "./measure/cpu.ts";
+import type { Target } from "./measure/measure.ts";
+
+const ROOT = join(import.meta.dirname, "..");
+const GROUP = "persist";
+const STREAM = "penstock:{0}:orders";
+
+// A stack that runs on this machine keeps the usual ones.
+const FREE_PORTS = {
+  PENSTOCK_GRPC_PORT: "0",
+  PENSTOCK_HTTP_PORT: "0",
+  PENSTOCK_REDIS_PORT: "0",
+  PENSTOCK_POSTGRES_PORT: "0",
+};
+
+// The first start makes a database and takes a few seconds; a minute is a very slow machine.
+const START_LIMIT_MS = 60_000;
+// Roles that drain, then a server that writes its checkpoint.
+const STOP_LIMIT_MS = 120_000;
+// More than the 5 s that rows may take: how late they are is a result too.
+const SETTLE_LIMIT_MS = 30_000;
+const POLL_MS = 50;
+const STATEMENT_TIMEOUT_MS = 10_000;
+
+/** Penstock as `penstock up` starts it, with data of its own that goes when it stops. */
+export interface Stack {
+  readonly target: Target;
+  readonly redis: Redis;
+  readonly redisUrl: string;
+  /** The log's stream. */
+  readonly stream: string;
+  /** A new, empty database on the same Postgres. */
+  createDatabase(name: string): Promise<string>;
+  /** The pid of the Postgres server. */
+  readonly postgresPid: number;
+  readonly versions: Readonly<Record<string, string>>;
+  /** Stops the consumers in their tracks, or lets them go on. */
+  pauseConsumers(pause: boolean): void;
+  settled(): Promise<void>;
+  stop(): Promise<void>;
+}
+
+export async function startStack(): Promise<Stack> {
+  // Beside the data of `penstock up`, so on the same disk.
+  await mkdir(join(ROOT, ".penstock"), { recursive: true });
+  const folder = await mkdtemp(join(ROOT, ".penstock", "bench-"));
+  // In a group of its own, so that Ctrl-C reaches the bench alone, which then stops it.
+  const up = await DetachedProcess.spawn({
+    command: process.execPath,
+    args: ["/tmp/up.ts"],
+    cwd: ROOT,
+    env: { ...withoutServers(process.env), ...FREE_PORTS, PENSTOCK_STATE_DIR: folder, PENSTOCK_LOG_LEVEL: "warn" },
+    orphan: { signal: "SIGTERM", graceSeconds: STOP_LIMIT_MS / 1000 },
+  });
+  const stop = async (): Promise<void> => {
+    await up.end("SIGTERM", STOP_LIMIT_MS);
+    const home = dataHome(folder, findServiceUser());
+    await rm(folder, { recursive: true, force: true });
+    await rm(home, { recursive: true, force: true });
+  };
+  try {
+    const { grpc, redis: redisUrl, postgres: databaseUrl, token } = await readStack(folder, up);
+    const redis = new Redis(redisUrl, { maxRetriesPerRequest: 0 });
+    const sql = postgres(databaseUrl, { ...clientOptions(STATEMENT_TIMEOUT_MS), max: 1 });
+    const [server] = await sql<{ pid: number; version: string }[]>`
+      SELECT pg_backend_pid() AS pid, current_setting('server_version') AS version`;
+    const postgresPid = parentOf(server?.pid ?? 0);
+    const redisPid = Number(infoField(await redis.info("server"), "process_id"));
+    const role = (name: string): number => {
+      const [pid] = descendants(up.pid, name);
+      if (pid === undefined) throw new Error(`there is no ${name} process`);
+      return pid;
+    };
+    const settled = async (): Promise<void> => {
+      const last = Date.now() + SETTLE_LIMIT_MS;
+      while (Date.now() < last && !(await isDrained(redis))) await delay(POLL_MS);
+    };
+    return {
+      target: {
+        name: "Penstock",
+        port: Number(new URL(grpc).port),
+        token,
+        databaseUrl,
+        processes: () => ({
+          ingest: role("ingest"),
+          consumers: role("consumers"),
+          redis: redisPid,
+          postgres: postgresPid,
+        }),
+        settled,
+      },
+      redis,
+      redisUrl,
+      stream: STREAM,
+      postgresPid,
+      versions: { Redis: infoField(await redis.info("server"), "redis_version"), Postgres: server?.version ?? "" },
+      createDatabase: async (name) => {
+        await sql`CREATE DATABASE ${sql(name)}`;
+        const url = new URL(databaseUrl);
+        url.pathname = `/${name}`;
+        return url.href;
+      },
+      pauseConsumers: (pause) => {
+        process.kill(role("consumers"), pause ? "SIGSTOP" : "SIGCONT");
+      },
+      settled,
+      stop: async () => {
+        redis.disconnect();
+        await sql.end({ timeout: 1 });
+        await stop();
+      },
+    };
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+}
+
+/** A field of Redis' INFO. */
+export function infoField(info: string, name: string): string {
+  return new RegExp(`^${name}:(.*)\r$`, "m").exec(info)?.[1] ?? "";
+}
+
+// The bench measures servers of its own, whatever the environment names.
+function withoutServers({ REDIS_URL: _redis, DATABASE_URL: _database, ...env }: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
+  return env;
+}
+
+interface StackFile {
+  readonly grpc: string;
+  readonly redis: string;
+  readonly postgres: string;
+  readonly token: string;
+}
+
+// The file appears when everything is ready.
+async function readStack(folder: string, up: DetachedProcess): Promise<StackFile> {
+  const ended = up.exited.then(() => true);
+  const last = Date.now() + START_LIMIT_MS;
+  while (Date.now() < last) {
+    try {
+      return JSON.parse(await readFile(join(folder, "stack.json"), "utf8")) as StackFile;
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
+    }
+    if (await Promise.race([ended, delay(POLL_MS, false)])) {
+      throw new Error(`penstock up ended before it was ready:\n${up.tail}`);
+    }
+  }
+  throw new Error(`penstock up was not ready within ${START_LIMIT_MS / 1000} s`);
+}
+
+// Everything was delivered to the group and acknowledged by it.
+async function isDrained(redis: Redis): Promise<boolean> {
+  const [stream, groups] = (await Promise.all([
+    redis.xinfo("STREAM", STREAM),
+    redis.xinfo("GROUPS", STREAM),
+  ])) as [unknown[], unknown[][]];
+  const end = field(stream, "last-generated-id");
+  return groups
+    .filter((group) => field(group, "name") === GROUP)
+    .every((group) => field(group, "pending") === 0 && field(group, "last-delivered-id") === end);
+}
+
+function field(pairs: readonly unknown[], name: string): unknown {
+  return pairs[pairs.indexOf(name) + 1];
+}

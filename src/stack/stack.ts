@@ -1,0 +1,157 @@
+import { renameSync, rmSync, writeFileSync } from "node:fs";
+import { join, relative } from "node:path";
+
+import type { Service } from "../runtime/service.ts";
+import { migrate } from "../store/migrate.ts";
+import type { DemoTarget, DemoTokens } from "./demo.ts";
+import { settlePort } from "./ports.ts";
+import { roleProcess, urlOn } from "./roles.ts";
+import type { RoleFrame } from "./roles.ts";
+import { keptSecret } from "./secret.ts";
+import { postgresBackend, redisBackend } from "./servers.ts";
+import type { StackSettings } from "./settings.ts";
+import { Supervisor } from "./supervisor.ts";
+import type { Supervised } from "./supervisor.ts";
+
+/** What a stack is made of besides its servers. */
+export interface StackParts {
+  /** Node runs it with a role's name as its argument. */
+  readonly program: string;
+  readonly prepareDemo: (target: DemoTarget) => Promise<DemoTokens>;
+}
+
+export interface StackOptions {
+  readonly settings: StackSettings;
+  /** Of the roles. */
+  readonly env: NodeJS.ProcessEnv;
+  readonly parts: StackParts;
+  /** Worker processes of the consumers. */
+  readonly workers: number;
+  /** Told of each new process of a role. */
+  readonly onSpawn: (name: string, pid: number) => void;
+  /** A line for the person at the terminal. */
+  readonly say: (line: string) => void;
+}
+
+/**
+ * Redis, Postgres and the roles of one state folder, as services to be started in order and stopped in the reverse order.
+ *
+ * Always true: `stack.json` exists only after all have been started and before any is stopped.
+ */
+export class Stack {
+  readonly services: readonly Service[];
+  readonly #supervisors: readonly Supervisor[];
+  readonly #file: string;
+
+  private constructor(services: readonly Service[], supervisors: readonly Supervisor[], file: string) {
+    this.services = services;
+    this.#supervisors = supervisors;
+    this.#file = file;
+  }
+
+  /** Settles the ports; nothing is started yet. @throws where a port that was asked for is in use. */
+  static async assemble({ settings, env, parts, workers, onSpawn, say }: StackOptions): Promise<Stack> {
+    const { stateFolder, bind, drainMs } = settings;
+    const file = join(stateFolder, "stack.json");
+    rmSync(file, { force: true }); // of a stack that was killed
+    const supervise = (child: Supervised): Supervisor => new Supervisor(child, say);
+
+    const redis = redisBackend(settings);
+    const postgres = postgresBackend(settings);
+    const servers = [redis.own, postgres.own].filter((server) => server !== undefined).map(supervise);
+    const schema: Service = {
+      name: "schema",
+      start: async () => void (await migrate(postgres.url())),
+      stop: async () => {},
+    };
+
+    const secrets = keepSecrets(settings);
+    const frame: RoleFrame = {
+      program: parts.program,
+      env: () => ({ ...env, ...secrets.env, REDIS_URL: redis.url(), DATABASE_URL: postgres.url() }),
+      stateFolder,
+      bind,
+      drainMs,
+      onSpawn,
+    };
+    const grpcPort = await settlePort(bind, settings.grpcPort);
+    const httpPort = await settlePort(bind, settings.httpPort);
+    const ingest = supervise(
+      roleProcess(frame, "ingest", "ingest", httpPort, { PENSTOCK_GRPC_PORT: String(grpcPort) }),
+    );
+    const consumers: Supervisor[] = [];
+    for (let n = 1; n <= workers; n++) {
+      const name = `worker-${n}`; // stable: a worker finds again what it had taken before a restart
+      const port = await settlePort(bind, { port: httpPort + n, exact: false });
+      consumers.push(supervise(roleProcess(frame, "consumers", name, port, { PENSTOCK_CONSUMER_NAME: name })));
+    }
+
+    const announcement: Service = {
+      name: "stack.json",
+      start: async () => {
+        const urls = {
+          grpc: urlOn(bind, grpcPort),
+          http: urlOn(bind, httpPort),
+          redis: redis.url(),
+          postgres: postgres.url(),
+        };
+        const tokens = await parts.prepareDemo({ ...urls, adminSecret: secrets.admin, traderSecret: secrets.trader });
+        writeWhole(file, `${JSON.stringify({ ...urls, engine: null, ...tokens }, undefined, 2)}\n`);
+        say(welcome(urls.grpc, urls.http, stateFolder));
+      },
+      stop: async () => rmSync(file, { force: true }),
+    };
+    const services = [together("servers", servers), schema, together("consumers", consumers), ingest, announcement];
+    return new Stack(services, [...servers, ...consumers, ingest], file);
+  }
+
+  /** SIGKILL to all that still runs; the signals are sent before this returns. */
+  kill(): void {
+    for (const supervisor of this.#supervisors) supervisor.kill();
+    rmSync(this.#file, { force: true });
+  }
+}
+
+function together(name: string, members: readonly Service[]): Service {
+  return {
+    name,
+    start: async () => void (await Promise.all(members.map((member) => member.start()))),
+    stop: async () => void (await Promise.all(members.map((member) => member.stop()))),
+  };
+}
+
+/** The secrets of a stack: as the environment gives them, else made once and kept in the state folder. */
+function keepSecrets({ stateFolder, hasSigningKey, adminSecret }: StackSettings) {
+  const env: NodeJS.ProcessEnv = {};
+  if (!hasSigningKey) {
+    env["PENSTOCK_SIGNING_KEY_FILE"] = join(stateFolder, "signing.key");
+    keptSecret(env["PENSTOCK_SIGNING_KEY_FILE"]);
+  }
+  if (adminSecret === undefined) env["PENSTOCK_ADMIN_SECRET_FILE"] = join(stateFolder, "admin.secret");
+  return {
+    env,
+    admin: adminSecret ?? keptSecret(join(stateFolder, "admin.secret")),
+    trader: keptSecret(join(stateFolder, "demo-trader.secret")),
+  };
+}
+
+/** Whoever sees the file sees all of it. */
+function writeWhole(file: string, text: string): void {
+  const draft = `${file}.${process.pid}`;
+  writeFileSync(draft, text, { mode: 0o600 });
+  renameSync(draft, file);
+}
+
+function welcome(grpc: string, http: string, stateFolder: string): string {
+  const folder = relative("", stateFolder) || stateFolder;
+  return `up. Ctrl-C drains and stops.
+
+  orders by gRPC     ${new URL(grpc).host}
+  health, metrics    ${http}/readyz, ${http}/metrics
+  addresses, tokens  ${join(folder, "stack.json")}
+  logs               ${join(folder, "logs")}
+
+  A first order, from another terminal:
+    npx penstock submit --symbol BTC-USD --side buy --quantity 0.1 --price 100
+`;
+}
