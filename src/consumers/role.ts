@@ -26,9 +26,8 @@ import { ConsumerMetrics } from "./metrics.ts";
 import { Retention } from "./retention.ts";
 import { Worker, type WorkerStore } from "./worker.ts";
 
+/** A server that answers this late is gone; a blocking read may take BLOCK longer. */
 const REDIS_TIMEOUT_MS = 5_000;
-/** A blocking read answers within BLOCK; a server that is silent for so many times that is gone. */
-const SILENT_BLOCKS = 6;
 /** For the watch, retention and readiness; each worker has a connection of its own. */
 const POSTGRES_CONNECTIONS = 2;
 
@@ -54,7 +53,7 @@ export async function runConsumers(config: Config): Promise<void> {
   const blocking = partitions.map((keys) =>
     connectRedis(config.redisUrl, {
       name: `penstock-read-${keys.partition}`,
-      socketTimeoutMs: settings.readBlockMs * SILENT_BLOCKS,
+      socketTimeoutMs: settings.readBlockMs + REDIS_TIMEOUT_MS,
       onError,
     }),
   );

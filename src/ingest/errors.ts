@@ -5,6 +5,7 @@ import type { Any } from "@bufbuild/protobuf/wkt";
 import { BadRequestSchema, RetryInfoSchema } from "../gen/google/rpc/error_details_pb.ts";
 import { StatusSchema } from "../gen/google/rpc/status_pb.ts";
 import type { Status } from "../gen/google/rpc/status_pb.ts";
+import { isOutage } from "./outage.ts";
 import type { Violation, Violations } from "./validation/violation.ts";
 
 /** The gRPC codes that an answer can have, with their numbers on the wire. */
@@ -69,9 +70,20 @@ export function resourceExhausted(message: string, retryAfterMs: number): Reques
   return new RequestError("RESOURCE_EXHAUSTED", message, { retryAfterMs });
 }
 
-/** Whatever was thrown, as a refusal. What is not one already is a bug: INTERNAL, with a message that tells nothing. */
+/** A server that is away is back within some seconds, or later. */
+const OUTAGE_RETRY_MS = 1_000;
+
+/**
+ * Whatever was thrown, as a refusal. Where Redis or Postgres is not there it is UNAVAILABLE; anything else that is not one
+ * already is a bug: INTERNAL, with a message that tells nothing.
+ */
 export function asRequestError(thrown: unknown): RequestError {
-  return thrown instanceof RequestError ? thrown : new RequestError("INTERNAL", "internal error", { cause: thrown });
+  if (thrown instanceof RequestError) return thrown;
+  if (isOutage(thrown)) {
+    const details = { retryAfterMs: OUTAGE_RETRY_MS, cause: thrown };
+    return new RequestError("UNAVAILABLE", "a server behind this one cannot be reached at present", details);
+  }
+  return new RequestError("INTERNAL", "internal error", { cause: thrown });
 }
 
 /** The form on the wire: a result within a batch, or "grpc-status-details-bin" of a call. */

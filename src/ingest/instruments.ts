@@ -48,8 +48,10 @@ export class InstrumentMethods implements Implementation<typeof MarketDataServic
     };
     const command = prepareInstrument(call.principal.account, next);
     const [placement] = await this.#orderLog.append(this.#partitioning.of(next.symbol), [command], call, change);
+    const { id, outcome } = placement!;
+    if (outcome === "conflict") throw new RequestError("ABORTED", `version ${next.version} of ${next.symbol} is another one`);
     await this.#book.refresh();
     this.#log.info({ symbol: next.symbol, version: next.version, by: call.principal.account }, "instrument defined");
-    return { instrument: next, commandId: placement!.id };
+    return { instrument: next, commandId: id };
   };
 }

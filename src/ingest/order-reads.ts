@@ -15,11 +15,14 @@ import { readEntry as readJournalEntry } from "../store/journal.ts";
 import { findOrder, findOrderByClientId, listOrders, type StoredOrder } from "../store/orders.ts";
 import { clientKeyOf, decodeBatch, idempotencyKey } from "../stream/command.ts";
 import { fromUnits } from "../stream/decimal.ts";
-import type { Instruments } from "../stream/instrument.ts";
+import { PERSIST_GROUP } from "../stream/groups.ts";
+import type { TradedInstrument } from "../stream/instrument.ts";
+import type { InstrumentBook } from "../stream/instrument-book.ts";
 import type { PartitionKeys } from "../stream/keys.ts";
-import { findEntry, findSeen } from "../stream/lookup.ts";
+import { findEntry, findNewest, findSeen } from "../stream/lookup.ts";
 import type { Partitioning } from "../stream/partition.ts";
-import { formatOrderId, type Place } from "../stream/position.ts";
+import { compareEntryIds, formatEntryId, formatOrderId, parseEntryId, type Place, START } from "../stream/position.ts";
+import type { StreamState } from "../stream/status.ts";
 import type { Admission } from "./admission.ts";
 import type { Implementation } from "./call.ts";
 import { invalidArgument, RequestError } from "./errors.ts";
@@ -37,7 +40,7 @@ export interface OrderReadsOptions {
   /** One a partition, in their order. */
   readonly partitions: readonly PartitionKeys[];
   readonly partitioning: Partitioning;
-  readonly instruments: Instruments;
+  readonly instruments: InstrumentBook;
   readonly admission: Admission;
 }
 
@@ -64,19 +67,25 @@ export class OrderReads implements Pick<OrderMethods, "getOrder" | "listOrders">
     if (isRefused(page)) throw invalidArgument(page);
     // Looked at before the rows: what was finished by then is in them.
     const { partitions } = await admission.look();
+    const asOf = await Promise.all(partitions.map(({ partition, state }) => this.#finished(partition, state)));
     const symbol = page.instrument?.symbol;
     const { account } = call.principal;
-    const orders = await listOrders(sql, { account, symbol, before: page.before, limit: page.limit });
-    return {
-      orders: orders.map(fromStored),
-      nextPageToken: orders.length < page.limit ? "" : (orders.at(-1)?.orderId ?? ""),
-      asOf: partitions.map(({ partition, state }) => ({
-        partition,
-        epoch: state.head.epoch,
-        entryId: state.groups[0]?.finished ?? "0-0",
-      })),
-    };
+    // One more than asked for tells whether there is another page.
+    const found = await listOrders(sql, { account, symbol, before: page.before, limit: page.limit + 1 });
+    const orders = found.slice(0, page.limit);
+    const nextPageToken = found.length > page.limit ? orders.at(-1)!.orderId : "";
+    return { orders: orders.map(fromStored), nextPageToken, asOf };
   };
+
+  /** The place up to which everything is written. Its epoch is that of the entry there, which may be older than the log's. */
+  async #finished(partition: number, { head, groups }: StreamState) {
+    const { redis, partitions } = this.#options;
+    const entryId = groups.find(({ group }) => group === PERSIST_GROUP)?.finished ?? formatEntryId(START);
+    const finished = parseEntryId(entryId);
+    if (compareEntryIds(finished, head.base) >= 0) return { partition, epoch: head.epoch, entryId };
+    const newest = await findNewest(redis, partitions[partition]!, finished);
+    return { partition, epoch: newest?.epoch ?? 0, entryId };
+  }
 
   /** The order that a request means, if it is the account's own. Throws NOT_FOUND. */
   async find(target: Target, account: string): Promise<{ readonly symbol: string }> {
@@ -120,12 +129,20 @@ export class OrderReads implements Pick<OrderMethods, "getOrder" | "listOrders">
     return journaled?.payload ? this.#fromLog(journaled.payload, place) : undefined;
   }
 
-  #fromLog(payload: Buffer, place: Place): OrderInit | undefined {
+  /** It was defined before the order was taken, though perhaps through another process, and not seen here yet. */
+  async #instrument(symbol: string): Promise<TradedInstrument> {
+    const { instruments } = this.#options;
+    if (instruments.get(symbol) === undefined) await instruments.refresh();
+    const instrument = instruments.get(symbol);
+    if (instrument === undefined) throw new RequestError("UNAVAILABLE", "the order's instrument cannot be read at present");
+    return instrument;
+  }
+
+  async #fromLog(payload: Buffer, place: Place): Promise<OrderInit | undefined> {
     const command = decodeBatch(payload)[place.index];
     if (command?.kind !== "submit") return undefined;
     const { submit, account } = command;
-    const instrument = this.#options.instruments.get(submit.symbol);
-    if (instrument === undefined) return undefined;
+    const instrument = await this.#instrument(submit.symbol);
     const price = (ticks: number) => (ticks === 0 ? "" : fromUnits(ticks, instrument.tick));
     const quantity = fromUnits(submit.quantity, instrument.lot);
     return pending(place.ms, {

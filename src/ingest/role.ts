@@ -13,7 +13,7 @@ import { verifyDurability } from "../stream/durability.ts";
 import { ORDERS_GROUPS } from "../stream/groups.ts";
 import { InstrumentBook } from "../stream/instrument-book.ts";
 import { PartitionKeys } from "../stream/keys.ts";
-import { claimPartitionCount as claimInLog } from "../stream/partition-count.ts";
+import { checkPartitionCount, claimPartitionCount as claimInLog } from "../stream/partition-count.ts";
 import { Partitioning } from "../stream/partition.ts";
 import { connectRedis } from "../stream/redis.ts";
 import { HttpServer } from "../telemetry/http-server.ts";
@@ -44,15 +44,16 @@ export async function runIngest(config: Config): Promise<void> {
   const log = createLog("ingest", config.logLevel);
   const registry = createMetrics("ingest");
   const onError = (error: Error) => log.warn({ err: error }, "Redis connection");
-  const connection = (name: string) =>
-    connectRedis(config.redisUrl, { name: `penstock-ingest-${name}`, socketTimeoutMs: REDIS_TIMEOUT_MS, onError });
+  const { replicaTimeoutMs } = config.log.durability;
+  const connection = (name: string, waitMs = 0) =>
+    connectRedis(config.redisUrl, { name: `penstock-ingest-${name}`, socketTimeoutMs: REDIS_TIMEOUT_MS + waitMs, onError });
   // Appending has a connection a partition: a large flush of one does not hold up another, and WAIT covers its own.
   const reading = connection("read");
   const sql = connect(config.databaseUrl, { max: POSTGRES_CONNECTIONS });
 
   const partitioning = new Partitioning(config.log.partitions);
   const partitions = partitioning.all().map((partition) => new PartitionKeys(partition));
-  const appending = partitions.map((keys) => connection(`append-${keys.partition}`));
+  const appending = partitions.map((keys) => connection(`append-${keys.partition}`, replicaTimeoutMs));
   const { admission: limits, log: logConfig } = config;
   const keyShare = logConfig.idempotencyMemoryShare / 2 / partitions.length;
   const metrics: IngestMetrics = new IngestMetrics(registry, () => orderLog.waiting);
@@ -77,7 +78,7 @@ export async function runIngest(config: Config): Promise<void> {
         },
         onLoss: (lost) => {
           metrics.lostAcknowledged.inc();
-          log.error({ partition: keys.partition, ...lost }, "ACKNOWLEDGED ENTRIES LOST: Redis lost them before they were written");
+          log.error({ partition: keys.partition, ...lost }, "ACKNOWLEDGED ENTRIES LOST: neither the log nor the journal has them");
         },
       }),
   );
@@ -114,8 +115,10 @@ export async function runIngest(config: Config): Promise<void> {
     name: "connections",
     start: async () => {
       await verifyDurability(reading, logConfig.durability);
-      await claimInLog(reading, config.log.partitions);
+      // A wrong number must not be recorded in one of them because it was empty.
+      await checkPartitionCount(reading, config.log.partitions);
       await claimInStore(sql, config.log.partitions);
+      await claimInLog(reading, config.log.partitions);
       if (config.auth.adminSecret !== undefined) await accounts.ensureAdmin(config.auth.adminSecret);
     },
     stop: async () => {

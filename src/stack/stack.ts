@@ -95,7 +95,8 @@ export class Stack {
           redis: redis.url(),
           postgres: postgres.url(),
         };
-        const tokens = await parts.prepareDemo({ ...urls, adminSecret: secrets.admin, traderSecret: secrets.trader });
+        const traderFile = join(stateFolder, "demo-trader.json");
+        const tokens = await parts.prepareDemo({ grpc: urls.grpc, adminSecret: secrets.admin, traderFile });
         writeWhole(file, `${JSON.stringify({ ...urls, engine: null, ...tokens }, undefined, 2)}\n`);
         say(welcome(urls.grpc, urls.http, stateFolder));
       },
@@ -131,7 +132,6 @@ function keepSecrets({ stateFolder, hasSigningKey, adminSecret }: StackSettings)
   return {
     env,
     admin: adminSecret ?? keptSecret(join(stateFolder, "admin.secret")),
-    trader: keptSecret(join(stateFolder, "demo-trader.secret")),
   };
 }
 

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import type { ChildProcess } from "node:child_process";
 import { once } from "node:events";
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs";
+import { chmodSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
@@ -37,6 +37,7 @@ class Place {
   constructor(t: TestContext) {
     this.#t = t;
     const temporary = mkdtempSync(join(tmpdir(), "penstock-up-"));
+    chmodSync(temporary, 0o755); // else, as root, the data would lie elsewhere on this machine
     this.#program = writeStandIn(temporary);
     this.folder = join(temporary, "state");
     t.after(() => rmSync(temporary, { recursive: true, force: true, maxRetries: 5 }));

@@ -4,7 +4,7 @@ import { test } from "node:test";
 import { createTestDatabase } from "../../test/support/servers.ts";
 import { persist } from "./batch.ts";
 import type { EntryRecord, LogPosition, Receipt } from "./entry-record.ts";
-import { findGaps, journalEnd, readEntry, readJournal } from "./journal.ts";
+import { findGaps, findWritten, journalEnd, readEntry, readJournal } from "./journal.ts";
 import { makeEntry, NOON, openSql, openWriter } from "./test-entries.ts";
 
 const DAY_MS = 86_400_000;
@@ -65,6 +65,25 @@ test("pages in the log's order, and single entries", async (t) => {
   assert.deepEqual(await readEntry(sql, 0, 0, receipt), entry);
   assert.deepEqual((await readJournal(sql, { stream: 0, partition: 0, limit: 10 }))[2], entry);
   assert.equal(await readEntry(sql, 0, 0, { ...receipt, epoch: 3 }), undefined);
+});
+
+test("says which entries have a receipt, whatever their epoch", async (t) => {
+  const { url } = await createTestDatabase(t);
+  const [writer, sql] = [openWriter(t, url), openSql(t, url)];
+  const entries = chain({ epoch: 0, ms: NOON, seq: 1 }, { epoch: 3, ms: NOON + DAY_MS, seq: 2 });
+  await persist(writer, entries);
+  const ids = [
+    { ms: NOON, seq: 1 },
+    { ms: NOON, seq: 2 },
+    { ms: NOON + DAY_MS, seq: 2 },
+  ];
+  const written = await findWritten(sql, 0, 0, ids);
+  assert.deepEqual(
+    written.toSorted((a, b) => a.ms - b.ms),
+    [ids[0], ids[2]],
+  );
+  assert.deepEqual(await findWritten(sql, 0, 1, ids), []);
+  assert.deepEqual(await findWritten(sql, 0, 0, []), []);
 });
 
 test("a payload comes back byte for byte, also a large one", async (t) => {

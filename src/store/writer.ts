@@ -144,17 +144,16 @@ class Session implements Transaction {
   async copy(statement: string, chunks: Iterable<Buffer>): Promise<void> {
     const stream = await this.#step((sql) => sql.unsafe(statement).writable());
     let failure: Error | undefined;
-    stream.on("error", (error) => (failure = error)); // unheard, it would end the process
-    for (const chunk of chunks) {
-      try {
-        await this.#race(write(stream, chunk)); // postgres.js refuses all that follows until the last one is out
-      } catch (error) {
-        throw failure ?? error;
-      }
+    stream.on("error", (error) => (failure ??= error)); // unheard, it would end the process
+    try {
+      // postgres.js refuses all that follows until the last piece is out.
+      for (const chunk of chunks) await this.#race(write(stream, chunk));
+      stream.end();
+      // The barrier: `finish` also fires where the COPY failed, but the next statement then fails with 25P02.
+      await this.query("SELECT");
+    } catch (error) {
+      throw failure ?? error;
     }
-    stream.end();
-    // The barrier: `finish` also fires where the COPY failed, but the next statement then fails with 25P02.
-    await this.query("SELECT");
   }
 
   async close(): Promise<void> {

@@ -186,7 +186,7 @@ export class Appender {
     let maybeLogged = false;
     let cause: unknown;
     for (let attempt = 0; performance.now() < until; attempt++) {
-      const before = maybeLogged;
+      const before: boolean = maybeLogged;
       try {
         if (attempt > 0) await delay(Math.min(RESEND_DELAY_MS * attempt, 500));
         const opened = this.#opened ?? (await within(this.open(), until - performance.now()));

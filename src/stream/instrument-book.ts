@@ -26,8 +26,8 @@ export class InstrumentBook implements Instruments {
   readonly #partitions: readonly PartitionKeys[];
   readonly #log: Logger;
   readonly #bySymbol = new Map<string, DefinedInstrument>();
-  /** How often the instruments of a partition were changed when they were last read. */
-  readonly #defined = new Map<number, string | null>();
+  /** Server and number of changes of a partition when its instruments were last read. */
+  readonly #states = new Map<number, string>();
   #timer: NodeJS.Timeout | undefined;
   /** The newest refresh that has begun to read, and the one that waits for its end. */
   #reading: Promise<void> | undefined;
@@ -87,13 +87,14 @@ export class InstrumentBook implements Instruments {
 
   async #readAll(): Promise<void> {
     for (const keys of this.#partitions) {
-      const defined = await this.#redis.hget(keys.head, "defined");
-      if (this.#defined.get(keys.partition) === defined) continue;
+      // The number alone could be the same again after a server lost a change.
+      const state = (await this.#redis.hmget(keys.head, "run", "defined")).join();
+      if (this.#states.get(keys.partition) === state) continue;
       for (const [symbol, encoded] of Object.entries(await this.#redis.hgetallBuffer(keys.instruments))) {
         const definition = fromBinary(InstrumentSchema, encoded);
         this.#bySymbol.set(symbol, { encoded, definition, traded: prepareInstrument(definition) });
       }
-      this.#defined.set(keys.partition, defined);
+      this.#states.set(keys.partition, state);
     }
   }
 }

@@ -1,7 +1,7 @@
 import type { Redis } from "ioredis";
 import { type Entry, readEntry } from "./entry.ts";
 import type { PartitionKeys } from "./keys.ts";
-import { type EntryPosition, formatEntryId } from "./position.ts";
+import { type EntryId, type EntryPosition, formatEntryId } from "./position.ts";
 import { decodeSeen, type Seen } from "./seen.ts";
 
 /** Each means that the generation turned in between, which takes minutes. */
@@ -28,4 +28,11 @@ export async function findEntry(redis: Redis, keys: PartitionKeys, at: EntryPosi
   if (fields === undefined) return undefined;
   const entry = readEntry(id, fields);
   return entry.epoch === at.epoch ? entry : undefined;
+}
+
+/** The newest entry of the orders stream up to an ID, or undefined where it has none. */
+export async function findNewest(redis: Redis, keys: PartitionKeys, upTo: EntryId): Promise<Entry | undefined> {
+  const reply = await redis.callBuffer("XREVRANGE", keys.orders, formatEntryId(upTo), "-", "COUNT", 1);
+  const [newest] = reply as [Buffer, Buffer[]][];
+  return newest && readEntry(newest[0].toString(), newest[1]);
 }

@@ -127,8 +127,7 @@ async function restore(
   };
 
   while (compareEntries(end, journalEnd) < 0) {
-    // Epoch 0 is that of receipts for what was none of our entries.
-    const page = await journal.read(keys.partition, { ...end, epoch: Math.max(end.epoch, 1) }, since, PAGE);
+    const page = await journal.read(keys.partition, end, since, PAGE);
     const first = page[0];
     if (first === undefined) {
       // All that is left is older than the horizons: the log goes on behind it, so that IDs never go back.

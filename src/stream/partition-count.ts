@@ -9,6 +9,13 @@ export class PartitionCountError extends Error {
 /** Records the number of partitions at the first start; throws a PartitionCountError where another is recorded. */
 export async function claimPartitionCount(redis: Redis, count: number): Promise<void> {
   await redis.setnx(PARTITION_COUNT_KEY, count);
+  await checkPartitionCount(redis, count);
+}
+
+/** Throws a PartitionCountError where another number is recorded. Records nothing, so it may come before other checks. */
+export async function checkPartitionCount(redis: Redis, count: number): Promise<void> {
   const recorded = await redis.get(PARTITION_COUNT_KEY);
-  if (recorded !== String(count)) throw new PartitionCountError(`the log in Redis has ${recorded} partitions, not ${count}`);
+  if (recorded !== null && recorded !== String(count)) {
+    throw new PartitionCountError(`the log in Redis has ${recorded} partitions, not ${count}`);
+  }
 }

@@ -1,0 +1,92 @@
+import { create, toBinary } from "@bufbuild/protobuf";
+import type { Redis } from "ioredis";
+
+import { InstrumentSchema } from "../../src/gen/penstock/v1/instrument_pb.ts";
+import { OrderType, Side, TimeInForce } from "../../src/gen/penstock/v1/order_pb.ts";
+import { prepareInstrument, prepareSubmit, type SubmitFields } from "../../src/stream/command.ts";
+import { PERSIST_GROUP } from "../../src/stream/groups.ts";
+import { PartitionKeys } from "../../src/stream/keys.ts";
+
+/** What an order of the tests is, unless they say otherwise: 0.00000001 BTC at 100.25. */
+export const ORDER: SubmitFields = {
+  clientOrderId: "",
+  symbol: "BTC-USD",
+  side: Side.BUY,
+  type: OrderType.LIMIT,
+  timeInForce: TimeInForce.GTC,
+  quantity: 1,
+  price: 10_025,
+  stopPrice: 0,
+  displayQuantity: 0,
+  expireTime: 0,
+  postOnly: false,
+  selfTradePrevention: 0,
+};
+
+export const ACCOUNT = "demo";
+
+/** The fields of an entry that are not as the log would have them; an empty one is left out. */
+export type Oddities = Partial<Record<"d" | "p" | "e" | "v", string | Buffer>>;
+
+/**
+ * A log written by hand, as the commit script writes it: quicker than an ingest, and able to hold what no ingest lets in.
+ *
+ * Invariant: `head` names the newest entry that was appended along the chain.
+ */
+export class HandLog {
+  readonly keys = new PartitionKeys(0);
+  readonly #redis: Redis;
+  #last = "0-0";
+  #orders = 0;
+
+  private constructor(redis: Redis) {
+    this.#redis = redis;
+  }
+
+  /** With the group, and with BTC-USD defined (tick 0.01, lot 0.00000001), which is the first entry. */
+  static async begin(redis: Redis): Promise<HandLog> {
+    const log = new HandLog(redis);
+    await redis.xgroup("CREATE", log.keys.orders, PERSIST_GROUP, "0", "MKSTREAM");
+    await log.define("BTC-USD");
+    return log;
+  }
+
+  /** ID of the newest entry in the chain. */
+  get last(): string {
+    return this.#last;
+  }
+
+  async define(symbol: string): Promise<string> {
+    const instrument = create(InstrumentSchema, { symbol, tickSize: "0.01", lotSize: "0.00000001", version: 1 });
+    await this.#redis.hset(this.keys.instruments, symbol, Buffer.from(toBinary(InstrumentSchema, instrument)));
+    await this.#redis.hincrby(this.keys.head, "defined", 1);
+    return await this.append(prepareInstrument("root", instrument).element);
+  }
+
+  /** Entries with so many orders each, in one go. Returns their IDs. */
+  async fill(entries: number, ordersEach = 1): Promise<string[]> {
+    const ids: string[] = [];
+    for (let i = 0; i < entries; i++) {
+      ids.push(await this.append(...Array.from({ length: ordersEach }, () => this.order())));
+    }
+    return ids;
+  }
+
+  /** The next order, encoded; its client order id is "order-<number>". */
+  order(fields: Partial<SubmitFields> = {}): Buffer {
+    return prepareSubmit(ACCOUNT, { ...ORDER, clientOrderId: `order-${this.#orders++}`, ...fields }).element;
+  }
+
+  async append(...elements: readonly Buffer[]): Promise<string> {
+    return await this.appendOdd({ d: Buffer.concat(elements) });
+  }
+
+  /** An entry in its place of the chain. Returns its ID. */
+  async appendOdd(oddities: Oddities): Promise<string> {
+    const fields = { p: this.#last, e: "1", v: "1", ...oddities };
+    const flat = Object.entries(fields).flatMap(([name, value]) => (value === "" ? [] : [name, value]));
+    this.#last = (await this.#redis.xadd(this.keys.orders, "*", ...flat)) ?? "";
+    await this.#redis.hset(this.keys.head, "last", this.#last);
+    return this.#last;
+  }
+}

@@ -1,0 +1,155 @@
+import type { TestContext } from "node:test";
+
+import type { Redis } from "ioredis";
+import type postgres from "postgres";
+
+import { ConsumerMetrics } from "../../src/consumers/metrics.ts";
+import { Worker } from "../../src/consumers/worker.ts";
+import { connect } from "../../src/store/connection.ts";
+import { ORDERS_STREAM } from "../../src/store/entry-record.ts";
+import { listInstruments } from "../../src/store/instruments.ts";
+import { findWritten } from "../../src/store/journal.ts";
+import { Writer } from "../../src/store/writer.ts";
+import { GroupReader } from "../../src/stream/group-reader.ts";
+import { PERSIST_GROUP } from "../../src/stream/groups.ts";
+import { InstrumentBook } from "../../src/stream/instrument-book.ts";
+import { PartitionKeys } from "../../src/stream/keys.ts";
+import { formatEntryId, parseEntryId } from "../../src/stream/position.ts";
+import { connectRedis } from "../../src/stream/redis.ts";
+import { readStreamState } from "../../src/stream/status.ts";
+import { createLog } from "../../src/telemetry/log.ts";
+import { createMetrics } from "../../src/telemetry/metrics.ts";
+import { HandLog } from "./hand-log.ts";
+import { eventually } from "./pipeline.ts";
+import { createTestDatabase, startTestRedis } from "./servers.ts";
+import type { TestRedis } from "./servers.ts";
+
+export interface WorkerSettings {
+  readonly redisUrl: string;
+  readonly databaseUrl: string;
+  readonly name?: string;
+  readonly count?: number;
+  readonly minIdleMs?: number;
+  readonly claimIntervalMs?: number;
+  readonly transactionRows?: number;
+  readonly transactionTimeoutMs?: number;
+}
+
+/** A worker of partition 0 in this process, with what it logged and counted. */
+export class TestWorker {
+  readonly worker: Worker;
+  readonly lines: { level: string; msg: string; [field: string]: unknown }[] = [];
+  readonly #registry = createMetrics("consumers");
+  #stopped: Promise<void> | undefined;
+  readonly #close: () => Promise<void>;
+
+  constructor(settings: WorkerSettings) {
+    const log = createLog("consumers", "info", { write: (line) => this.lines.push(JSON.parse(line)) });
+    const open = (name: string) => connectRedis(settings.redisUrl, { name, socketTimeoutMs: 5_000 });
+    const [redis, blocking] = [open("worker"), open("worker-read")];
+    const sql = connect(settings.databaseUrl, { max: 1 });
+    const keys = new PartitionKeys(0);
+    const metrics = new ConsumerMetrics(this.#registry, () => Promise.resolve([]));
+    this.worker = new Worker({
+      partition: 0,
+      reader: new GroupReader({
+        blocking,
+        redis,
+        stream: keys.orders,
+        group: PERSIST_GROUP,
+        consumer: settings.name ?? "worker",
+        count: settings.count ?? 50,
+        blockMs: 50,
+        minIdleMs: settings.minIdleMs ?? 60_000,
+        claimIntervalMs: settings.claimIntervalMs ?? 50,
+        onGroupLost: () => log.error("GROUP LOST"),
+      }),
+      writer: new Writer(settings.databaseUrl, { timeoutMs: settings.transactionTimeoutMs ?? 10_000 }),
+      instruments: new InstrumentBook(redis, [keys], log),
+      store: {
+        instruments: () => listInstruments(sql),
+        written: async (partition, ids) =>
+          new Set((await findWritten(sql, ORDERS_STREAM, partition, ids.map(parseEntryId))).map(formatEntryId)),
+      },
+      transactionRows: settings.transactionRows ?? 5_000,
+      metrics,
+      log,
+    });
+    this.#close = async () => {
+      for (const connection of [redis, blocking]) connection.disconnect();
+      await sql.end({ timeout: 1 });
+    };
+  }
+
+  /** Resolves when it has drained. */
+  stop(): Promise<void> {
+    this.#stopped ??= this.worker.stop().finally(this.#close);
+    return this.#stopped;
+  }
+
+  logged(message: string): number {
+    return this.lines.filter(({ msg }) => msg.includes(message)).length;
+  }
+
+  async hasLogged(message: string): Promise<void> {
+    await eventually(async () => this.logged(message) > 0, `the line "${message}"`);
+  }
+
+  async count(metric: string): Promise<number> {
+    const { values } = (await this.#registry.registry.getSingleMetric(`penstock_${metric}`)!.get()) as {
+      values: { value: number }[];
+    };
+    return values.reduce((sum, { value }) => sum + value, 0);
+  }
+}
+
+/** Servers of a test's own, and what it looks at them with. */
+export interface Scene {
+  readonly server: TestRedis;
+  readonly redis: Redis;
+  readonly sql: postgres.Sql;
+  readonly log: HandLog;
+  /** Starts a worker, which is stopped with the test. */
+  worker(settings?: Partial<WorkerSettings>): Promise<TestWorker>;
+}
+
+export async function setScene(t: TestContext): Promise<Scene> {
+  const workers: TestWorker[] = [];
+  const closing: (() => unknown)[] = [];
+  // Before the servers' own, so that what uses them ends first.
+  t.after(async () => {
+    await Promise.all(workers.map((worker) => worker.stop()));
+    for (const close of closing) await close();
+  });
+  const [server, { url: databaseUrl }] = await Promise.all([startTestRedis(t), createTestDatabase(t)]);
+  const redis = connectRedis(server.url, { name: "test", socketTimeoutMs: 10_000 });
+  closing.push(() => redis.disconnect());
+  const sql = connect(databaseUrl, { max: 2 });
+  closing.push(() => sql.end({ timeout: 1 }));
+  return {
+    server,
+    redis,
+    sql,
+    log: await HandLog.begin(redis),
+    async worker(settings) {
+      const worker = new TestWorker({ redisUrl: server.url, databaseUrl, ...settings });
+      workers.push(worker);
+      await worker.worker.start();
+      return worker;
+    },
+  };
+}
+
+/** What the group still holds as pending. */
+export async function pendingOf({ redis, log }: Pick<Scene, "redis" | "log">): Promise<number> {
+  const [pending] = (await redis.xpending(log.keys.orders, PERSIST_GROUP)) as [number];
+  return pending;
+}
+
+/** Waits until the group has finished all that is in the stream. */
+export async function untilFinished(scene: Pick<Scene, "redis" | "log">): Promise<void> {
+  await eventually(async () => {
+    const { groups } = await readStreamState(scene.redis, scene.log.keys);
+    return groups[0]?.pending === 0 && groups[0].oldestUndeliveredMs === 0 && groups[0].lag === 0;
+  }, "the group to be through");
+}
