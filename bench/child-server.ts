@@ -7,7 +7,7 @@ import { createInterface } from "node:readline";
 export interface ChildServer {
   readonly pid: number;
   readonly port: number;
-  stop(): Promise<void>;
+  readonly stop: () => Promise<void>;
 }
 
 /** Starts a file of this folder. Rejects where it ends before it prints its port. */

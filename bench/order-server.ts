@@ -39,17 +39,19 @@ export function serveOrders(handlers: OrderHandlers): void {
 
 function serviceDefinition(): ServiceDefinition {
   return Object.fromEntries(
-    OrderService.methods.map((method): [string, MethodDefinition<MessageShape<DescMessage>, MessageShape<DescMessage>>] => [
-      method.localName,
-      {
-        path: `/${OrderService.typeName}/${method.name}`,
-        requestStream: false,
-        responseStream: false,
-        requestSerialize: (message) => Buffer.from(toBinary(method.input, message)),
-        requestDeserialize: (bytes) => fromBinary(method.input, bytes),
-        responseSerialize: (message) => Buffer.from(toBinary(method.output, message)),
-        responseDeserialize: (bytes) => fromBinary(method.output, bytes),
-      },
-    ]),
+    OrderService.methods.map(
+      (method): [string, MethodDefinition<MessageShape<DescMessage>, MessageShape<DescMessage>>] => [
+        method.localName,
+        {
+          path: `/${OrderService.typeName}/${method.name}`,
+          requestStream: false,
+          responseStream: false,
+          requestSerialize: (message) => Buffer.from(toBinary(method.input, message)),
+          requestDeserialize: (bytes) => fromBinary(method.input, bytes),
+          responseSerialize: (message) => Buffer.from(toBinary(method.output, message)),
+          responseDeserialize: (bytes) => fromBinary(method.output, bytes),
+        },
+      ],
+    ),
   );
 }

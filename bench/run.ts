@@ -79,7 +79,8 @@ function readOptions(args: readonly string[]): Options | undefined {
   if (values.help) return undefined;
   const number = (name: "runs" | "seconds" | "minutes", preset: number, least: number): number => {
     const value = Number(values[name] ?? preset);
-    if (!Number.isInteger(value) || value < least) throw new UsageError(`--${name} must be a whole number from ${least} on`);
+    if (!Number.isInteger(value) || value < least)
+      throw new UsageError(`--${name} must be a whole number from ${least} on`);
     return value;
   };
   return {
@@ -129,15 +130,18 @@ async function measureAll(stack: Stack, options: Options): Promise<string> {
       await bencher.highest(insert, ALTERNATIVE_GUESS.unary, 0),
       await bencher.highest(insert, ALTERNATIVE_GUESS.batches, BATCH),
     ];
-    const waiting = [await waitingMemory(stack, 0, CALM_RATE), await waitingMemory(stack, BATCH, TARGET_RATES.batches / 5)];
+    const waiting = [
+      await waitingMemory(stack, 0, CALM_RATE),
+      await waitingMemory(stack, BATCH, TARGET_RATES.batches / 5),
+    ];
     const long = options.minutes > 0 ? await memoryOverTime(stack, LONG_RATE, BATCH, options.minutes) : [];
     const inner = await innerLoops(stack);
 
     const sections = [
       "# What was measured",
-      "Written by `penstock bench`. Latencies are in milliseconds and begin when a call was due (open loop); \"to row\" is the " +
+      'Written by `penstock bench`. Latencies are in milliseconds and begin when a call was due (open loop); "to row" is the ' +
         "time from the acknowledgement at the client to the commit in Postgres. CPU is that of the servers, for one " +
-        "acknowledged and written order. The load generator runs on the same machine: \"generator\" is its share of all CPU " +
+        'acknowledged and written order. The load generator runs on the same machine: "generator" is its share of all CPU ' +
         'time, "others" that of everything which has nothing to do with the measurement.',
       describeMachine(stack.versions),
       `Each row: the medians of ${options.runs} runs of ${options.seconds} s, \`appendfsync always\`, \`fsync on\`.`,
@@ -190,7 +194,10 @@ class Bencher {
   }
 
   async highest(target: Target, guess: number, batch: number): Promise<Row> {
-    let rate = await highestRate(guess, async (asked) => (await this.#measure(target, asked, batch)).faults.length === 0);
+    let rate = await highestRate(
+      guess,
+      async (asked) => (await this.#measure(target, asked, batch)).faults.length === 0,
+    );
     const name = `${target.name}, ${batch === 0 ? "one by one" : `batches of ${batch}`}`;
     // What held once must hold in every run; a twentieth less where it does not.
     for (;;) {

@@ -6,12 +6,14 @@ import postgres from "postgres";
 import { DetachedProcess } from "../src/stack/detached-process.ts";
 import { dataHome, findServiceUser } from "../src/stack/service-user.ts";
 import { clientOptions } from "../src/store/connection.ts";
+import { parseInfo } from "../src/stream/durability.ts";
+import { PERSIST_GROUP } from "../src/stream/groups.ts";
+import { PartitionKeys } from "../src/stream/keys.ts";
 import { descendants, parentOf } from "./measure/cpu.ts";
 import type { Target } from "./measure/measure.ts";
 
 const ROOT = join(import.meta.dirname, "..");
-const GROUP = "persist";
-const STREAM = "penstock:{0}:orders";
+const STREAM = new PartitionKeys(0).orders;
 
 // A stack that runs on this machine keeps the usual ones.
 const FREE_PORTS = {
@@ -44,7 +46,6 @@ export interface Stack {
   readonly versions: Readonly<Record<string, string>>;
   /** Stops the consumers in their tracks, or lets them go on. */
   pauseConsumers(pause: boolean): void;
-  settled(): Promise<void>;
   stop(): Promise<void>;
 }
 
@@ -58,7 +59,7 @@ export async function startStack(): Promise<Stack> {
     args: [join(ROOT, "src", "main.ts"), "up"],
     cwd: ROOT,
     env: { ...withoutServers(process.env), ...FREE_PORTS, PENSTOCK_STATE_DIR: folder, PENSTOCK_LOG_LEVEL: "warn" },
-    orphan: { signal: "SIGTERM", graceSeconds: STOP_LIMIT_MS / 1000 },
+    orphan: { signal: "SIGTERM", graceSeconds: STOP_LIMIT_MS / 1000, remove: folder },
   });
   const stop = async (): Promise<void> => {
     await up.end("SIGTERM", STOP_LIMIT_MS);
@@ -73,7 +74,8 @@ export async function startStack(): Promise<Stack> {
     const [server] = await sql<{ pid: number; version: string }[]>`
       SELECT pg_backend_pid() AS pid, current_setting('server_version') AS version`;
     const postgresPid = parentOf(server?.pid ?? 0);
-    const redisPid = Number(infoField(await redis.info("server"), "process_id"));
+    const redisInfo = parseInfo(await redis.info("server"));
+    const redisPid = Number(redisInfo.get("process_id"));
     const role = (name: string): number => {
       const [pid] = descendants(up.pid, name);
       if (pid === undefined) throw new Error(`there is no ${name} process`);
@@ -101,7 +103,7 @@ export async function startStack(): Promise<Stack> {
       redisUrl,
       stream: STREAM,
       postgresPid,
-      versions: { Redis: infoField(await redis.info("server"), "redis_version"), Postgres: server?.version ?? "" },
+      versions: { Redis: redisInfo.get("redis_version") ?? "", Postgres: server?.version ?? "" },
       createDatabase: async (name) => {
         await sql`CREATE DATABASE ${sql(name)}`;
         const url = new URL(databaseUrl);
@@ -111,7 +113,6 @@ export async function startStack(): Promise<Stack> {
       pauseConsumers: (pause) => {
         process.kill(role("consumers"), pause ? "SIGSTOP" : "SIGCONT");
       },
-      settled,
       stop: async () => {
         redis.disconnect();
         await sql.end({ timeout: 1 });
@@ -122,11 +123,6 @@ export async function startStack(): Promise<Stack> {
     await stop();
     throw error;
   }
-}
-
-/** A field of Redis' INFO. */
-export function infoField(info: string, name: string): string {
-  return new RegExp(`^${name}:(.*)\r$`, "m").exec(info)?.[1] ?? "";
 }
 
 // The bench measures servers of its own, whatever the environment names.
@@ -160,13 +156,13 @@ async function readStack(folder: string, up: DetachedProcess): Promise<StackFile
 
 // Everything was delivered to the group and acknowledged by it.
 async function isDrained(redis: Redis): Promise<boolean> {
-  const [stream, groups] = (await Promise.all([
-    redis.xinfo("STREAM", STREAM),
-    redis.xinfo("GROUPS", STREAM),
-  ])) as [unknown[], unknown[][]];
+  const [stream, groups] = (await Promise.all([redis.xinfo("STREAM", STREAM), redis.xinfo("GROUPS", STREAM)])) as [
+    unknown[],
+    unknown[][],
+  ];
   const end = field(stream, "last-generated-id");
   return groups
-    .filter((group) => field(group, "name") === GROUP)
+    .filter((group) => field(group, "name") === PERSIST_GROUP)
     .every((group) => field(group, "pending") === 0 && field(group, "last-delivered-id") === end);
 }
 

@@ -1,7 +1,6 @@
 import { create } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
-import { Metadata } from "@grpc/grpc-js";
-import type { ServiceError } from "@grpc/grpc-js";
+import type { Metadata } from "@grpc/grpc-js";
 import { SubmitOrderResponseSchema, SubmitOrdersResponseSchema } from "../../src/gen/penstock/v1/order_service_pb.ts";
 import type { SubmitOrderRequest, SubmitOrderResponse } from "../../src/gen/penstock/v1/order_service_pb.ts";
 import { OrderStatus, OrderType, Side, TimeInForce } from "../../src/gen/penstock/v1/order_pb.ts";
@@ -68,12 +67,9 @@ function refusal(error: unknown): RequestError {
   return new RequestError("UNAVAILABLE", error instanceof Error ? error.message : String(error));
 }
 
-function serviceError(error: RequestError): ServiceError {
-  return Object.assign(new Error(error.message), {
-    code: CODES[error.code],
-    details: error.message,
-    metadata: new Metadata(),
-  });
+function failure(error: unknown): { code: number; details: string } {
+  const { code, message } = refusal(error);
+  return { code: CODES[code], details: message };
 }
 
 function authorize(metadata: Metadata): void {
@@ -88,7 +84,7 @@ serveOrders({
     };
     answer().then(
       (response) => callback(null, response),
-      (error: unknown) => callback(serviceError(refusal(error))),
+      (error: unknown) => callback(failure(error)),
     );
   },
   submitOrders: (call, callback) => {
@@ -104,7 +100,7 @@ serveOrders({
     };
     answer().then(
       (response) => callback(null, response),
-      (error: unknown) => callback(serviceError(refusal(error))),
+      (error: unknown) => callback(failure(error)),
     );
   },
 });

@@ -41,7 +41,7 @@ async function measureFlushes(redis: Redis): Promise<void> {
   const appender = new Appender({
     redis,
     keys: new PartitionKeys(0),
-    journal: { end: async () => undefined, read: async () => [], instruments: async () => [] },
+    journal: { end: async () => undefined, read: async () => [], has: async () => false, instruments: async () => [] },
     durability: { level: "always", replicas: 0, replicaTimeoutMs: 0 },
     groups: ORDERS_GROUPS,
     replayHorizonMs: 0,
@@ -56,7 +56,9 @@ async function measureFlushes(redis: Redis): Promise<void> {
   for (const commands of [1, 10, 100, 500]) {
     const flushes = Array.from({ length: FLUSHES }, () => {
       first += 1000;
-      return submitFields(commands, Math.ceil(first / commands) * commands).map((submit) => prepareSubmit("demo", submit));
+      return submitFields(commands, Math.ceil(first / commands) * commands).map((submit) =>
+        prepareSubmit("demo", submit),
+      );
     });
     await redis.config("RESETSTAT");
     const started = performance.now();

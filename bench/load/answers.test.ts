@@ -45,9 +45,7 @@ test("a batch's answer is read, result by result", () => {
     { result: { case: "refused" as const, value: { code: 3, message: "price: must be positive" } } },
     { result: { case: undefined } },
   ];
-  const bytes = Buffer.from(
-    toBinary(SubmitOrdersResponseSchema, create(SubmitOrdersResponseSchema, { results })),
-  );
+  const bytes = Buffer.from(toBinary(SubmitOrdersResponseSchema, create(SubmitOrdersResponseSchema, { results })));
   readBatchAnswer(bytes, 3, visitor);
   assert.deepEqual(seen, [`0 ${ORDER_ID}`, "1 refused: price: must be positive", "2 refused: an empty result"]);
   assert.throws(() => readBatchAnswer(bytes, 4, visitor), /3 results for 4 orders/);

@@ -5,8 +5,9 @@ import type { Http2Session, ServerHttp2Stream, ServerOptions } from "node:http2"
 import type { AddressInfo } from "node:net";
 import { test } from "node:test";
 import type { TestContext } from "node:test";
-import { Code, Connection } from "./connection.ts";
-import type { Outcome } from "./connection.ts";
+import { Code } from "./call.ts";
+import type { Outcome } from "./call.ts";
+import { Connection } from "./connection.ts";
 
 function body(message: Buffer): Buffer {
   const prefix = Buffer.alloc(5);
@@ -139,10 +140,7 @@ test("large bodies pass through small windows, and large answers through the gen
 
 test("an error without a message is told with its code and reason", async (t) => {
   const { connection, ended } = await start(t, (stream) => {
-    stream.respond(
-      { ":status": 200, "grpc-status": "8", "grpc-message": "too many%2C wait" },
-      { endStream: true },
-    );
+    stream.respond({ ":status": 200, "grpc-status": "8", "grpc-message": "too many%2C wait" }, { endStream: true });
   });
   connection.call(1, PING);
   connection.call(2, PING);

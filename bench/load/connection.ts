@@ -1,5 +1,7 @@
 import { connect } from "node:net";
 import type { Socket } from "node:net";
+import { Code, outcomeOf } from "./call.ts";
+import type { Call, Outcome } from "./call.ts";
 import {
   DEFAULT_FRAME_SIZE,
   DEFAULT_WINDOW,
@@ -14,16 +16,6 @@ import { DEFAULT_TABLE_SIZE, encodeRequest, HpackDecoder } from "./hpack.ts";
 import type { Header, RequestBlocks } from "./hpack.ts";
 import { Outbox } from "./outbox.ts";
 
-/** gRPC's codes for what the generator finds itself: no answer in time, queue full, connection lost, nonsense received. */
-export const Code = { OK: 0, UNKNOWN: 2, DEADLINE_EXCEEDED: 4, RESOURCE_EXHAUSTED: 8, INTERNAL: 13, UNAVAILABLE: 14 };
-
-/** How one call ended: with code 0 and the message of the answer, or with another code and why. */
-export interface Outcome {
-  readonly code: number;
-  readonly reason: string;
-  readonly message: Buffer | undefined;
-}
-
 export interface ConnectionOptions<T> {
   readonly host: string;
   readonly port: number;
@@ -33,27 +25,12 @@ export interface ConnectionOptions<T> {
   readonly ended: (tag: T, outcome: Outcome, at: number) => void;
 }
 
-interface Call<T> {
-  readonly tag: T;
-  stream: number;
-  // What of the body may still be sent on the stream; only looked at while the body is not wholly sent.
-  window: number;
-  sent: number;
-  body: Buffer;
-  status: number;
-  reason: string;
-  message: Buffer | undefined;
-}
-
 // Calls that wait for the server's windows or its stream limit: more is an overload that a bench need not prolong.
 const WAITING_LIMIT = 65_536;
 // Read into one buffer, over and over: what the kernel gives at once on loopback.
 const READ_BYTES = 262_144;
 // A stream's number has 31 bits (RFC 9113, 5.1.1).
 const LAST_STREAM = 2 ** 31 - 1;
-// gRPC puts a flag and the length before each message.
-const MESSAGE_PREFIX_BYTES = 5;
-
 /**
  * One HTTP/2 connection for gRPC calls with one request message and one answer, all to the same method.
  *
@@ -244,7 +221,11 @@ export class Connection<T> {
       case FrameType.CONTINUATION:
         return this.#continuation(flags, bytes, start, end);
       case FrameType.RST_STREAM:
-        return this.#finish(stream, Code.UNAVAILABLE, `reset by the server (HTTP/2 error ${bytes.readUInt32BE(start)})`);
+        return this.#finish(
+          stream,
+          Code.UNAVAILABLE,
+          `reset by the server (HTTP/2 error ${bytes.readUInt32BE(start)})`,
+        );
       case FrameType.SETTINGS:
         return this.#settings(flags, bytes, start, end);
       case FrameType.PING:
@@ -389,27 +370,6 @@ export class Connection<T> {
   }
 
   #end(call: Call<T>, code: number, reason: string): void {
-    this.#options.ended(call.tag, outcome(code, reason, call.message), this.#now);
-  }
-}
-
-function outcome(code: number, reason: string, body: Buffer | undefined): Outcome {
-  if (code === -1) return { code: Code.UNKNOWN, reason: reason || "ended without a status", message: undefined };
-  if (code !== Code.OK) return { code, reason: percentDecoded(reason), message: undefined };
-  if (body === undefined || body.length < MESSAGE_PREFIX_BYTES) {
-    return { code: Code.INTERNAL, reason: "status OK without a message", message: undefined };
-  }
-  if (body[0] !== 0 || body.readUInt32BE(1) !== body.length - MESSAGE_PREFIX_BYTES) {
-    return { code: Code.INTERNAL, reason: "not one uncompressed message", message: undefined };
-  }
-  return { code, reason: "", message: body.subarray(MESSAGE_PREFIX_BYTES) };
-}
-
-// grpc-message travels percent-encoded.
-function percentDecoded(text: string): string {
-  try {
-    return decodeURIComponent(text);
-  } catch {
-    return text;
+    this.#options.ended(call.tag, outcomeOf(code, reason, call.message), this.#now);
   }
 }

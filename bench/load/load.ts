@@ -2,8 +2,9 @@ import { setTimeout as delay } from "node:timers/promises";
 import { build } from "hdr-histogram-js";
 import type { Histogram } from "hdr-histogram-js";
 import { readAnswer, readBatchAnswer } from "./answers.ts";
-import { Code, Connection } from "./connection.ts";
-import type { Outcome } from "./connection.ts";
+import { Code } from "./call.ts";
+import type { Outcome } from "./call.ts";
+import { Connection } from "./connection.ts";
 import type { Header } from "./hpack.ts";
 import { OrderBodies, ORDERS_LIMIT } from "./orders.ts";
 import { AcknowledgementRecord } from "./record.ts";
@@ -65,7 +66,11 @@ interface Tag {
 const DEADLINE_SECONDS = 10;
 const PROBLEMS_KEPT = 5;
 // What the histograms hold: 1 µs to 60 s (nothing waits longer than the deadline), to 3 digits.
-const HISTOGRAM = { lowestDiscernibleValue: 1, highestTrackableValue: 60_000_000, numberOfSignificantValueDigits: 3 } as const;
+const HISTOGRAM = {
+  lowestDiscernibleValue: 1,
+  highestTrackableValue: 60_000_000,
+  numberOfSignificantValueDigits: 3,
+} as const;
 
 /**
  * Open-loop load on the gRPC door: calls are due by the clock, whether or not earlier ones were answered, and a call's
@@ -95,7 +100,7 @@ export async function runLoad(options: LoadOptions): Promise<{ report: LoadRepor
     const cpu = process.cpuUsage();
     const start = performance.now();
     // Where every connection is lost there is nothing left to measure.
-    for (let next = 0; next < calls && connections.some(({ usable }) => usable); ) {
+    for (let next = 0; next < calls && connections.some(({ usable }) => usable);) {
       const now = performance.now();
       tally.setClock(now);
       for (; next < calls && start + next * interval <= now; next++) {

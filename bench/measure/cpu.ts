@@ -32,7 +32,9 @@ export function sampleCpu(roots: Readonly<Record<string, number>>): CpuSample {
   for (const [pid, { parent }] of processes) children.set(parent, [...(children.get(parent) ?? []), pid]);
   const ticksOf = (pid: number): number =>
     (processes.get(pid)?.ticks ?? 0) + (children.get(pid) ?? []).reduce((sum, child) => sum + ticksOf(child), 0);
-  const seconds = Object.fromEntries(Object.entries(roots).map(([name, pid]) => [name, ticksOf(pid) / TICKS_PER_SECOND]));
+  const seconds = Object.fromEntries(
+    Object.entries(roots).map(([name, pid]) => [name, ticksOf(pid) / TICKS_PER_SECOND]),
+  );
   return { at: performance.now(), machineSeconds: machineSeconds(), seconds };
 }
 

@@ -71,7 +71,10 @@ export async function measure(target: Target, load: Load): Promise<Measurement> 
       report,
       rows,
       cpuMicros: Object.fromEntries(
-        Object.entries(used.seconds).map(([name, seconds]) => [name, (seconds * 1e6) / Math.max(1, report.acknowledged)]),
+        Object.entries(used.seconds).map(([name, seconds]) => [
+          name,
+          (seconds * 1e6) / Math.max(1, report.acknowledged),
+        ]),
       ),
       generatorShare,
       othersShare: Math.max(0, used.machineShare - servers / machineSeconds - generatorShare),
@@ -106,7 +109,8 @@ function faultsOf(load: Load, report: LoadReport, rows: RowFigures | undefined):
   if (report.rate < load.rate * LEAST_SHARE_OF_RATE) faults.push(`${Math.round(report.rate)}/s of ${load.rate}/s`);
   for (const [problem, count] of Object.entries(report.problems)) faults.push(`${count} × ${problem}`);
   if (rows === undefined) return faults;
-  if (rows.written < report.acknowledged) faults.push(`${report.acknowledged - rows.written} acknowledged without a row`);
+  if (rows.written < report.acknowledged)
+    faults.push(`${report.acknowledged - rows.written} acknowledged without a row`);
   const lateMs = (rows.lastCommitUs - report.endedUs) / 1000;
   if (lateMs > ROW_LIMIT_MS) faults.push(`the last row ${(lateMs / 1000).toFixed(1)} s after the end`);
   return faults;

@@ -1,6 +1,6 @@
-import type { Redis } from "ioredis";
 import { setTimeout as delay } from "node:timers/promises";
-import { infoField } from "../stack.ts";
+import type { Redis } from "ioredis";
+import { parseInfo } from "../../src/stream/durability.ts";
 import type { Stack } from "../stack.ts";
 import { measure } from "./measure.ts";
 
@@ -29,7 +29,7 @@ const WAITING_ORDERS = 50_000;
 
 /** Fills the log while the consumers stand still. */
 export async function waitingMemory(stack: Stack, batch: number, rate: number): Promise<WaitingMemory> {
-  await stack.settled();
+  await stack.target.settled();
   stack.pauseConsumers(true);
   try {
     const before = await sample(stack, 0);
@@ -46,12 +46,17 @@ export async function waitingMemory(stack: Stack, batch: number, rate: number): 
     };
   } finally {
     stack.pauseConsumers(false);
-    await stack.settled();
+    await stack.target.settled();
   }
 }
 
 /** Redis' memory, each minute of a long load, and a minute after it. */
-export async function memoryOverTime(stack: Stack, rate: number, batch: number, minutes: number): Promise<MemorySample[]> {
+export async function memoryOverTime(
+  stack: Stack,
+  rate: number,
+  batch: number,
+  minutes: number,
+): Promise<MemorySample[]> {
   const samples = [await sample(stack, 0)];
   const load = { rate, seconds: minutes * 60, warmupSeconds: 0, batch };
   const target = { ...stack.target, databaseUrl: undefined };
@@ -65,19 +70,20 @@ export async function memoryOverTime(stack: Stack, rate: number, batch: number, 
 }
 
 async function sample({ redis, stream }: Stack, minute: number): Promise<MemorySample> {
-  const used = Number(infoField(await redis.info("memory"), "used_memory"));
-  const seenKeys = await redis.keys("penstock:{0}:seen:*");
-  const seen = await Promise.all(seenKeys.map((key) => memoryOf(redis, key)));
+  const used = Number(parseInfo(await redis.info("memory")).get("used_memory"));
+  const seenKeys = await redis.keys(`${stream.replace(/orders$/, "seen")}:*`);
+  const seen = await Promise.all(seenKeys.map((key) => memoryOf(redis, key, 100)));
   return {
     minute,
     used,
-    stream: await memoryOf(redis, stream),
+    // All its nodes are looked at, since a node full of batches is a hundred times one of single orders.
+    stream: await memoryOf(redis, stream, 0),
     entries: await redis.xlen(stream),
     seen: seen.reduce((sum, bytes) => sum + bytes, 0),
   };
 }
 
-// Without SAMPLES 0 Redis would look at five nodes of a stream and guess; a hundred are near enough and quick.
-async function memoryOf(redis: Redis, key: string): Promise<number> {
-  return Number(await redis.call("MEMORY", "USAGE", key, "SAMPLES", "100"));
+// `samples` fields or nodes stand for all; 0 looks at every one, which blocks Redis for a second where there are millions.
+async function memoryOf(redis: Redis, key: string, samples: number): Promise<number> {
+  return Number(await redis.call("MEMORY", "USAGE", key, "SAMPLES", samples));
 }

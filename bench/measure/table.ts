@@ -15,7 +15,8 @@ export function measurementTable(rows: readonly Row[]): string {
       ...["CPU µs an order", "of which", "generator", "others", "faults"],
     ],
     rows.map(({ target, runs }) => {
-      const of = (pick: (run: Measurement) => number | undefined): number => median(runs.map((run) => pick(run) ?? NaN));
+      const of = (pick: (run: Measurement) => number | undefined): number =>
+        median(runs.map((run) => pick(run) ?? NaN));
       const first = runs[0];
       const servers = Object.keys(first?.cpuMicros ?? {});
       const cpu = servers.map((name) => of((run) => run.cpuMicros[name]));

@@ -22,7 +22,9 @@ function answer(request: SubmitOrderRequest): SubmitOrderResponse {
 serveOrders({
   submitOrder: (call, callback) => callback(null, answer(call.request)),
   submitOrders: (call, callback) => {
-    const results = call.request.orders.map((order) => ({ result: { case: "accepted" as const, value: answer(order) } }));
+    const results = call.request.orders.map((order) => ({
+      result: { case: "accepted" as const, value: answer(order) },
+    }));
     callback(null, create(SubmitOrdersResponseSchema, { results }));
   },
 });

@@ -10,7 +10,6 @@ import { startServer } from "../child-server.ts";
 import { runLoad } from "../load/load.ts";
 import { OrderBodies } from "../load/orders.ts";
 
-
 const options = { host: "127.0.0.1", token: "x", run: "run", symbol: "BTC-USD", warmupSeconds: 0.1, connections: 3 };
 
 test("the generator and a grpc-js client see the same answers", async (t) => {
@@ -21,10 +20,16 @@ test("the generator and a grpc-js client see the same answers", async (t) => {
   t.after(() => client.close());
   const { results } = await new Promise<ReturnType<typeof decode>>((resolve, reject) => {
     const path = "/penstock.v1.OrderService/SubmitOrders";
-    client.makeUnaryRequest(path, (bytes: Buffer) => bytes, decode, orders.body(0).subarray(5), (error, answer) => {
-      if (answer === undefined) reject(error ?? new Error("no answer"));
-      else resolve(answer);
-    });
+    client.makeUnaryRequest(
+      path,
+      (bytes: Buffer) => bytes,
+      decode,
+      orders.body(0).subarray(5),
+      (error, answer) => {
+        if (answer === undefined) reject(error ?? new Error("no answer"));
+        else resolve(answer);
+      },
+    );
   });
   const seen = results.map(({ result }) => (result.case === "accepted" ? result.value : undefined));
 

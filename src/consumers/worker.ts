@@ -3,6 +3,7 @@ import { Backoff, delay } from "../runtime/backoff.ts";
 import type { Service } from "../runtime/service.ts";
 import { persist, type PersistOutcome } from "../store/batch.ts";
 import type { EntryRecord } from "../store/entry-record.ts";
+import { endStalledCopies } from "../store/stalled.ts";
 import type { Writer } from "../store/writer.ts";
 import type { Delivered, Delivery, GroupReader } from "../stream/group-reader.ts";
 import type { InstrumentBook } from "../stream/instrument-book.ts";
@@ -114,18 +115,12 @@ export class Worker implements Service {
   }
 
   async #process({ lost, entries }: Delivery): Promise<void> {
-    const { writer, reader, metrics } = this.#options;
+    const { reader, metrics } = this.#options;
     if (lost.length > 0) await this.#untilDone("writing lost entries", () => this.#writeLost(lost));
     const { items, newer } = await this.#untilDone("decoding", () => this.#decode(entries));
     for (const slice of this.#slices(items)) {
       const records = slice.map(({ record }) => record);
-      const outcome = await this.#untilDone("writing", async () => {
-        const timer = metrics.transaction.startTimer();
-        const result = await persist(writer, records);
-        timer();
-        return result;
-      });
-      this.#note(outcome);
+      this.#note(await this.#untilDone("writing", () => this.#write(records)));
       const ids = slice.map(({ id }) => id);
       const acknowledged = await this.#untilDone("acknowledging", () => reader.acknowledge(ids));
       if (acknowledged < ids.length) {
@@ -152,6 +147,21 @@ export class Worker implements Service {
         if (signal.aborted) throw error;
         await delay(this.#backoff.next(), signal);
       }
+    }
+  }
+
+  async #write(records: readonly EntryRecord[]): Promise<PersistOutcome> {
+    const { writer, metrics } = this.#options;
+    const timer = metrics.transaction.startTimer();
+    try {
+      const outcome = await persist(writer, records);
+      timer();
+      return outcome;
+    } catch (error) {
+      // These very entries may be locked by the worker from which they were taken over.
+      const ended = await endStalledCopies(writer).catch(() => 0);
+      if (ended > 0) this.#log.warn({ ended }, "ended transactions whose workers have stalled");
+      throw error;
     }
   }
 

@@ -54,7 +54,8 @@ export async function prepareDemo({ grpc, adminSecret, traderFile }: DemoTarget)
 async function demoTrader(admin: ApiClient, file: string): Promise<Trader> {
   if (existsSync(file)) return JSON.parse(readFileSync(file, "utf8")) as Trader;
   // A database that was used from another state folder has a "demo" already, with a secret that is not here.
-  const trader = (await createTrader(admin, "demo")) ?? (await createTrader(admin, `demo-${randomBytes(3).toString("hex")}`));
+  const trader =
+    (await createTrader(admin, "demo")) ?? (await createTrader(admin, `demo-${randomBytes(3).toString("hex")}`));
   if (trader === undefined) throw new Error("no demo account could be made");
   writeFileSync(file, JSON.stringify(trader), { mode: 0o600 });
   return trader;

@@ -72,7 +72,7 @@ test("of many that start at once on the turn of a dead one, one gets it", async 
   const rivals = Array.from({ length: 6 }, () => holder(t, folder));
   const answers = await Promise.all(rivals.map(answerOf));
   assert.deepEqual(answers.toSorted(), [...Array.from({ length: 5 }, () => "UsageError"), "taken"]);
-  const ends = rivals.map((rival) => (rival.exitCode === null ? once(rival, "exit") : undefined));
+  const ends = rivals.filter((rival) => rival.exitCode === null).map((rival) => once(rival, "exit"));
   for (const rival of rivals) rival.kill("SIGKILL");
   await Promise.all(ends);
 

@@ -19,7 +19,7 @@ function connect(t: TestContext, url: string): Redis {
 test("it keeps every write, evicts nothing and listens on loopback", async (t) => {
   const server = await startTestRedis(t);
   const client = connect(t, server.url);
-  const setting = async (name: string): Promise<unknown> => ((await client.config("GET", name)) as string[])[1];
+  const setting = async (name: string): Promise<unknown> => (await client.config("GET", name))[1];
   assert.equal(await setting("appendonly"), "yes");
   assert.equal(await setting("appendfsync"), "always");
   assert.equal(await setting("no-appendfsync-on-rewrite"), "no");

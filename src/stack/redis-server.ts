@@ -108,10 +108,13 @@ export class RedisServer extends DataServer {
   }
 }
 
-/** The program of Redis 7 or later: of the PATH, or where the set-up put it. @throws with what to do where there is none. */
-export function findRedis(stateFolder: string): string {
+/**
+ * The program of Redis 7 or later: of the PATH, or below the clone's `.penstock`, where the set-up puts it for want of one.
+ * @throws with what to do where there is none.
+ */
+export function findRedis(setUpFolder: string): string {
   const folders = (process.env["PATH"] ?? "").split(delimiter).filter((folder) => folder !== "");
-  folders.push(join(stateFolder, "redis", "bin"));
+  folders.push(join(setUpFolder, "redis", "bin"));
   for (const folder of folders) {
     const program = join(folder, "redis-server");
     if (existsSync(program) && majorVersion(program) >= LEAST_VERSION) return program;

@@ -8,6 +8,9 @@ import { keptSecret } from "./secret.ts";
 import { dataHome, findServiceUser } from "./service-user.ts";
 import type { StackSettings } from "./settings.ts";
 
+/** Where `setup.sh` puts what the machine lacks, whatever PENSTOCK_STATE_DIR says. */
+const SET_UP_FOLDER = join(import.meta.dirname, "..", "..", ".penstock");
+
 /** A server's address, known once it has started, and the server itself where it is our own. */
 export interface Backend<Server> {
   readonly own: Server | undefined;
@@ -21,7 +24,7 @@ export function redisBackend(settings: StackSettings): Backend<RedisServer> {
   const user = findServiceUser();
   const own = new RedisServer({
     folder: join(dataHome(stateFolder, user), "redis"),
-    program: findRedis(stateFolder),
+    program: findRedis(SET_UP_FOLDER),
     user,
     port: redisPort,
     password: keptSecret(join(stateFolder, "redis.secret")),

@@ -40,12 +40,12 @@ export interface StackOptions {
  */
 export class Stack {
   readonly services: readonly Service[];
-  readonly #supervisors: readonly Supervisor[];
+  readonly #roles: readonly Supervisor[];
   readonly #file: string;
 
-  private constructor(services: readonly Service[], supervisors: readonly Supervisor[], file: string) {
+  private constructor(services: readonly Service[], roles: readonly Supervisor[], file: string) {
     this.services = services;
-    this.#supervisors = supervisors;
+    this.#roles = roles;
     this.#file = file;
   }
 
@@ -103,12 +103,15 @@ export class Stack {
       stop: async () => rmSync(file, { force: true }),
     };
     const services = [together("servers", servers), schema, together("consumers", consumers), ingest, announcement];
-    return new Stack(services, [...servers, ...consumers, ingest], file);
+    return new Stack(services, [...consumers, ingest], file);
   }
 
-  /** SIGKILL to all that still runs; the signals are sent before this returns. */
+  /**
+   * For the end of this process: SIGKILL to the roles that still run, sent before this returns. The servers' watchdogs
+   * then stop the servers, in their own clean and quick way.
+   */
   kill(): void {
-    for (const supervisor of this.#supervisors) supervisor.kill();
+    for (const role of this.#roles) role.kill();
     rmSync(this.#file, { force: true });
   }
 }
@@ -143,7 +146,8 @@ function writeWhole(file: string, text: string): void {
 }
 
 function welcome(grpc: string, http: string, stateFolder: string): string {
-  const folder = relative("", stateFolder) || stateFolder;
+  const here = relative("", stateFolder);
+  const folder = here.startsWith("..") ? stateFolder : here;
   return `up. Ctrl-C drains and stops.
 
   orders by gRPC     ${new URL(grpc).host}

@@ -212,8 +212,8 @@ test("a second signal ends all at once", async (t) => {
   const processes = place.processes();
   stack.process.kill("SIGINT");
   await until("it drains", () => stack.output().includes("draining"));
-  stack.process.kill("SIGINT");
-  assert.equal(await exitOf(stack.process), 130);
+  stack.process.kill("SIGTERM");
+  assert.equal(await exitOf(stack.process), 143);
   for (const [name, identity] of Object.entries(processes)) await until(`${name} is gone`, () => !isAlive(identity));
   assert.equal(existsSync(place.file), false);
 });

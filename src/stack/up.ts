@@ -25,7 +25,7 @@ const SERVERS_STOP_MS = 65_000;
 /**
  * Runs the whole stack on this machine until SIGINT, SIGTERM or SIGHUP: Redis and Postgres (unless REDIS_URL,
  * DATABASE_URL name others), the schema, the roles. Drains ingest, then the consumers, then stops the servers. A second
- * signal kills all of them.
+ * signal kills the roles, and the servers stop by themselves.
  *
  * @throws UsageError for bad settings, and where another `up` runs on the same state folder.
  */

@@ -63,19 +63,20 @@ test("what was given comes back, whatever the text", async (t) => {
   assert.equal(key?.client_key, "-1");
 });
 
-test("two writers with the same batch, at once: once each", async (t) => {
+test("two writers with the same batch, at once, from both ends: once each, and no deadlock", async (t) => {
   const { url } = await createTestDatabase(t);
   const sql = openSql(t, url);
   const writers = [openWriter(t, url), openWriter(t, url)];
-  for (let round = 0; round < 10; round++) {
-    const batch = Array.from({ length: 20 }, (_, i) => makeEntry({ seq: round * 20 + i, orders: 5 }));
+  await Promise.all(writers.map((writer) => persist(writer, [makeEntry({ seq: 9999 })]))); // both are connected
+  for (let round = 0; round < 5; round++) {
+    const batch = Array.from({ length: 1000 }, (_, i) => makeEntry({ seq: round * 1000 + i }));
     const outcomes = await Promise.all(
-      writers.map((writer, turn) => persist(writer, turn === 0 ? batch : batch.toReversed())),
+      [batch, batch.toReversed()].map((given, turn) => persist(writers[turn]!, given)),
     );
-    assert.equal(outcomes[0]!.written + outcomes[1]!.written, 20);
-    assert.equal(outcomes[0]!.duplicates + outcomes[1]!.duplicates, 20);
+    assert.equal(outcomes[0]!.written + outcomes[1]!.written, 1000);
+    assert.equal(outcomes[0]!.duplicates + outcomes[1]!.duplicates, 1000);
   }
-  assert.deepEqual(await countRows(sql), { journal: 200, orders: 1000, deadLetters: 0 });
+  assert.deepEqual(await countRows(sql), { journal: 5001, orders: 5001, deadLetters: 0 });
 });
 
 test("the same entry twice in one batch is written once", async (t) => {
@@ -245,7 +246,7 @@ test("a bad instrument is a dead letter beside its entry's orders", async (t) =>
 
 test("an error that is not a row's is for later, and never a dead letter", async (t) => {
   const { url } = await createTestDatabase(t);
-  const [writer, sql] = [openWriter(t, url, 1000), openSql(t, url)];
+  const [writer, sql] = [openWriter(t, url, 2000), openSql(t, url)];
   await persist(writer, [makeEntry({ seq: 0 })]);
   const batch = [makeEntry({ seq: 1, orders: 3 })];
 

@@ -29,6 +29,13 @@ export interface PersistOutcome {
  *
  * Where a row is refused, each entry gets a transaction of its own, in which the bad rows become dead letters beside the good
  * ones. Throws a TransientStoreError where the batch is to be given again later: whole, because parts of it may be written.
+ *
+ * Larger is cheaper. Measured with everything on 2 busy cores, fsync on, µs of CPU a row in Node and in Postgres:
+ *
+ *     rows     entries    ms a call    rows/s    Node    Postgres
+ *     50       50         2.9          17,000    20      30
+ *     500      50         9.1          55,000    2.9     12.5
+ *     5,000    10         52           97,000    1.1     9.5
  */
 export async function persist(writer: Writer, entries: readonly EntryRecord[]): Promise<PersistOutcome> {
   try {

@@ -113,7 +113,7 @@ test("a savepoint's work may fail and the transaction go on", async (t) => {
 
 test("a transaction has a time limit, whatever it waits for", async (t) => {
   const { url, sql, facts } = await setUp(t);
-  const hasty = openWriter(t, url, 300);
+  const hasty = openWriter(t, url, 1000);
   await assert.rejects(
     hasty.transaction((transaction) => transaction.query("SELECT pg_sleep(60)")),
     (error: Error & { code?: string }) => error instanceof TransactionError || error.code === "57014",

@@ -44,6 +44,11 @@ export class Writer {
   #session: Session | undefined;
   #busy = false;
 
+  /** The bound of a whole transaction, in ms. */
+  get timeoutMs(): number {
+    return this.#timeoutMs;
+  }
+
   /** Days since 1970 of which this writer knows that they have partitions (partitions.ts). */
   readonly knownDays = new Set<number>();
 
@@ -190,6 +195,7 @@ class Session implements Transaction {
 
   #openOnce(target: SocketTarget): Socket {
     // postgres.js would connect again by itself for a query that it believes to be waiting.
+    if (this.#end !== undefined) throw this.#end;
     if (this.#socket !== undefined) throw new TransactionError("the connection to Postgres was closed at once");
     this.#socket = openQuickSocket(target);
     return this.#socket;

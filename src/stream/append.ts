@@ -241,7 +241,7 @@ export class Appender {
 
   async #send(flush: Flush, payload: readonly (string | number | Buffer)[], opened: Opened): Promise<CommitReply> {
     const { keys, generationMs, generationKeys } = this.#options;
-    const { generation, epoch } = opened.head;
+    const { run, generation, epoch } = opened.head;
     const acknowledged = this.#acknowledged?.epoch === epoch ? formatEntryId(this.#acknowledged) : "0-0";
     const { change } = flush;
     const reply = await commitScript.run(
@@ -251,7 +251,7 @@ export class Appender {
         ...[keys.seen(generation), keys.seen(generation - 1), keys.seen(generation + 1), this.#flushKey],
       ],
       [
-        ...[flush.counter, generation, epoch, acknowledged, Date.now(), MAX_CLOCK_AHEAD_MS],
+        ...[flush.counter, generation, run, epoch, acknowledged, Date.now(), MAX_CLOCK_AHEAD_MS],
         ...payload,
         ...[generationMs, generationKeys(opened.maxMemoryBytes), FLUSH_ANSWER_MS],
         ...(change === undefined ? [] : [change.symbol, change.present, change.next]),

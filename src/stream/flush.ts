@@ -94,7 +94,7 @@ export class Flush {
     return ticket.change === undefined;
   }
 
-  /** The arguments 7 to 10 of the commit script. */
+  /** The arguments 8 to 11 of the commit script. */
   payload(): (string | number | Buffer)[] {
     const batch = Buffer.allocUnsafe(this.bytes);
     const lengths = Buffer.allocUnsafe(this.commands.length * 4);

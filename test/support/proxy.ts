@@ -92,8 +92,8 @@ export class Proxy {
       socket.on("error", end);
       socket.on("close", end);
     }
-    client.on("data", (chunk) => this.#stalled || server.write(chunk));
-    server.on("data", (chunk) => {
+    client.on("data", (chunk: Buffer) => this.#stalled || server.write(chunk));
+    server.on("data", (chunk: Buffer) => {
       if (this.#swallowing?.(chunk)) end();
       else if (!this.#stalled) client.write(chunk);
     });

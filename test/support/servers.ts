@@ -33,7 +33,7 @@ const QUICK = {
 /** Of every test Postgres. In files of the data folder, so that a killed server leaves no shared memory behind. */
 const TIDY = { dynamic_shared_memory_type: "mmap" };
 
-const STATE_FOLDER = join(import.meta.dirname, "..", "..", ".penstock");
+const SET_UP_FOLDER = join(import.meta.dirname, "..", "..", ".penstock");
 const user = findServiceUser();
 
 let shared: Promise<TestPostgres> | undefined;
@@ -64,7 +64,7 @@ export class TestPostgres extends PostgresServer {
 /** A Redis with `appendfsync always`; the arguments go to its command line, as `["--appendfsync", "everysec"]`. */
 export async function startTestRedis(t: TestContext, extraArgs: readonly string[] = []): Promise<TestRedis> {
   const folder = makeFolder("redis");
-  const program = findRedis(STATE_FOLDER);
+  const program = findRedis(SET_UP_FOLDER);
   const server = new TestRedis({ folder, program, arguments: extraArgs, removeWhenOrphaned: true });
   t.after(() => discard(server));
   await server.start();
