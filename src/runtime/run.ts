@@ -11,6 +11,10 @@ export interface RunLog {
   flush(): void;
 }
 
+// Ctrl-C reaches a process that npm started twice: from the terminal, and passed on by npm some milliseconds later. A person
+// who means it twice is slower.
+const ECHO_MS = 300;
+
 /**
  * Runs the services of a process until SIGINT or SIGTERM: starts them in order, and stops them in the reverse order, so
  * that the stage which takes work in comes last in the list and stops first.
@@ -26,14 +30,17 @@ export async function runServices(
 ): Promise<void> {
   const stopAsked = Promise.withResolvers<undefined>();
   let firstSignal: NodeJS.Signals | undefined;
+  let firstSignalAt = 0;
 
   const onSignal = (signal: NodeJS.Signals): void => {
     if (firstSignal !== undefined) {
+      if (signal === "SIGINT" && firstSignal === "SIGINT" && performance.now() - firstSignalAt < ECHO_MS) return;
       log.error({ signal }, "second signal: ending without a drain");
       log.flush();
       process.exit(128 + constants.signals[signal]);
     }
     firstSignal = signal;
+    firstSignalAt = performance.now();
     log.info({ signal }, "draining");
     stopAsked.resolve(undefined);
   };

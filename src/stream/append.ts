@@ -220,7 +220,8 @@ export class Appender {
             this.#opened = undefined;
         }
       } catch (error) {
-        cause = error;
+        // That the time was up says less than what went wrong before.
+        if (error !== LATE || cause === undefined) cause = error;
         if (error instanceof AppendError) return { error };
         if (isRefusal(error)) {
           maybeLogged = before;
@@ -291,11 +292,13 @@ function isRefusal(error: unknown): error is Error {
   return error instanceof (ReplyError as new () => Error) && !error.message.startsWith("ERR ");
 }
 
+const LATE = new Error("the log is still being opened");
+
 /** The result of the work, or an error where it takes longer; the work then goes on. */
 async function within<T>(work: Promise<T>, ms: number): Promise<T> {
   const timer = new AbortController();
   const late = delay(Math.max(ms, 0), undefined, { signal: timer.signal }).then(() => {
-    throw new Error("the log is still being opened");
+    throw LATE;
   });
   try {
     return await Promise.race([work, late]);
