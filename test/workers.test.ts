@@ -151,7 +151,10 @@ test("I4, I5: backends that are terminated again and again, and a Postgres that 
       SELECT pg_terminate_backend(pid) FROM pg_stat_activity
       WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'`;
     const { orders } = await countRows(scene.sql);
-    await eventually(async () => (await countRows(scene.sql)).orders > orders || (await filling.then(() => true)), "progress");
+    await eventually(
+      async () => (await countRows(scene.sql)).orders > orders || (await filling.then(() => true)),
+      "progress",
+    );
   }
   await postgresServer.stop();
   const more = await scene.log.fill(20);
@@ -212,7 +215,9 @@ test("an entry of a newer version is left to a worker that knows it, and that ta
         return { ...loaded, source: String(loaded.source).replace("SCHEMA_VERSION = 1", "SCHEMA_VERSION = 2") };
       },
     });`;
-  await startWorker(t, scene, "new", { env: { NODE_OPTIONS: `--import=data:text/javascript,${encodeURIComponent(upgrade)}` } });
+  await startWorker(t, scene, "new", {
+    env: { NODE_OPTIONS: `--import=data:text/javascript,${encodeURIComponent(upgrade)}` },
+  });
   await untilFinished(scene);
   await assertWhole(scene, 8, 7);
   assert.equal(await old.stop(), 0);
@@ -260,7 +265,8 @@ test("health and metrics tell of the groups, the rates, the commits and the dead
   assert.equal(await value("dead_letters_total"), 1);
   assert.ok((await value("transaction_seconds_count")) > 0);
   assert.equal(await value("entry_age_seconds_count"), 7);
-  for (const name of ["entries_lost_total", "groups_lost_total", "forks_total", "journal_gaps"]) assert.equal(await value(name), 0);
+  for (const name of ["entries_lost_total", "groups_lost_total", "forks_total", "journal_gaps"])
+    assert.equal(await value(name), 0);
   for (const state of ["pending", "undelivered"]) {
     assert.equal(await value(`group_entries{partition="0",group="persist",state="${state}"`), 0);
     assert.equal(await value(`group_oldest_seconds{partition="0",group="persist",state="${state}"`), 0);
@@ -290,7 +296,10 @@ test("I2, I4, I5: a Redis that is emptied under load: its log is put back, and n
   const order = { symbol: "BTC-USD", side: Side.BUY, type: OrderType.LIMIT, quantity: "0.1", price: "100" };
   const submit = async (clientOrderId: string) => {
     const request = { ...order, clientOrderId };
-    return await eventually(() => client.call(OrderService.method.submitOrder, request).catch(() => undefined), "an answer");
+    return await eventually(
+      () => client.call(OrderService.method.submitOrder, request).catch(() => undefined),
+      "an answer",
+    );
   };
   for (let i = 0; i < 20; i++) await submit(`order-${i}`);
   await untilFinished(scene);

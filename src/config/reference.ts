@@ -27,6 +27,6 @@ export function configurationReference(): string {
 
 function presetOf(schema: object): string {
   const [first] = "pipe" in schema && Array.isArray(schema.pipe) ? (schema.pipe as unknown[]) : [schema];
-  const preset: unknown = typeof first === "object" && first !== null && "default" in first ? first.default : undefined;
-  return preset === undefined || preset === "" ? "" : `\`${String(preset)}\``;
+  const preset = typeof first === "object" && first !== null && "default" in first ? first.default : undefined;
+  return typeof preset === "string" && preset !== "" ? `\`${preset}\`` : "";
 }

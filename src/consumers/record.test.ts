@@ -19,20 +19,37 @@ const OPTIONS = {
 };
 
 function delivered(fields: Record<string, string | Buffer>, deliveries = 1): Delivered {
-  return { id: "1792497600123-7", fields: Object.entries(fields).flat().map((part) => Buffer.from(part)), deliveries };
+  return {
+    id: "1792497600123-7",
+    fields: Object.entries(fields)
+      .flat()
+      .map((part) => Buffer.from(part)),
+    deliveries,
+  };
 }
 
-const entry = (...elements: readonly Buffer[]) => delivered({ d: Buffer.concat(elements), p: "1792497600120-0", e: "2", v: "1" });
-const submit = (fields: Partial<typeof ORDER>) => prepareSubmit(ACCOUNT, { ...ORDER, clientOrderId: "mine", ...fields }).element;
+const entry = (...elements: readonly Buffer[]) =>
+  delivered({ d: Buffer.concat(elements), p: "1792497600120-0", e: "2", v: "1" });
+const submit = (fields: Partial<typeof ORDER>) =>
+  prepareSubmit(ACCOUNT, { ...ORDER, clientOrderId: "mine", ...fields }).element;
 
 test("I3: an order's row has its place as its id, and its amounts as decimals", () => {
   const cancel = prepareCancel(ACCOUNT, "request", "BTC-USD", { case: "clientOrderId", value: "mine" }).element;
   const full = submit({
-    ...{ side: Side.SELL, type: OrderType.STOP_LIMIT, timeInForce: TimeInForce.GTD, quantity: 150_000_000, price: 10_025 },
+    ...{
+      side: Side.SELL,
+      type: OrderType.STOP_LIMIT,
+      timeInForce: TimeInForce.GTD,
+      quantity: 150_000_000,
+      price: 10_025,
+    },
     ...{ stopPrice: 1, displayQuantity: 100, expireTime: 1_800_000_000_000, postOnly: true },
     selfTradePrevention: SelfTradePrevention.DECREMENT,
   });
-  const record = recordOf(entry(cancel, full, submit({ type: OrderType.MARKET, timeInForce: TimeInForce.IOC, price: 0 })), OPTIONS);
+  const record = recordOf(
+    entry(cancel, full, submit({ type: OrderType.MARKET, timeInForce: TimeInForce.IOC, price: 0 })),
+    OPTIONS,
+  );
   const { receipt, orders } = record;
   assert.deepEqual(
     { ...receipt, hash: receipt.hash.length, payload: receipt.payload?.length },
@@ -50,7 +67,10 @@ test("I3: an order's row has its place as its id, and its amounts as decimals", 
     selfTradePrevention: "DECREMENT",
   });
   assert.equal(clientKey, second?.clientKey); // of account, symbol and client order id
-  assert.deepEqual([second?.index, second?.price, second?.expireTime, second?.selfTradePrevention], [2, null, null, null]);
+  assert.deepEqual(
+    [second?.index, second?.price, second?.expireTime, second?.selfTradePrevention],
+    [2, null, null, null],
+  );
   assert.deepEqual(record.deadLetters, []);
   assert.ok(record.rawCommand(1).includes("mine"));
 });
@@ -68,7 +88,10 @@ test("an unknown symbol is asked for again before it makes a dead letter", () =>
   assert.throws(() => recordOf(unknown, OPTIONS), UnknownSymbolError);
   const { orders, deadLetters } = recordOf(unknown, { ...OPTIONS, instrumentsAreFresh: true });
   assert.equal(orders.length, 1);
-  assert.deepEqual(deadLetters.map(({ index, reason }) => [index, reason]), [[1, "the symbol is unknown"]]);
+  assert.deepEqual(
+    deadLetters.map(({ index, reason }) => [index, reason]),
+    [[1, "the symbol is unknown"]],
+  );
 });
 
 test("a newer version is refused even where the rest of the entry could be read", () => {

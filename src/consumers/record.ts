@@ -14,7 +14,13 @@ import type {
   TimeInForce as TimeInForceName,
 } from "../store/entry-record.ts";
 import { ORDERS_STREAM } from "../store/entry-record.ts";
-import { decodeBatch, type LoggedCommand, type LoggedSubmit, SCHEMA_VERSION, type Undecodable } from "../stream/command.ts";
+import {
+  decodeBatch,
+  type LoggedCommand,
+  type LoggedSubmit,
+  SCHEMA_VERSION,
+  type Undecodable,
+} from "../stream/command.ts";
 import { fromUnits } from "../stream/decimal.ts";
 import { type Entry, EntryError, readEntry } from "../stream/entry.ts";
 import type { Delivered } from "../stream/group-reader.ts";
@@ -48,7 +54,9 @@ export function recordOf(delivered: Delivered, options: RecordOptions): EntryRec
     return strangeRecord(delivered, options.partition, error.message);
   }
   if (entry.version > SCHEMA_VERSION) {
-    throw new NewerVersionError(`entry ${entry.id} has schema version ${entry.version}; this worker knows ${SCHEMA_VERSION}`);
+    throw new NewerVersionError(
+      `entry ${entry.id} has schema version ${entry.version}; this worker knows ${SCHEMA_VERSION}`,
+    );
   }
 
   let commands: readonly (LoggedCommand | Undecodable)[];
@@ -84,12 +92,23 @@ export function recordOf(delivered: Delivered, options: RecordOptions): EntryRec
     // Cancels and replaces are the engine's; here they are kept in the journal only.
   }
   const rawCommand = (index: number): Buffer => commands[index]?.raw ?? entry.payload;
-  return entryRecord(receiptOf(entry, options.partition, commands.length), delivered, letters, orders, instruments, rawCommand);
+  return entryRecord(
+    receiptOf(entry, options.partition, commands.length),
+    delivered,
+    letters,
+    orders,
+    instruments,
+    rawCommand,
+  );
 }
 
 /** For an entry that the group still had to process and that is gone from the stream. */
 export function lostRecord(id: string, partition: number): EntryRecord {
-  return strangeRecord({ id, fields: [], deliveries: 1 }, partition, "LOST: the entry was removed from the stream before it was written");
+  return strangeRecord(
+    { id, fields: [], deliveries: 1 },
+    partition,
+    "LOST: the entry was removed from the stream before it was written",
+  );
 }
 
 /** For what stands in the stream and is none of our entries: kept as it is, at epoch 0, which no entry has. */

@@ -36,13 +36,19 @@ export async function runConsumers(config: Config): Promise<void> {
   const log = createLog("consumers", config.logLevel);
   const registry = createMetrics("consumers");
   const onError = (error: Error) => log.warn({ err: error }, "Redis connection");
-  const redis = connectRedis(config.redisUrl, { name: "penstock-consumers", socketTimeoutMs: REDIS_TIMEOUT_MS, onError });
+  const redis = connectRedis(config.redisUrl, {
+    name: "penstock-consumers",
+    socketTimeoutMs: REDIS_TIMEOUT_MS,
+    onError,
+  });
   const sql = connect(config.databaseUrl, { max: POSTGRES_CONNECTIONS });
 
   const { consumers: settings, log: logConfig } = config;
   const partitions = new Partitioning(logConfig.partitions).all().map((partition) => new PartitionKeys(partition));
   const metrics = new ConsumerMetrics(registry, () =>
-    Promise.all(partitions.map(async (keys) => ({ partition: keys.partition, ...(await readStreamState(redis, keys)) }))),
+    Promise.all(
+      partitions.map(async (keys) => ({ partition: keys.partition, ...(await readStreamState(redis, keys)) })),
+    ),
   );
   const instruments = new InstrumentBook(redis, partitions, log);
   const store: WorkerStore = {
@@ -73,7 +79,10 @@ export async function runConsumers(config: Config): Promise<void> {
           claimIntervalMs: settings.claimIntervalMs,
           onGroupLost: () => {
             metrics.groupsLost.inc();
-            log.error({ partition: keys.partition, group: PERSIST_GROUP }, "GROUP LOST: all that the stream holds is read again");
+            log.error(
+              { partition: keys.partition, group: PERSIST_GROUP },
+              "GROUP LOST: all that the stream holds is read again",
+            );
           },
         }),
         writer: new Writer(config.databaseUrl, { timeoutMs: settings.transactionTimeoutMs }),
@@ -128,5 +137,7 @@ export async function runConsumers(config: Config): Promise<void> {
     start: async () => void (await Promise.all(workers.map((worker) => worker.start()))),
     stop: async () => void (await Promise.all(workers.map((worker) => worker.stop()))),
   };
-  await runServices([connections, http, retention, trimmer, watch, allWorkers], log, { drainTimeoutMs: config.drainTimeoutMs });
+  await runServices([connections, http, retention, trimmer, watch, allWorkers], log, {
+    drainTimeoutMs: config.drainTimeoutMs,
+  });
 }

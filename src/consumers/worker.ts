@@ -171,7 +171,12 @@ export class Worker implements Service {
     const written = await store.written(partition, ids);
     const missing = ids.filter((id) => !written.has(id));
     if (missing.length > 0) {
-      this.#note(await persist(writer, missing.map((id) => lostRecord(id, partition))));
+      this.#note(
+        await persist(
+          writer,
+          missing.map((id) => lostRecord(id, partition)),
+        ),
+      );
       metrics.lost.inc(missing.length);
       this.#log.error({ entries: missing }, "ENTRIES LOST: they were removed from the stream before they were written");
     }
@@ -181,7 +186,8 @@ export class Worker implements Service {
   #note(outcome: PersistOutcome): void {
     this.#options.metrics.count(outcome);
     const { forks, deadLetters } = outcome;
-    if (forks > 0) this.#log.error({ forks }, "FORK OF THE LOG: entries differ from what the journal has under their ID");
+    if (forks > 0)
+      this.#log.error({ forks }, "FORK OF THE LOG: entries differ from what the journal has under their ID");
     if (deadLetters > 0) this.#log.error({ deadLetters }, "dead letters were written");
   }
 

@@ -29,14 +29,7 @@ import { bearerToken, type Principal, type TokenService } from "./auth/tokens.ts
 import type { Call } from "./call.ts";
 import { asRequestError, CODES, RequestError, toStatus } from "./errors.ts";
 import type { IngestMetrics } from "./metrics.ts";
-
-/** A service with its one implementation, and who may call it. */
-export interface ServedService {
-  readonly service: DescService;
-  readonly implementation: Readonly<Record<string, (request: never, call: Call) => Promise<object>>>;
-  /** `anyone` needs no token. */
-  readonly access: "anyone" | "account" | "admin";
-}
+import type { Access, ServedService } from "./served.ts";
 
 export interface GrpcDoorOptions {
   readonly bind: string;
@@ -123,11 +116,11 @@ export class GrpcDoor implements Service {
     });
   }
 
-  #add({ service, implementation, access }: ServedService): void {
+  #add({ service, methods, access }: ServedService): void {
     const definition: Record<string, object> = {};
     const handlers: UntypedServiceImplementation = {};
     for (const method of service.methods) {
-      const serve = implementation[method.localName];
+      const serve = methods[method.localName];
       if (!isUnary(method) || serve === undefined) throw new TypeError(`${method.name} is not served`);
       definition[method.localName] = unaryDefinition(service, method);
       handlers[method.localName] = this.#handler(method, serve, access);
@@ -138,7 +131,7 @@ export class GrpcDoor implements Service {
   #handler(
     method: DescMethodUnary,
     serve: (request: never, call: Call) => Promise<object>,
-    access: ServedService["access"],
+    access: Access,
   ): UntypedServiceImplementation[string] {
     const { tokens, metrics, requestTimeoutMs } = this.#options;
     const latency = metrics.latency.labels(method.name);

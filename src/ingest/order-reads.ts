@@ -2,7 +2,7 @@ import type { MessageInitShape } from "@bufbuild/protobuf";
 import type { Redis } from "ioredis";
 import type postgres from "postgres";
 import {
-  OrderSchema,
+  type OrderSchema,
   OrderStatus,
   OrderType,
   SelfTradePrevention,

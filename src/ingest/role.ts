@@ -30,6 +30,7 @@ import { OrderEntry } from "./order-entry.ts";
 import { OrderLog } from "./order-log.ts";
 import { OrderReads } from "./order-reads.ts";
 import { PipelineStatus } from "./pipeline-status.ts";
+import { serve } from "./served.ts";
 import { storeJournal } from "./store-journal.ts";
 
 /** An answer of Redis this late is none: the call it belongs to has 10 s by default, and it is sent again. */
@@ -97,10 +98,22 @@ export async function runIngest(config: Config): Promise<void> {
     bind: config.listen.bind,
     port: config.listen.grpcPort,
     services: [
-      { service: OrderService, access: "account", implementation: { ...entry, ...reads } },
-      { service: MarketDataService, access: "account", implementation: { ...instrumentMethods } },
-      { service: AuthService, access: "anyone", implementation: { ...accounts } },
-      { service: AdminService, access: "admin", implementation: { ...accounts, ...instrumentMethods, ...status } },
+      serve(OrderService, "account", {
+        submitOrder: entry.submitOrder,
+        submitOrders: entry.submitOrders,
+        cancelOrder: entry.cancelOrder,
+        replaceOrder: entry.replaceOrder,
+        cancelAllOrders: entry.cancelAllOrders,
+        getOrder: reads.getOrder,
+        listOrders: reads.listOrders,
+      }),
+      serve(MarketDataService, "account", { listInstruments: instrumentMethods.listInstruments }),
+      serve(AuthService, "anyone", { issueToken: accounts.issueToken }),
+      serve(AdminService, "admin", {
+        createAccount: accounts.createAccount,
+        upsertInstrument: instrumentMethods.upsertInstrument,
+        getPipelineStatus: status.getPipelineStatus,
+      }),
     ],
     tokens,
     maxMessageBytes: limits.maxMessageBytes,

@@ -43,7 +43,7 @@ const MIN_VERSION = 7;
 
 /** Asks the server. Throws a DurabilityError naming everything that is wrong. */
 export async function verifyDurability(redis: Redis, durability: Durability): Promise<ServerIdentity> {
-  const info = parseInfo(String(await redis.info()));
+  const info = parseInfo(await redis.info());
   const config = await readConfig(redis);
   const faults: string[] = [];
   const want = (name: string, holds: (value: string) => boolean, wanted: string) => {

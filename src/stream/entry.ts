@@ -1,4 +1,4 @@
-import { type EntryId, parseEntryId } from "./position.ts";
+import { type EntryId, MAX_EPOCH, parseEntryId } from "./position.ts";
 
 /** An entry of a stream as Redis returns it: its ID, and its fields and values in turns; null where it was deleted. */
 export type StreamReply = readonly [id: Buffer, fields: readonly Buffer[] | null];
@@ -29,7 +29,7 @@ export function readEntry(id: string, fields: readonly Buffer[]): Entry {
   const epoch = Number(values.get("e")?.toString());
   const version = Number(values.get("v")?.toString());
   if (payload === undefined) throw new EntryError("the entry has no field d");
-  if (!Number.isInteger(epoch) || epoch < 1) throw new EntryError("the entry's field e is no epoch");
+  if (!Number.isInteger(epoch) || epoch < 1 || epoch > MAX_EPOCH) throw new EntryError("the entry's field e is no epoch");
   if (!Number.isInteger(version) || version < 1) throw new EntryError("the entry's field v is no version");
   try {
     return { id, ...parseEntryId(id), epoch, previous: parseEntryId(previous), version, payload };

@@ -14,8 +14,8 @@ const GROUP = "group";
 
 async function setUp(t: TestContext): Promise<{
   redis: Redis;
-  add(entries: number): Promise<string[]>;
-  reader(consumer: string, settings?: { count?: number; minIdleMs?: number }): GroupReader;
+  add: (entries: number) => Promise<string[]>;
+  reader: (consumer: string, settings?: { count?: number; minIdleMs?: number }) => GroupReader;
   losses: () => number;
 }> {
   const connections: Redis[] = [];
@@ -45,7 +45,10 @@ async function setUp(t: TestContext): Promise<{
 }
 
 /** Everything that comes until a read brings nothing; at most so many reads. */
-async function readAll(reader: GroupReader, reads = 30): Promise<{ ids: string[]; lost: string[]; deliveries: number[] }> {
+async function readAll(
+  reader: GroupReader,
+  reads = 30,
+): Promise<{ ids: string[]; lost: string[]; deliveries: number[] }> {
   const all: Delivery[] = [];
   let quiet = 0;
   for (let i = 0; i < reads && quiet < 2; i++) {

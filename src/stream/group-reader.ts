@@ -87,12 +87,13 @@ export class GroupReader {
   /** From the beginning, never from "$": what is in the log must reach the group. */
   async #createGroup(): Promise<void> {
     const { redis, stream, group, onGroupLost } = this.#options;
-    if (this.#joined || (await redis.xlen(stream)) > 0) onGroupLost();
+    const lost = this.#joined || (await redis.xlen(stream)) > 0;
     try {
       await redis.xgroup("CREATE", stream, group, "0", "MKSTREAM");
     } catch (error) {
       if (!(error instanceof Error) || !error.message.startsWith("BUSYGROUP")) throw error;
     }
+    if (lost) onGroupLost();
   }
 
   async #pending(): Promise<Delivery | undefined> {
