@@ -25,7 +25,8 @@ const unimplemented: handleUnaryCall<unknown, unknown> = (_, callback) => {
  * line. It ends when standard input does: with the process that started it.
  */
 export function serveOrders(handlers: OrderHandlers): void {
-  // channelz keeps books on every call, for a service that nobody asks here: 10 µs of a call.
+  // channelz keeps books on every call, for a service that nobody asks here: 3, 10 and 26 µs of CPU a call more in three
+  // pairs of runs at 5,000 calls/s, on a busy machine.
   const server = new Server({ "grpc.enable_channelz": 0 });
   const definition = serviceDefinition();
   const others = Object.fromEntries(Object.keys(definition).map((name) => [name, unimplemented]));

@@ -1,6 +1,6 @@
 import { Bench } from "tinybench";
 
-// Half a second each: a median of thousands of passes, and all of them together still take less than a minute.
+// Half a second each: a median of some thousand passes, and all of them together still take less than a minute.
 const MILLISECONDS = 500;
 
 /** A loop to measure: `pass` does `operations` of them, enough that the clock's grain does not show. */

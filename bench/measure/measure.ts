@@ -47,8 +47,8 @@ export interface Measurement {
 
 // "Every acknowledged order is a row within 5 s of the end".
 const ROW_LIMIT_MS = 5_000;
-// A generator that is late, or a server whose queue grows, falls short of the rate; the last answers' latency alone does
-// not take a fiftieth off.
+// A server whose queue grows falls short of the rate. In 20 s, answers that are 0.4 s late take a fiftieth off; in a short
+// trial less delay does.
 const LEAST_SHARE_OF_RATE = 0.98;
 
 /** Sends a load from a process of its own and accounts for every order and every CPU second of it. */

@@ -24,7 +24,7 @@ export interface MemorySample {
   readonly seen: number;
 }
 
-// Enough for a figure to three digits, few enough not to slow the rest of the bench.
+// 50 s at the calm rate.
 const WAITING_ORDERS = 50_000;
 
 /** Fills the log while the consumers stand still. */
@@ -83,7 +83,7 @@ async function sample({ redis, stream }: Stack, minute: number): Promise<MemoryS
   };
 }
 
-// `samples` fields or nodes stand for all; 0 looks at every one, which blocks Redis for a second where there are millions.
+// `samples` fields or nodes stand for all; 0 looks at every one, and Redis does nothing else meanwhile.
 async function memoryOf(redis: Redis, key: string, samples: number): Promise<number> {
   return Number(await redis.call("MEMORY", "USAGE", key, "SAMPLES", samples));
 }

@@ -13,7 +13,9 @@ import { ConsumerMetrics } from "./metrics.ts";
 
 function makeWatch({ redis, sql, log: { keys } }: Scene) {
   const alarms: { gaps: EntryId[] }[] = [];
-  const log = createLog("consumers", "error", { write: (line) => alarms.push(JSON.parse(line)) });
+  const log = createLog("consumers", "error", {
+    write: (line) => alarms.push(JSON.parse(line) as { gaps: EntryId[] }),
+  });
   const metrics = new ConsumerMetrics(createMetrics("consumers"), () => Promise.resolve([]));
   const watch = new ChainWatch({ redis, sql, partitions: [keys], retentionDays: 30, metrics, log });
   return { watch, alarms, counted: async () => (await metrics.gaps.get()).values[0]?.value };

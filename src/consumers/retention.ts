@@ -23,10 +23,9 @@ export class Retention implements Service {
 
   async start(): Promise<void> {
     await this.#keep();
-    this.#timer = setInterval(
-      () => (this.#running ??= this.#keep().finally(() => (this.#running = undefined))),
-      INTERVAL_MS,
-    );
+    this.#timer = setInterval(() => {
+      this.#running ??= this.#keep().finally(() => (this.#running = undefined));
+    }, INTERVAL_MS);
   }
 
   async stop(): Promise<void> {

@@ -250,6 +250,9 @@ test("I4: what a worker holds that is cut off from Postgres is taken over, altho
   const cutOff = await scene.worker({ name: "cut off", databaseUrl: nowhere });
   await eventually(async () => (await cutOff.count("retries_total")) >= 2, "two tries");
   assert.equal(await unfinishedOf(scene), 21);
+  // Had it read them again, they would have been young again each time.
+  const held = (await scene.redis.xpending(scene.log.keys.orders, PERSIST_GROUP, "-", "+", 100)) as unknown[][];
+  assert.deepEqual(new Set(held.map(([, , , deliveries]) => deliveries)), new Set([1]));
   const other = await scene.worker({ name: "other", minIdleMs: 200 });
   await untilFinished(scene);
   assert.deepEqual(await countRows(scene.sql), { journal: 21, orders: 60, deadLetters: 0 });

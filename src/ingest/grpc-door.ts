@@ -77,6 +77,8 @@ export class GrpcDoor implements Service {
       "grpc.max_metadata_size": MAX_METADATA_BYTES,
       "grpc.keepalive_time_ms": KEEPALIVE_MS,
       "grpc.keepalive_timeout_ms": KEEPALIVE_TIMEOUT_MS,
+      // Statistics that nobody reads here: 3 to 26 µs a call (bench, three pairs of runs).
+      "grpc.enable_channelz": 0,
     });
     for (const served of options.services) this.#add(served);
     const names = options.services.map(({ service }) => service.typeName);

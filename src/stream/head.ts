@@ -15,6 +15,8 @@ export interface Head {
   readonly generation: number;
   readonly turned: number;
   readonly recognisedSince: number;
+  /** Entries were put back since the log was last open: it had lost something. */
+  readonly restored: boolean;
 }
 
 export async function readHead(redis: Redis, keys: PartitionKeys): Promise<Head> {
@@ -27,5 +29,6 @@ export async function readHead(redis: Redis, keys: PartitionKeys): Promise<Head>
     generation: Number(hash["generation"] ?? 1),
     turned: Number(hash["turned"] ?? 0),
     recognisedSince: Number(hash["previous"] ?? hash["turned"] ?? 0),
+    restored: hash["restored"] !== undefined,
   };
 }

@@ -69,7 +69,8 @@ export async function openPartition(options: OpeningOptions, acknowledged?: Entr
 
     const { level } = options.durability;
     const flushed = level === "always" || level === "replicas";
-    const lossless = flushed && head.run !== "" && exists && !lostTail && !server.promoted && end === before;
+    const lostNothing = head.run !== "" && exists && !lostTail && end === before && !head.restored;
+    const lossless = flushed && lostNothing && !server.promoted;
     const known = Math.max(head.epoch, journalEnd?.epoch ?? 0, acknowledged?.epoch ?? 0);
     const epoch = lossless ? head.epoch : known + 1;
     if (epoch > MAX_EPOCH) throw new Error(`partition ${keys.partition} is out of epochs (${MAX_EPOCH})`);

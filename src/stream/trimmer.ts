@@ -35,7 +35,9 @@ export class Trimmer {
   }
 
   async start(): Promise<void> {
-    this.#timer = setInterval(() => (this.#running ??= this.trim().finally(() => (this.#running = undefined))), this.#options.intervalMs);
+    this.#timer = setInterval(() => {
+      this.#running ??= this.trim().finally(() => (this.#running = undefined));
+    }, this.#options.intervalMs);
   }
 
   async stop(): Promise<void> {

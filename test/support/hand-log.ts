@@ -58,8 +58,12 @@ export class HandLog {
 
   async define(symbol: string): Promise<string> {
     const instrument = create(InstrumentSchema, { symbol, tickSize: "0.01", lotSize: "0.00000001", version: 1 });
-    await this.#redis.hset(this.keys.instruments, symbol, Buffer.from(toBinary(InstrumentSchema, instrument)));
-    await this.#redis.hincrby(this.keys.head, "defined", 1);
+    const definition = Buffer.from(toBinary(InstrumentSchema, instrument));
+    await this.#redis
+      .multi()
+      .hset(this.keys.instruments, symbol, definition)
+      .hincrby(this.keys.head, "defined", 1)
+      .exec();
     return await this.append(prepareInstrument("root", instrument).element);
   }
 

@@ -35,16 +35,21 @@ export interface WorkerSettings {
   readonly transactionTimeoutMs?: number;
 }
 
+interface Line {
+  readonly level: string;
+  readonly msg: string;
+}
+
 /** A worker of partition 0 in this process, with what it logged and counted. */
 export class TestWorker {
   readonly worker: Worker;
-  readonly lines: { level: string; msg: string; [field: string]: unknown }[] = [];
+  readonly lines: Line[] = [];
   readonly #registry = createMetrics("consumers");
   #stopped: Promise<void> | undefined;
-  readonly #close: () => Promise<void>;
+  readonly #close: () => Promise<unknown>;
 
   constructor(settings: WorkerSettings) {
-    const log = createLog("consumers", "info", { write: (line) => this.lines.push(JSON.parse(line)) });
+    const log = createLog("consumers", "info", { write: (line) => this.lines.push(JSON.parse(line) as Line) });
     const open = (name: string) => connectRedis(settings.redisUrl, { name, socketTimeoutMs: 5_000 });
     const [redis, blocking] = [open("worker"), open("worker-read")];
     const sql = connect(settings.databaseUrl, { max: 1 });
@@ -75,16 +80,24 @@ export class TestWorker {
       metrics,
       log,
     });
-    this.#close = async () => {
+    this.#close = () => {
       for (const connection of [redis, blocking]) connection.disconnect();
-      await sql.end({ timeout: 1 });
+      return sql.end({ timeout: 1 });
     };
   }
 
   /** Resolves when it has drained. */
   stop(): Promise<void> {
-    this.#stopped ??= this.worker.stop().finally(this.#close);
+    this.#stopped ??= this.#end();
     return this.#stopped;
+  }
+
+  async #end(): Promise<void> {
+    try {
+      await this.worker.stop();
+    } finally {
+      await this.#close();
+    }
   }
 
   logged(message: string): number {

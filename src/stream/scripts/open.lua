@@ -39,4 +39,5 @@ if not head[4] then
 end
 if head[3] ~= ARGV[4] then redis.call('HSET', HEAD, 'epoch', ARGV[4], 'base', ARGV[5]) end
 redis.call('HSET', HEAD, 'run', ARGV[3], 'last', ARGV[5])
+redis.call('HDEL', HEAD, 'restored')
 return 1

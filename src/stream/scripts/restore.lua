@@ -23,5 +23,6 @@ if head[3] ~= ARGV[8] then
   redis.call('HSET', HEAD, 'generation', ARGV[8], 'previous', head[4] or now, 'turned', now)
 end
 for i = 9, #ARGV, 2 do redis.call('HSETNX', SEEN, ARGV[i], ARGV[i + 1]) end
-redis.call('HSET', HEAD, 'last', ARGV[3])
+-- Whoever opens must know that the log had lost something, although it finds all of it there again.
+redis.call('HSET', HEAD, 'last', ARGV[3], 'restored', '1')
 return 1

@@ -1,0 +1,30 @@
+import assert from "node:assert/strict";
+import { createSecretKey, randomBytes } from "node:crypto";
+import { suite, test } from "node:test";
+import type { TestContext } from "node:test";
+
+import type { MessageInitShape } from "@bufbuild/protobuf";
+import { timestampFromMs } from "@bufbuild/protobuf/wkt";
+import type { Redis } from "ioredis";
+import type postgres from "postgres";
+
+import { AdminService, Role } from "../src/gen/penstock/v1/admin_service_pb.ts";
+import { AuthService } from "../src/gen/penstock/v1/auth_service_pb.ts";
+import { MarketDataService } from "../src/gen/penstock/v1/market_data_service_pb.ts";
+import { OrderStatus, OrderType, Side, TimeInForce } from "../src/gen/penstock/v1/order_pb.ts";
+import { OrderService } from "../src/gen/penstock/v1/order_service_pb.ts";
+import type { SubmitOrderRequestSchema } from "../src/gen/penstock/v1/order_service_pb.ts";
+import { TokenService } from "../src/ingest/auth/tokens.ts";
+import { refusedOf } from "./support/caller.ts";
+import { Caller, Refusal } from "./support/caller.ts";
+import { connect } from "../src/store/connection.ts";
+import { decodeBatch } from "../src/stream/command.ts";
+import { readEntry, type StreamReply } from "../src/stream/entry.ts";
+import { PERSIST_GROUP } from "../src/stream/groups.ts";
+import { PartitionKeys } from "../src/stream/keys.ts";
+import { formatEntryId, parseOrderId } from "../src/stream/position.ts";
+import { connectRedis } from "../src/stream/redis.ts";
+import { eventually, type Ingest, startIngest } from "./support/pipeline.ts";
+import { Proxy } from "./support/proxy.ts";
+import { createTestDatabase, startTestRedis, type TestRedis } from "./support/servers.ts";
+import { TestWorker } from "./support/worker.ts";

@@ -1,0 +1,82 @@
+import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
+import type { DescMessage, DescMethodUnary, MessageInitShape, MessageShape } from "@bufbuild/protobuf";
+import { anyUnpack } from "@bufbuild/protobuf/wkt";
+import { Client, credentials, Metadata, status } from "@grpc/grpc-js";
+import type { ClientUnaryCall, ServiceError } from "@grpc/grpc-js";
+
+import { BadRequestSchema, RetryInfoSchema } from "../../src/gen/google/rpc/error_details_pb.ts";
+import { StatusSchema } from "../../src/gen/google/rpc/status_pb.ts";
+import type { Status } from "../../src/gen/google/rpc/status_pb.ts";
+
+/** A refusal as it came over the wire, details unpacked. */
+export class Refusal extends Error {
+  override readonly name = "Refusal";
+  /** "NOT_FOUND" */
+  readonly code: string;
+  /** The fields at fault, sorted. */
+  readonly fields: readonly string[];
+  readonly retryAfterMs: number | undefined;
+
+  constructor(code: number, message: string, details: Status | undefined) {
+    super(`${status[code]}: ${message}`);
+    this.code = status[code] ?? String(code);
+    const bad = details?.details.map((detail) => anyUnpack(detail, BadRequestSchema)).find((found) => found !== undefined);
+    this.fields = (bad?.fieldViolations ?? []).map(({ field }) => field).sort();
+    const retry = details?.details.map((detail) => anyUnpack(detail, RetryInfoSchema)).find((found) => found !== undefined);
+    const delay = retry?.retryDelay;
+    this.retryAfterMs = delay && Number(delay.seconds) * 1_000 + delay.nanos / 1_000_000;
+  }
+}
+
+export interface CallOptions {
+  readonly deadlineMs?: number;
+  /** Sent in place of the request. */
+  readonly bytes?: Buffer;
+  /** Is handed the call, to cancel it. */
+  readonly onCall?: (call: ClientUnaryCall) => void;
+}
+
+/** A client of one connection that shows what came over the wire. */
+export class Caller {
+  readonly client: Client;
+  readonly #metadata = new Metadata();
+
+  constructor(address: string, token?: string) {
+    this.client = new Client(address, credentials.createInsecure(), {
+      "grpc.use_local_subchannel_pool": 1,
+      "grpc.initial_reconnect_backoff_ms": 100,
+      "grpc.max_reconnect_backoff_ms": 500,
+      "grpc.max_send_message_length": -1,
+    });
+    if (token !== undefined) this.#metadata.set("authorization", token);
+  }
+
+  /** @throws Refusal */
+  call<I extends DescMessage, O extends DescMessage>(
+    method: DescMethodUnary<I, O>,
+    request: MessageInitShape<I>,
+    options: CallOptions = {},
+  ): Promise<MessageShape<O>> {
+    const { promise, resolve, reject } = Promise.withResolvers<MessageShape<O>>();
+    const call = this.client.makeUnaryRequest(
+      `/${method.parent.typeName}/${method.name}`,
+      (message: MessageShape<I>) => options.bytes ?? Buffer.from(toBinary(method.input, message)),
+      (bytes) => fromBinary(method.output, bytes),
+      create(method.input, request),
+      this.#metadata,
+      options.deadlineMs === undefined ? {} : { deadline: Date.now() + options.deadlineMs },
+      (error, response) => (error === null ? resolve(response!) : reject(refusalOf(error))),
+    );
+    options.onCall?.(call);
+    return promise;
+  }
+
+  close(): void {
+    this.client.close();
+  }
+}
+
+function refusalOf(error: ServiceError): Refusal {
+  const [encoded] = error.metadata.get("grpc-status-details-bin");
+  return new Refusal(error.code, error.details, encoded instanceof Buffer ? fromBinary(StatusSchema, encoded) : undefined);
+}
