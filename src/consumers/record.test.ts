@@ -96,6 +96,10 @@ test("an unknown symbol is asked for again before it makes a dead letter", () =>
 
 test("a newer version is refused even where the rest of the entry could be read", () => {
   assert.throws(() => recordOf(delivered({ d: submit({}), p: "0-0", e: "1", v: "2" }), OPTIONS), NewerVersionError);
+  assert.throws(
+    () => recordOf(delivered({ v: "2", body: "of fields that are not known yet" }), OPTIONS),
+    NewerVersionError,
+  );
 });
 
 test("what is none of our entries stands at epoch 0, with its bytes and how often it came", () => {

@@ -22,7 +22,7 @@ import {
   type Undecodable,
 } from "../stream/command.ts";
 import { fromUnits } from "../stream/decimal.ts";
-import { type Entry, EntryError, readEntry } from "../stream/entry.ts";
+import { type Entry, EntryError, readEntry, versionOf } from "../stream/entry.ts";
 import type { Delivered } from "../stream/group-reader.ts";
 import { type Instruments, prepareInstrument } from "../stream/instrument.ts";
 import { orderIdAt, orderIdPrefix, parseEntryId, START } from "../stream/position.ts";
@@ -46,17 +46,18 @@ export interface RecordOptions {
 
 /** What an entry of the orders stream becomes in Postgres. Throws a NewerVersionError or an UnknownSymbolError. */
 export function recordOf(delivered: Delivered, options: RecordOptions): EntryRecord {
+  // Before anything else: of a newer version nothing is known, not even the other fields.
+  const version = versionOf(delivered.fields);
+  if (version > SCHEMA_VERSION) {
+    const words = `entry ${delivered.id} has schema version ${version}; this worker knows ${SCHEMA_VERSION}`;
+    throw new NewerVersionError(words);
+  }
   let entry: Entry;
   try {
     entry = readEntry(delivered.id, delivered.fields);
   } catch (error) {
     if (!(error instanceof EntryError)) throw error;
     return strangeRecord(delivered, options.partition, error.message);
-  }
-  if (entry.version > SCHEMA_VERSION) {
-    throw new NewerVersionError(
-      `entry ${entry.id} has schema version ${entry.version}; this worker knows ${SCHEMA_VERSION}`,
-    );
   }
 
   let commands: readonly (LoggedCommand | Undecodable)[];

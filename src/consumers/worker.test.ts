@@ -160,6 +160,26 @@ test("I5: a write that fails through no fault of its rows is never acknowledged,
   }
 });
 
+test("I5: a permission that is withdrawn stops the writing, until it is given again", async (t) => {
+  const scene = await setScene(t);
+  await (await scene.worker()).stop(); // as the owner: the tables are there for today
+  await scene.sql.unsafe(
+    "CREATE ROLE limited LOGIN PASSWORD 'limited'; GRANT SELECT, INSERT, UPDATE ON ALL TABLES IN SCHEMA public TO limited",
+  );
+  const url = new URL(scene.databaseUrl);
+  url.username = url.password = "limited";
+  const worker = await scene.worker({ databaseUrl: url.href });
+  await scene.log.fill(3);
+  await untilFinished(scene);
+  await scene.sql`REVOKE INSERT ON orders FROM limited`;
+  await scene.log.fill(3);
+  await eventually(async () => (await worker.count("retries_total")) >= 2, "two tries");
+  assert.equal(await unfinishedOf(scene), 3);
+  await scene.sql`GRANT INSERT ON orders TO limited`;
+  await untilFinished(scene);
+  assert.deepEqual(await countRows(scene.sql), { journal: 7, orders: 6, deadLetters: 0 });
+});
+
 test("I4: a rule that is added to a table makes dead letters of the rows that break it, and of no others", async (t) => {
   const scene = await setScene(t);
   await scene.sql`ALTER TABLE orders ADD CONSTRAINT no_threes CHECK (client_order_id NOT LIKE '%3')`;

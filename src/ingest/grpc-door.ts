@@ -3,6 +3,7 @@ import {
   create,
   type DescMethod,
   type DescMethodUnary,
+  type DescFile,
   type DescService,
   fromBinary,
   type DescMessage,
@@ -10,7 +11,7 @@ import {
   type MessageInitShape,
   toBinary,
 } from "@bufbuild/protobuf";
-import { type FileDescriptorSet, FileDescriptorSetSchema } from "@bufbuild/protobuf/wkt";
+import { FileDescriptorProtoSchema } from "@bufbuild/protobuf/wkt";
 import {
   Metadata,
   type sendUnaryData,
@@ -19,7 +20,6 @@ import {
   type ServerUnaryCall,
   type UntypedServiceImplementation,
 } from "@grpc/grpc-js";
-import { loadFileDescriptorSetFromBuffer } from "@grpc/proto-loader";
 import { ReflectionService } from "@grpc/reflection";
 import { HealthImplementation } from "grpc-health-check";
 import type { Logger } from "pino";
@@ -56,7 +56,22 @@ const MAX_METADATA_BYTES = 16 * 1024;
 
 const NOBODY: Principal = { account: "", role: "trader" };
 
-type UnaryCall = ServerUnaryCall<Message | undefined, object>;
+/** In place of a request whose bytes are none. grpc-js takes a falsy one for "no message was sent". */
+const MALFORMED = Symbol("malformed");
+
+type UnaryCall = ServerUnaryCall<Message | typeof MALFORMED, object>;
+
+/** A call that is being served. `callback` is undefined once its time was up and it was answered. */
+interface UnderWay {
+  /** Milliseconds since 1970. */
+  readonly latest: number;
+  readonly method: DescMethodUnary;
+  readonly call: UnaryCall;
+  callback: sendUnaryData<object> | undefined;
+}
+
+/** How far beyond its time a call may go on where its client gave no deadline. */
+const SWEEP_MS = 250;
 
 /**
  * Native gRPC, with health and reflection. It translates: bytes to messages, tokens to principals, refusals to statuses.
@@ -67,6 +82,9 @@ export class GrpcDoor implements Service {
   readonly #options: GrpcDoorOptions;
   readonly #server: Server;
   readonly #health: HealthImplementation;
+  /** In the order of their coming, which is that of their `latest`: so only those that are late are looked at. */
+  readonly #underWay = new Set<UnderWay>();
+  #sweeper: NodeJS.Timeout | undefined;
   #port = 0;
 
   constructor(options: GrpcDoorOptions) {
@@ -84,7 +102,7 @@ export class GrpcDoor implements Service {
     const names = options.services.map(({ service }) => service.typeName);
     this.#health = new HealthImplementation(Object.fromEntries(["", ...names].map((name) => [name, "SERVING"])));
     this.#health.addToServer(this.#server);
-    new ReflectionService(packageOf(options.services.map(({ service }) => service))).addToServer(this.#server);
+    reflectionOf(options.services.map(({ service }) => service)).addToServer(this.#server);
   }
 
   /** Where it listens, once it has started: `127.0.0.1:50051`. */
@@ -99,6 +117,7 @@ export class GrpcDoor implements Service {
         error === null ? resolve(bound) : reject(error),
       );
     });
+    this.#sweeper = setInterval(() => this.#endLate(), SWEEP_MS);
     log.info({ address: this.address }, "gRPC");
   }
 
@@ -116,6 +135,20 @@ export class GrpcDoor implements Service {
         resolve();
       });
     });
+    clearInterval(this.#sweeper);
+  }
+
+  /** Of a client's own deadline grpc-js takes care. Without one, a server behind us that says nothing would hold the call. */
+  #endLate(): void {
+    const now = Date.now();
+    for (const underWay of this.#underWay) {
+      if (underWay.latest > now) return;
+      const { method, call, callback } = underWay;
+      this.#underWay.delete(underWay);
+      underWay.callback = undefined;
+      const error = new RequestError("DEADLINE_EXCEEDED", "not answered in time: its outcome is unknown, send the same id again");
+      callback?.(this.#refusal(method, call, error));
+    }
   }
 
   #add({ service, methods, access }: ServedService): void {
@@ -141,14 +174,15 @@ export class GrpcDoor implements Service {
 
     const answer = async (call: UnaryCall, callback: sendUnaryData<object>): Promise<void> => {
       const started = performance.now();
+      const underWay: UnderWay = { latest: Date.now() + requestTimeoutMs, method, call, callback };
+      this.#underWay.add(underWay);
       try {
-        if (call.request === undefined) throw new RequestError("INVALID_ARGUMENT", `not a ${method.input.typeName}`);
         const principal = access === "anyone" ? NOBODY : await this.#principal(call, tokens);
         if (access === "admin" && principal.role !== "admin") {
           throw new RequestError("PERMISSION_DENIED", "this needs a token of the role admin");
         }
-        const latest = Date.now() + requestTimeoutMs;
-        const deadline = Math.min(Number(call.getDeadline()), latest);
+        if (call.request === MALFORMED) throw new RequestError("INVALID_ARGUMENT", `not a ${method.input.typeName}`);
+        const deadline = Math.min(Number(call.getDeadline()), underWay.latest);
         const response = await serve(call.request as never, {
           principal,
           deadline,
@@ -156,11 +190,14 @@ export class GrpcDoor implements Service {
             return call.cancelled;
           },
         });
-        callback(null, response);
-        succeeded.inc();
+        if (underWay.callback !== undefined) {
+          callback(null, response);
+          succeeded.inc();
+        }
       } catch (error) {
-        callback(this.#refusal(method, call, error));
+        underWay.callback?.(this.#refusal(method, call, error));
       }
+      this.#underWay.delete(underWay);
       latency.observe((performance.now() - started) / 1000);
     };
     return (call: UnaryCall, callback: sendUnaryData<object>) => void answer(call, callback);
@@ -210,7 +247,7 @@ function unaryDefinition(service: DescService, method: DescMethodUnary): object 
       try {
         return fromBinary(method.input, bytes);
       } catch {
-        return undefined;
+        return MALFORMED;
       }
     },
     responseSerialize: (message: MessageInitShape<DescMessage>) => {
@@ -221,15 +258,18 @@ function unaryDefinition(service: DescService, method: DescMethodUnary): object 
   };
 }
 
-/** The package definition that reflection reads: from a bare service definition it would list nothing. */
-function packageOf(services: readonly DescService[]) {
-  const files = new Map<string, DescService["file"]>();
-  const visit = (file: DescService["file"]) => {
+/**
+ * What reflection tells: the files of the services and all that they import, just as they are. proto-loader would give it
+ * files without their imports, which strict clients (buf) cannot link.
+ */
+function reflectionOf(services: readonly DescService[]): ReflectionService {
+  const files = new Map<string, Buffer>();
+  const visit = (file: DescFile) => {
     if (files.has(file.name)) return;
+    files.set(file.name, Buffer.from(toBinary(FileDescriptorProtoSchema, file.proto)));
     for (const dependency of file.dependencies) visit(dependency);
-    files.set(file.name, file);
   };
   for (const { file } of services) visit(file);
-  const set: FileDescriptorSet = create(FileDescriptorSetSchema, { file: Array.from(files.values(), ({ proto }) => proto) });
-  return loadFileDescriptorSetFromBuffer(Buffer.from(toBinary(FileDescriptorSetSchema, set)));
+  const definition = { format: "Protocol Buffer 3 DescriptorProto", type: {}, fileDescriptorProtos: [...files.values()] };
+  return new ReflectionService({ penstock: definition } as ConstructorParameters<typeof ReflectionService>[0]);
 }

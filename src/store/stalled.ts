@@ -2,7 +2,8 @@ import type { Writer } from "./writer.ts";
 
 const END_STALLED = `
   SELECT pg_terminate_backend(pid) AS ended FROM pg_stat_activity
-  WHERE datname = current_database() AND usename = current_user AND state = 'active' AND wait_event = 'ClientRead'
+  WHERE datname = current_database() AND usename = current_user
+    AND application_name = current_setting('application_name') AND state = 'active' AND wait_event = 'ClientRead'
     AND query ~* '^\\s*COPY' AND xact_start < clock_timestamp() - $1::integer * interval '1 ms'`;
 
 /**

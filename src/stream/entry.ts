@@ -20,6 +20,13 @@ export class EntryError extends Error {
   override readonly name = "EntryError";
 }
 
+/** The schema version that an entry names, whatever else it holds; NaN where it names none. */
+export function versionOf(fields: readonly Buffer[]): number {
+  for (let i = 0; i + 1 < fields.length; i += 2)
+    if (fields[i]!.toString() === "v") return Number(fields[i + 1]!.toString());
+  return Number.NaN;
+}
+
 /** Reads the fields `d`, `p`, `e` and `v`. Throws an EntryError. */
 export function readEntry(id: string, fields: readonly Buffer[]): Entry {
   const values = new Map<string, Buffer>();
@@ -29,7 +36,8 @@ export function readEntry(id: string, fields: readonly Buffer[]): Entry {
   const epoch = Number(values.get("e")?.toString());
   const version = Number(values.get("v")?.toString());
   if (payload === undefined) throw new EntryError("the entry has no field d");
-  if (!Number.isInteger(epoch) || epoch < 1 || epoch > MAX_EPOCH) throw new EntryError("the entry's field e is no epoch");
+  if (!Number.isInteger(epoch) || epoch < 1 || epoch > MAX_EPOCH)
+    throw new EntryError("the entry's field e is no epoch");
   if (!Number.isInteger(version) || version < 1) throw new EntryError("the entry's field v is no version");
   try {
     return { id, ...parseEntryId(id), epoch, previous: parseEntryId(previous), version, payload };

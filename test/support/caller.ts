@@ -65,7 +65,7 @@ export class Caller {
       create(method.input, request),
       this.#metadata,
       options.deadlineMs === undefined ? {} : { deadline: Date.now() + options.deadlineMs },
-      (error, response) => (error === null ? resolve(response!) : reject(refusalOf(error))),
+      (error, response) => (error === null ? resolve(response!) : reject(toRefusal(error))),
     );
     options.onCall?.(call);
     return promise;
@@ -76,7 +76,23 @@ export class Caller {
   }
 }
 
-function refusalOf(error: ServiceError): Refusal {
+function toRefusal(error: ServiceError): Refusal {
   const [encoded] = error.metadata.get("grpc-status-details-bin");
   return new Refusal(error.code, error.details, encoded instanceof Buffer ? fromBinary(StatusSchema, encoded) : undefined);
+}
+
+/** The refusal that a call is answered with. @throws where it is answered otherwise. */
+export async function refusalOf(call: Promise<unknown>): Promise<Refusal> {
+  try {
+    await call;
+  } catch (error) {
+    if (error instanceof Refusal) return error;
+    throw error;
+  }
+  throw new Error("the call was not refused");
+}
+
+/** The same of several calls at once. */
+export function refusalsOf(...calls: readonly Promise<unknown>[]): Promise<Refusal[]> {
+  return Promise.all(calls.map(refusalOf));
 }

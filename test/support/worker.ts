@@ -43,6 +43,7 @@ interface Line {
 /** A worker of partition 0 in this process, with what it logged and counted. */
 export class TestWorker {
   readonly worker: Worker;
+  readonly #instruments: InstrumentBook;
   readonly lines: Line[] = [];
   readonly #registry = createMetrics("consumers");
   #stopped: Promise<void> | undefined;
@@ -55,6 +56,7 @@ export class TestWorker {
     const sql = connect(settings.databaseUrl, { max: 1 });
     const keys = new PartitionKeys(0);
     const metrics = new ConsumerMetrics(this.#registry, () => Promise.resolve([]));
+    this.#instruments = new InstrumentBook(redis, [keys], log);
     this.worker = new Worker({
       partition: 0,
       reader: new GroupReader({
@@ -70,7 +72,7 @@ export class TestWorker {
         onGroupLost: () => log.error("GROUP LOST"),
       }),
       writer: new Writer(settings.databaseUrl, { timeoutMs: settings.transactionTimeoutMs ?? 10_000 }),
-      instruments: new InstrumentBook(redis, [keys], log),
+      instruments: this.#instruments,
       store: {
         instruments: () => listInstruments(sql),
         written: async (partition, ids) =>
@@ -84,6 +86,11 @@ export class TestWorker {
       for (const connection of [redis, blocking]) connection.disconnect();
       return sql.end({ timeout: 1 });
     };
+  }
+
+  async start(): Promise<void> {
+    await this.#instruments.refresh();
+    await this.worker.start();
   }
 
   /** Resolves when it has drained. */
@@ -150,7 +157,7 @@ export async function setScene(t: TestContext, postgresServer?: TestPostgres): P
     async worker(settings) {
       const worker = new TestWorker({ redisUrl: server.url, databaseUrl, ...settings });
       workers.push(worker);
-      await worker.worker.start();
+      await worker.start();
       return worker;
     },
   };
