@@ -1,6 +1,7 @@
 import type { Redis } from "ioredis";
 import type { Logger } from "pino";
 import type postgres from "postgres";
+import { Periodic } from "../runtime/periodic.ts";
 import type { Service } from "../runtime/service.ts";
 import { ORDERS_STREAM } from "../store/entry-record.ts";
 import { findGaps } from "../store/journal.ts";
@@ -38,30 +39,25 @@ export class ChainWatch implements Service {
   readonly name = "chain watch";
   readonly #options: ChainWatchOptions;
   readonly #checked = new Map<number, number>();
-  #timer: NodeJS.Timeout | undefined;
-  #looking: Promise<void> | undefined;
+  readonly #rounds: Periodic;
 
   constructor(options: ChainWatchOptions) {
     this.#options = options;
+    this.#rounds = new Periodic(INTERVAL_MS, () => this.look(), this.#complain);
   }
 
   /** Looks at once, so that what the workers are about to catch up with lies behind the beginning. */
   async start(): Promise<void> {
-    this.#timer = setInterval(() => this.#lookAgain(), INTERVAL_MS);
-    this.#lookAgain();
-    await this.#looking;
+    await this.look().catch(this.#complain);
+    this.#rounds.start();
   }
 
   async stop(): Promise<void> {
-    clearInterval(this.#timer);
-    await this.#looking;
+    await this.#rounds.stop();
   }
 
-  #lookAgain(): void {
-    this.#looking ??= this.look()
-      .catch((error: unknown) => this.#options.log.warn({ err: error }, "the chain could not be looked at"))
-      .finally(() => (this.#looking = undefined));
-  }
+  readonly #complain = (error: unknown): void =>
+    this.#options.log.warn({ err: error }, "the chain could not be looked at");
 
   /** Looks at what was written since the last time. */
   async look(): Promise<void> {

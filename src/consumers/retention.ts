@@ -1,4 +1,5 @@
 import type { Logger } from "pino";
+import { Periodic } from "../runtime/periodic.ts";
 import type { Service } from "../runtime/service.ts";
 import { dropExpiredPartitions, ensurePartitions } from "../store/partitions.ts";
 import { Writer } from "../store/writer.ts";
@@ -11,39 +12,34 @@ export class Retention implements Service {
   readonly #writer: Writer;
   readonly #days: number;
   readonly #log: Logger;
-  #timer: NodeJS.Timeout | undefined;
-  #running: Promise<void> | undefined;
+  readonly #rounds: Periodic;
 
   /** `days` 0 keeps everything. */
   constructor(databaseUrl: string, timeoutMs: number, days: number, log: Logger) {
     this.#writer = new Writer(databaseUrl, { timeoutMs });
     this.#days = days;
     this.#log = log;
+    this.#rounds = new Periodic(INTERVAL_MS, () => this.#keep(), this.#complain);
   }
 
   async start(): Promise<void> {
-    await this.#keep();
-    this.#timer = setInterval(() => {
-      this.#running ??= this.#keep().finally(() => (this.#running = undefined));
-    }, INTERVAL_MS);
+    await this.#keep().catch(this.#complain);
+    this.#rounds.start();
   }
 
   async stop(): Promise<void> {
-    clearInterval(this.#timer);
-    await this.#running;
+    await this.#rounds.stop();
     await this.#writer.close();
   }
 
   async #keep(): Promise<void> {
-    try {
-      const now = Date.now();
-      await ensurePartitions(this.#writer, [now]);
-      if (this.#days === 0) return;
-      const { dropped } = await dropExpiredPartitions(this.#writer, this.#days, now);
-      if (dropped.length > 0) this.#log.info({ dropped, retentionDays: this.#days }, "dropped expired partitions");
-    } catch (error) {
-      // Workers make a partition that they need; dropping waits for the next time.
-      this.#log.warn({ err: error }, "partitions could not be kept");
-    }
+    const now = Date.now();
+    await ensurePartitions(this.#writer, [now]);
+    if (this.#days === 0) return;
+    const { dropped } = await dropExpiredPartitions(this.#writer, this.#days, now);
+    if (dropped.length > 0) this.#log.info({ dropped, retentionDays: this.#days }, "dropped expired partitions");
   }
+
+  /** Workers make a partition that they need; dropping waits for the next time. */
+  readonly #complain = (error: unknown): void => this.#log.warn({ err: error }, "partitions could not be kept");
 }

@@ -103,7 +103,7 @@ export async function runConsumers(config: Config): Promise<void> {
       await instruments.start();
     },
     stop: async () => {
-      instruments.stop();
+      await instruments.stop();
       for (const connection of [redis, ...blocking]) connection.disconnect();
       await sql.end({ timeout: 1 });
     },

@@ -1,5 +1,6 @@
 import type { Redis } from "ioredis";
 import type { Logger } from "pino";
+import { Periodic } from "../runtime/periodic.ts";
 import type { PartitionKeys } from "../stream/keys.ts";
 import { type MemoryState, readMemory, readStreamState, type StreamState } from "../stream/status.ts";
 import { type RequestError, resourceExhausted } from "./errors.ts";
@@ -35,8 +36,7 @@ export class Admission {
   readonly #metrics: IngestMetrics;
   readonly #log: Logger;
   #refusal: RequestError | undefined;
-  #timer: NodeJS.Timeout | undefined;
-  #looking: Promise<unknown> | undefined;
+  readonly #looks: Periodic;
 
   constructor(redis: Redis, partitions: readonly PartitionKeys[], limits: AdmissionLimits, metrics: IngestMetrics, log: Logger) {
     this.#redis = redis;
@@ -44,6 +44,9 @@ export class Admission {
     this.#limits = limits;
     this.#metrics = metrics;
     this.#log = log;
+    // What Redis does not answer it also does not append: that is refused by the log itself.
+    const complain = (error: unknown) => log.warn({ err: error }, "the state of the log could not be read");
+    this.#looks = new Periodic(INTERVAL_MS, () => this.look(), complain);
   }
 
   /** Why new orders are refused at present, or undefined where they are taken. */
@@ -53,17 +56,11 @@ export class Admission {
 
   async start(): Promise<void> {
     await this.look();
-    this.#timer = setInterval(() => {
-      // What Redis does not answer it also does not append: that is refused by the log itself.
-      this.#looking ??= this.look()
-        .catch((error: unknown) => this.#log.warn({ err: error }, "the state of the log could not be read"))
-        .finally(() => (this.#looking = undefined));
-    }, INTERVAL_MS);
+    this.#looks.start();
   }
 
   async stop(): Promise<void> {
-    clearInterval(this.#timer);
-    await this.#looking;
+    await this.#looks.stop();
   }
 
   /** Reads the state and judges it. */

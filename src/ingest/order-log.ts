@@ -45,14 +45,15 @@ export class OrderLog {
   }
 }
 
+/** Without the cause: a flush that was given up is logged once, and not by each of its calls. */
 function refusalOf(error: AppendError, caller: Caller): RequestError {
   switch (error.code) {
     case "overloaded":
       return resourceExhausted(error.message, RETRY_AFTER_MS);
     case "unavailable":
-      return new RequestError("UNAVAILABLE", `${error.message}; nothing was done`, { retryAfterMs: RETRY_AFTER_MS, cause: error });
+      return new RequestError("UNAVAILABLE", `${error.message}; nothing was done`, { retryAfterMs: RETRY_AFTER_MS });
     case "unknown":
-      return new RequestError("UNAVAILABLE", `${error.message}; send the same id again`, { retryAfterMs: RETRY_AFTER_MS, cause: error });
+      return new RequestError("UNAVAILABLE", `${error.message}; send the same id again`, { retryAfterMs: RETRY_AFTER_MS });
     case "expired":
       return new RequestError(caller.cancelled ? "CANCELLED" : "DEADLINE_EXCEEDED", `${error.message}; nothing was done`);
     case "changed":

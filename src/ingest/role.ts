@@ -147,7 +147,7 @@ export async function runIngest(config: Config): Promise<void> {
       started = true;
     },
     stop: async () => {
-      instruments.stop();
+      await instruments.stop();
       await Promise.all(appenders.map((appender) => appender.stop()));
     },
   };

@@ -2,6 +2,7 @@ import { fromBinary } from "@bufbuild/protobuf";
 import type { Redis } from "ioredis";
 import type { Logger } from "pino";
 import { type Instrument, InstrumentSchema } from "../gen/penstock/v1/instrument_pb.ts";
+import { Periodic } from "../runtime/periodic.ts";
 import { type Instruments, prepareInstrument, type TradedInstrument } from "./instrument.ts";
 import type { PartitionKeys } from "./keys.ts";
 
@@ -24,11 +25,10 @@ const REFRESH_MS = 1_000;
 export class InstrumentBook implements Instruments {
   readonly #redis: Redis;
   readonly #partitions: readonly PartitionKeys[];
-  readonly #log: Logger;
   readonly #bySymbol = new Map<string, DefinedInstrument>();
   /** Server and number of changes of a partition when its instruments were last read. */
   readonly #states = new Map<number, string>();
-  #timer: NodeJS.Timeout | undefined;
+  readonly #rounds: Periodic;
   /** The newest refresh that has begun to read, and the one that waits for its end. */
   #reading: Promise<void> | undefined;
   #waiting: Promise<void> | undefined;
@@ -36,19 +36,17 @@ export class InstrumentBook implements Instruments {
   constructor(redis: Redis, partitions: readonly PartitionKeys[], log: Logger) {
     this.#redis = redis;
     this.#partitions = partitions;
-    this.#log = log;
+    const complain = (error: unknown) => log.warn({ err: error }, "instruments could not be read");
+    this.#rounds = new Periodic(REFRESH_MS, () => this.refresh(), complain);
   }
 
   async start(): Promise<void> {
     await this.refresh();
-    this.#timer = setInterval(() => {
-      this.refresh().catch((error: unknown) => this.#log.warn({ err: error }, "instruments could not be read"));
-    }, REFRESH_MS);
-    this.#timer.unref();
+    this.#rounds.start();
   }
 
-  stop(): void {
-    clearInterval(this.#timer);
+  async stop(): Promise<void> {
+    await this.#rounds.stop();
   }
 
   get(symbol: string): TradedInstrument | undefined {

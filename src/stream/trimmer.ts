@@ -1,5 +1,6 @@
 import type { Redis } from "ioredis";
 import type { Logger } from "pino";
+import { Periodic } from "../runtime/periodic.ts";
 import { Script } from "./script.ts";
 
 export interface TrimmerOptions {
@@ -25,24 +26,25 @@ const LIMIT = 100_000;
 export class Trimmer {
   readonly name = "trimmer";
   readonly #options: TrimmerOptions;
-  #timer: NodeJS.Timeout | undefined;
-  #running: Promise<void> | undefined;
+  readonly #rounds: Periodic;
   /** Complaints that were logged already, so that a lasting one is said once. */
   readonly #complained = new Map<string, string>();
 
   constructor(options: TrimmerOptions) {
     this.#options = options;
+    this.#rounds = new Periodic(
+      options.intervalMs,
+      () => this.trim(),
+      (error) => options.log.error({ err: error }, "trimming failed"),
+    );
   }
 
   async start(): Promise<void> {
-    this.#timer = setInterval(() => {
-      this.#running ??= this.trim().finally(() => (this.#running = undefined));
-    }, this.#options.intervalMs);
+    this.#rounds.start();
   }
 
   async stop(): Promise<void> {
-    clearInterval(this.#timer);
-    await this.#running;
+    await this.#rounds.stop();
   }
 
   /** One round. Never rejects: a stream that cannot be trimmed now is tried again in the next one. */
