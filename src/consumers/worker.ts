@@ -37,6 +37,12 @@ interface Item {
 
 /** Payload of a transaction; an entry holds 1 MiB at most, so this bounds memory where orders are large. */
 const TRANSACTION_BYTES = 8 * 1024 * 1024;
+/**
+ * Where orders come one by one, a transaction for each takes the machine from those who acknowledge: at 1,000 orders/s it
+ * cost 300 µs of CPU an order here and 180 in Postgres, and the p99 of an acknowledgement rose by tens of milliseconds.
+ * Fifty transactions a second are enough for rows that stand a moment later.
+ */
+const GATHERING_MS = 20;
 const LEAST_BACKOFF_MS = 100;
 /** A Postgres that comes back is used again within this time. */
 const MOST_BACKOFF_MS = 5_000;
@@ -97,10 +103,17 @@ export class Worker implements Service {
         }
       });
       // The next read is on its way while a batch is written, so that Redis and Postgres work at the same time.
-      ahead = this.#stopping.signal.aborted ? undefined : reader.next();
+      ahead = this.#stopping.signal.aborted ? undefined : this.#next(delivery.entries.length);
       ahead?.catch(() => {}); // it is awaited, though perhaps only after another error
       await this.#process(delivery);
     } while (ahead !== undefined);
+  }
+
+  /** The next delivery. An order that comes to an idle worker is read at once; where they trickle in, some are awaited. */
+  async #next(justRead: number): Promise<Delivery> {
+    const { reader } = this.#options;
+    if (justRead > 0 && justRead < reader.count) await delay(GATHERING_MS, this.#stopping.signal);
+    return await reader.next();
   }
 
   /** No more entries are taken: the worker was stopped, or the log has become too new for it. */

@@ -56,6 +56,11 @@ export class GroupReader {
     this.#options = options;
   }
 
+  /** How many entries a delivery has at most. */
+  get count(): number {
+    return this.#options.count;
+  }
+
   /** After a read that failed: starts again with what this consumer holds, for a reply may have been lost on its way. */
   rewind(): void {
     this.#pendingFrom = "0-0";
