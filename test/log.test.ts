@@ -11,7 +11,8 @@ import { PERSIST_GROUP } from "../src/stream/groups.ts";
 import { PartitionKeys } from "../src/stream/keys.ts";
 import { formatEntryId, parseOrderId } from "../src/stream/position.ts";
 import { Script } from "../src/stream/script.ts";
-import { LogScene, order, orders, patient, TestAppender } from "./support/log.ts";
+import type { TestAppender } from "./support/log.ts";
+import { LogScene, order, orders, patient } from "./support/log.ts";
 import { eventually } from "./support/pipeline.ts";
 import { Proxy } from "./support/proxy.ts";
 
@@ -32,8 +33,14 @@ test("calls that come together share entries; their order and their places hold 
   const entries = await scene.entries();
   assert.ok(entries.length <= 10, `${entries.length} entries for 2,000 calls`);
   const logged = await scene.orders(); // verifies the chain
-  assert.deepEqual(logged.map(({ clientOrderId }) => clientOrderId), answers.map((_, i) => `many-${i}`));
-  assert.deepEqual(logged.map(({ id }) => id), ids(answers));
+  assert.deepEqual(
+    logged.map(({ clientOrderId }) => clientOrderId),
+    answers.map((_, i) => `many-${i}`),
+  );
+  assert.deepEqual(
+    logged.map(({ id }) => id),
+    ids(answers),
+  );
   assert.deepEqual(new Set(outcomes(answers)), new Set(["new"]));
   for (const { epoch, version } of entries) assert.deepEqual({ epoch, version }, { epoch: 1, version: 1 });
   for (const { id, ms } of answers) assert.equal(parseOrderId(id)?.ms, ms);
@@ -49,8 +56,14 @@ test("a batch of 1,000 goes into entries of at most 500 commands, in its order",
     log.append(order("last")),
   ]);
   const logged = await scene.orders();
-  assert.deepEqual(logged.map(({ id }) => id), ids([...first!, ...batch!, ...last!]));
-  assert.deepEqual(logged.slice(1, -1).map(({ clientOrderId }) => clientOrderId), batch!.map((_, i) => `batch-${i}`));
+  assert.deepEqual(
+    logged.map(({ id }) => id),
+    ids([...first, ...batch, ...last]),
+  );
+  assert.deepEqual(
+    logged.slice(1, -1).map(({ clientOrderId }) => clientOrderId),
+    batch.map((_, i) => `batch-${i}`),
+  );
   const sizes = log.flushes.map(({ commands }) => commands);
   assert.deepEqual(sizes, [MAX_ENTRY_COMMANDS, MAX_ENTRY_COMMANDS, 2]);
 });
@@ -65,7 +78,10 @@ test("an entry holds at most 1 MiB", async (t) => {
   assert.equal(entries.length, 2);
   for (const { payload } of entries) assert.ok(payload.length <= MAX_ENTRY_BYTES);
   assert.ok(entries[0]!.payload.length > MAX_ENTRY_BYTES - 4_096);
-  assert.deepEqual((await scene.orders()).map(({ id }) => id), ids(placements));
+  assert.deepEqual(
+    (await scene.orders()).map(({ id }) => id),
+    ids(placements),
+  );
 });
 
 test("the same id: in one flush, in two, in the generation before, after both; another payload is a conflict (I2)", async (t) => {
@@ -84,7 +100,10 @@ test("the same id: in one flush, in two, in the generation before, after both; a
   assert.equal(again[1]!.ms, a!.ms);
 
   // What is left of a flush keeps its own index; only what is new is in the log.
-  assert.deepEqual((await scene.orders()).map(({ clientOrderId }) => clientOrderId), ["twin", "filler-0", "filler-1"]);
+  assert.deepEqual(
+    (await scene.orders()).map(({ clientOrderId }) => clientOrderId),
+    ["twin", "filler-0", "filler-1"],
+  );
 
   await log.append(order("filler-2")); // the fourth key
   await log.append(order("filler-3")); // the generation turns
@@ -156,7 +175,10 @@ test("two ingests on one partition: the chain is unbroken, nothing doubled, each
   assert.equal(new Set(logged.map(({ clientOrderId }) => clientOrderId)).size, 900);
   for (const name of ["a", "b"]) {
     const own = logged.filter(({ clientOrderId }) => clientOrderId.startsWith(`${name}-`));
-    assert.deepEqual(own.map(({ clientOrderId }) => clientOrderId), own.map((_, i) => `${name}-${i}`));
+    assert.deepEqual(
+      own.map(({ clientOrderId }) => clientOrderId),
+      own.map((_, i) => `${name}-${i}`),
+    );
   }
   for (let i = 0; i < 300; i++) {
     const [throughA, throughB] = [placements[i * 4 + 2]!, placements[i * 4 + 3]!];
@@ -172,8 +194,11 @@ test("partitions have logs of their own", async (t) => {
   const placements = await Promise.all(logs.map((log, i) => log.append(order("same id"), order(`only-${i}`))));
   for (const [partition, [first, second]] of placements.entries()) {
     assert.equal(first?.outcome, "new");
-    assert.equal(parseOrderId(first!.id)?.partition, partition);
-    assert.deepEqual((await scene.orders(keys[partition])).map(({ id }) => id), [first!.id, second!.id]);
+    assert.equal(parseOrderId(first.id)?.partition, partition);
+    assert.deepEqual(
+      (await scene.orders(keys[partition])).map(({ id }) => id),
+      [first.id, second!.id],
+    );
   }
 });
 
@@ -189,8 +214,14 @@ test("a flush whose answer was lost is sent again: one entry, the same answer (I
   assert.deepEqual(outcomes(placements), ["new", "duplicate", "conflict", "new"]);
   assert.equal(placements[1]!.id, first.id);
   const logged = await scene.orders();
-  assert.deepEqual(logged.map(({ clientOrderId }) => clientOrderId), ["known", "new-0", "new-1"]);
-  assert.deepEqual(logged.map(({ id }) => id), ids([first, placements[0]!, placements[3]!]));
+  assert.deepEqual(
+    logged.map(({ clientOrderId }) => clientOrderId),
+    ["known", "new-0", "new-1"],
+  );
+  assert.deepEqual(
+    logged.map(({ id }) => id),
+    ids([first, placements[0]!, placements[3]!]),
+  );
 });
 
 test("a server that goes silent: the flush is answered as unknown, and the id tells what became of it (I11)", async (t) => {
@@ -207,7 +238,10 @@ test("a server that goes silent: the flush is answered as unknown, and the id te
   proxy.closed = false;
   const again = await log.append(order("lost"), order("lost too"));
   assert.deepEqual(outcomes(again), ["duplicate", "duplicate"]);
-  assert.deepEqual((await scene.orders()).map(({ clientOrderId }) => clientOrderId), ["before", "lost", "lost too"]);
+  assert.deepEqual(
+    (await scene.orders()).map(({ clientOrderId }) => clientOrderId),
+    ["before", "lost", "lost too"],
+  );
 });
 
 /** The commit script as an ingest calls it, with everything in the test's hands. */
@@ -226,7 +260,14 @@ class HandFlush {
   async send(counter: number, commands: readonly PreparedCommand[], given: Record<string, string | number> = {}) {
     const { redis, keys } = this.#scene;
     const head = await redis.hgetall(keys.head);
-    const values = { generation: 1, run: await this.#run(), epoch: head["epoch"] ?? 1, acknowledged: "0-0", clock: Date.now(), ...given };
+    const values = {
+      generation: 1,
+      run: await this.#run(),
+      epoch: head["epoch"] ?? 1,
+      acknowledged: "0-0",
+      clock: Date.now(),
+      ...given,
+    };
     const lengths = Buffer.alloc(commands.length * 4);
     commands.forEach(({ element }, i) => lengths.writeUInt32BE(element.length, i * 4));
     const reply = await this.#script.run(
@@ -252,20 +293,29 @@ test("the script refuses, and then has written nothing: another run id, epoch, c
 
   const [ok, , , id] = await hand.send(5, [order("five")]);
   assert.equal(ok, "OK");
-  const state = async () => JSON.stringify([await redis.hgetall(keys.head), await redis.xlen(keys.orders), await redis.hlen(keys.seen(1))]);
+  const state = async () =>
+    JSON.stringify([await redis.hgetall(keys.head), await redis.xlen(keys.orders), await redis.hlen(keys.seen(1))]);
   const before = await state();
   const last = String(id);
   const beyond = `${last.split("-")[0]}-${Number(last.split("-")[1]) + 1}`;
   assert.deepEqual(await hand.send(4, [order("four")]), ["STALE", "5"], "a flush that came late");
   assert.deepEqual(await hand.send(6, [order("six")], { epoch: 2 }), ["EPOCH"]);
-  assert.deepEqual(await hand.send(5, [order("five")], { run: "f".repeat(40) }), ["RUN"], "it was opened again meanwhile");
+  assert.deepEqual(
+    await hand.send(5, [order("five")], { run: "f".repeat(40) }),
+    ["RUN"],
+    "it was opened again meanwhile",
+  );
   assert.deepEqual(await hand.send(6, [order("six")], { acknowledged: beyond }), ["BEHIND", last]);
   assert.equal((await hand.send(6, [order("six")], { clock: Date.now() - 6_000 }))[0], "CLOCK");
   assert.deepEqual(await hand.send(6, [order("six")], { generation: 7 }), ["GENERATION", "1"]);
   assert.equal(await state(), before);
 
   const again = await hand.send(5, [order("five")], { clock: 0, generation: 9, epoch: 7 });
-  assert.deepEqual(again.slice(0, 4), ["OK", "1", "1", last], "a flush that is sent again gets its first answer, whatever else");
+  assert.deepEqual(
+    again.slice(0, 4),
+    ["OK", "1", "1", last],
+    "a flush that is sent again gets its first answer, whatever else",
+  );
   assert.equal(await state(), before);
 
   await redis.rename(keys.orders, "elsewhere");
@@ -312,7 +362,10 @@ test("a call that is over before it was sent is not in the log", async (t) => {
   proxy.cut();
   await assert.rejects(waiting, refusedAs("expired"));
   await onItsWay;
-  assert.deepEqual((await scene.orders()).map(({ clientOrderId }) => clientOrderId), ["before", "good", "on its way"]);
+  assert.deepEqual(
+    (await scene.orders()).map(({ clientOrderId }) => clientOrderId),
+    ["before", "good", "on its way"],
+  );
 });
 
 test("the queue is bounded; beyond it calls are refused at once, and it empties again (I11)", async (t) => {
@@ -352,7 +405,10 @@ test("a batch of several flushes fails whole where one of them fails, and the re
   await scene.redis.config("SET", "maxmemory", 256 * 1024 * 1024);
   assert.equal(log.appender.waiting, 0, "each is counted once");
   const logged = (await scene.orders()).map(({ clientOrderId }) => clientOrderId);
-  assert.deepEqual(logged.filter((id) => id.startsWith("batch")), []);
+  assert.deepEqual(
+    logged.filter((id) => id.startsWith("batch")),
+    [],
+  );
   assert.equal((await log.append(...orders("batch", 1_500))).length, 1_500);
 });
 
@@ -379,7 +435,8 @@ test("an instrument is written together with its command, and only in place of t
   const [v1, v2, v3] = ["one", "two", "three"].map((text) => Buffer.from(text));
   const none = Buffer.alloc(0);
   const change = (present: Buffer, next: Buffer) => ({ symbol: "BTC-USD", present, next });
-  const define = (name: string, present: Buffer, next: Buffer) => log.appender.append([order(name)], patient, change(present, next));
+  const define = (name: string, present: Buffer, next: Buffer) =>
+    log.appender.append([order(name)], patient, change(present, next));
 
   const before = log.one(order("before"));
   const defined = define("first", none, v1!);
@@ -398,7 +455,10 @@ test("an instrument is written together with its command, and only in place of t
   assert.equal(await redis.hget(keys.head, "defined"), counted);
 
   const two = await Promise.allSettled([define("a", v1!, v2!), define("b", v1!, v3!)]);
-  assert.deepEqual(two.map(({ status }) => status), ["fulfilled", "rejected"]);
+  assert.deepEqual(
+    two.map(({ status }) => status),
+    ["fulfilled", "rejected"],
+  );
   assert.equal(await redis.hget(keys.instruments, "BTC-USD"), "two");
   assert.deepEqual(await names(), ["before", "first", "after", "beside", "a"]);
 });
@@ -411,7 +471,8 @@ async function trimScene(t: Parameters<typeof LogScene.set>[0]) {
   const log = scene.appender();
   for (let i = 0; i < 12; i++) await log.one(order(`o-${i}`));
   const entries = (await scene.entries()).map(({ id }) => id);
-  const trim = (horizonMs: number, ...groups: string[]) => trimScript.run(scene.redis, [scene.keys.orders], [horizonMs, 1_000, ...groups]);
+  const trim = (horizonMs: number, ...groups: string[]) =>
+    trimScript.run(scene.redis, [scene.keys.orders], [horizonMs, 1_000, ...groups]);
   const read = (count: number, group = PERSIST_GROUP) =>
     scene.redis.xreadgroup("GROUP", group, "worker", "COUNT", count, "STREAMS", scene.keys.orders, ">");
   const left = async () => (await scene.entries()).map(({ id }) => id);
@@ -447,7 +508,8 @@ test("I10: the slowest of several groups counts; where the groups are not those 
   const { redis, keys } = scene;
   await read(100);
   await redis.xack(keys.orders, PERSIST_GROUP, ...entries);
-  const isRefusal = (error: unknown) => error instanceof (ReplyError as new () => Error) && error.message.startsWith("GROUPS");
+  const isRefusal = (error: unknown) =>
+    error instanceof (ReplyError as new () => Error) && error.message.startsWith("GROUPS");
   await redis.xgroup("CREATE", keys.orders, "engine", "0");
   await assert.rejects(trim(0, PERSIST_GROUP), isRefusal, "a group that is not configured");
   assert.deepEqual(await left(), entries);
@@ -460,7 +522,10 @@ test("I10: the slowest of several groups counts; where the groups are not those 
   await redis.xgroup("DESTROY", keys.orders, PERSIST_GROUP);
   await assert.rejects(trim(0, PERSIST_GROUP, "engine"), isRefusal, "a group that is gone");
   assert.deepEqual(await left(), entries.slice(5));
-  assert.deepEqual(await trimScript.run(redis, ["penstock:{9}:orders"], [0, 100, PERSIST_GROUP]), [0, Buffer.from("0-0")]);
+  assert.deepEqual(await trimScript.run(redis, ["penstock:{9}:orders"], [0, 100, PERSIST_GROUP]), [
+    0,
+    Buffer.from("0-0"),
+  ]);
 });
 
 test("what is left after a trim is followed by the next entry, and ids go on (I3, I4)", async (t) => {

@@ -60,7 +60,10 @@ async function restartAfterKill({ server }: LogScene): Promise<void> {
 
 function instrument(symbol: string, version = 1) {
   const definition = create(InstrumentSchema, { symbol, tickSize: "0.01", lotSize: "1", version });
-  return { command: prepareInstrument("root", definition), encoded: Buffer.from(toBinary(InstrumentSchema, definition)) };
+  return {
+    command: prepareInstrument("root", definition),
+    encoded: Buffer.from(toBinary(InstrumentSchema, definition)),
+  };
 }
 
 async function define({ appender }: TestAppender, symbol: string): Promise<void> {
@@ -73,8 +76,11 @@ test("the first start: epoch 1, the groups at the beginning; two that open at on
   const [a, b] = [scene.appender(), scene.appender()];
   const [first, second] = await Promise.all([a.appender.open(), b.appender.open()]);
   assert.deepEqual(first, second);
-  const { epoch, generation, last, base } = first!.head;
-  assert.deepEqual({ epoch, generation, last, base }, { epoch: 1, generation: 1, last: { ms: 0, seq: 0 }, base: { ms: 0, seq: 0 } });
+  const { epoch, generation, last, base } = first.head;
+  assert.deepEqual(
+    { epoch, generation, last, base },
+    { epoch: 1, generation: 1, last: { ms: 0, seq: 0 }, base: { ms: 0, seq: 0 } },
+  );
   const [group] = (await scene.redis.xinfo("GROUPS", scene.keys.orders)) as string[][];
   assert.deepEqual([group![1], group![group!.indexOf("last-delivered-id") + 1]], [PERSIST_GROUP, "0-0"]);
   assert.equal(a.logged("opened the log") + b.logged("opened the log"), 1);
@@ -92,7 +98,8 @@ test("I1, I11: a Redis that is killed under load and restarts: what was acknowle
       const n = sent++;
       await log.one(order(`o-${n}`)).then(
         (placement) => acknowledged.push(placement),
-        (error: unknown) => unknown.push(refusedAs("unknown")(error) || refusedAs("unavailable")(error) ? n : Number.NaN),
+        (error: unknown) =>
+          unknown.push(refusedAs("unknown")(error) || refusedAs("unavailable")(error) ? n : Number.NaN),
       );
     }
   };
@@ -110,9 +117,16 @@ test("I1, I11: a Redis that is killed under load and restarts: what was acknowle
   const logged = await scene.orders();
   assert.ok(unique(logged.map(({ clientOrderId }) => clientOrderId)));
   const there = new Set(logged.map(({ id }) => id));
-  assert.deepEqual(acknowledged.filter(({ id }) => !there.has(id)), []);
+  assert.deepEqual(
+    acknowledged.filter(({ id }) => !there.has(id)),
+    [],
+  );
   assert.ok(unique(ids(acknowledged)));
-  assert.equal((await readHead(scene.redis, scene.keys)).epoch, 1, "with appendfsync always nothing can have been lost");
+  assert.equal(
+    (await readHead(scene.redis, scene.keys)).epoch,
+    1,
+    "with appendfsync always nothing can have been lost",
+  );
   assert.deepEqual(log.losses, []);
   assert.ok(unknown.every(Number.isFinite));
   // What is left open is told by the same id.
@@ -128,7 +142,10 @@ test("where a restart may lose something the epoch is raised, so that no id can 
   await scene.server.restart(); // cleanly: all of it is there
   const second = await log.one(order("second"));
   assert.deepEqual([epochOf(first), epochOf(second)], [1, 2]);
-  assert.deepEqual((await scene.orders()).map(({ id }) => id), ids([first, second]));
+  assert.deepEqual(
+    (await scene.orders()).map(({ id }) => id),
+    ids([first, second]),
+  );
   const { base } = await readHead(scene.redis, scene.keys);
   assert.equal(formatEntryId(base), entryIdOf(first.id));
   assert.deepEqual(log.losses, []);
@@ -145,7 +162,10 @@ test("a flush whose answer was lost together with the server's run is answered f
   await restartAfterKill(scene);
   const placement = await answer;
   assert.equal(placement.outcome, "new");
-  assert.deepEqual((await scene.orders()).map(({ clientOrderId }) => clientOrderId), ["before", "lost answer"]);
+  assert.deepEqual(
+    (await scene.orders()).map(({ clientOrderId }) => clientOrderId),
+    ["before", "lost answer"],
+  );
   assert.equal((await scene.orders())[1]!.id, placement.id);
 });
 
@@ -155,7 +175,10 @@ test("I1, I3, I11: a Redis that comes back without its tail", async (t) => {
   await define(log, "BTC-USD");
   const kept = await log.append(...orders("kept", 3));
   const putBack = await snapshot(t, scene);
-  const journaled = [await log.append(...orders("journaled-a", 2)), await log.append(...orders("journaled-b", 2))].flat();
+  const journaled = [
+    await log.append(...orders("journaled-a", 2)),
+    await log.append(...orders("journaled-b", 2)),
+  ].flat();
   await scene.persist();
   const gone = await log.one(order("gone"));
   await putBack();
@@ -164,14 +187,26 @@ test("I1, I3, I11: a Redis that comes back without its tail", async (t) => {
   assert.equal(after.outcome, "new");
   assert.equal(epochOf(after), 2);
   const logged = await scene.orders();
-  assert.deepEqual(logged.map(({ id }) => id), ids([...kept, ...journaled, after]), "entries that the journal had are back, IDs kept");
+  assert.deepEqual(
+    logged.map(({ id }) => id),
+    ids([...kept, ...journaled, after]),
+    "entries that the journal had are back, IDs kept",
+  );
   const lastBack = entryIdOf(journaled.at(-1)!.id);
   assert.deepEqual(log.losses, [{ acknowledged: entryIdOf(gone.id), base: lastBack }], "what nobody has is reported");
   assert.equal(formatEntryId((await readHead(scene.redis, scene.keys)).base), lastBack);
 
   // The idempotency keys are back with the entries.
-  const again = await log.append(...orders("journaled-a", 2), order("journaled-b-1", { price: 5 }), order("kept-0"), order("gone"));
-  assert.deepEqual(again.map(({ outcome }) => outcome), ["duplicate", "duplicate", "conflict", "duplicate", "new"]);
+  const again = await log.append(
+    ...orders("journaled-a", 2),
+    order("journaled-b-1", { price: 5 }),
+    order("kept-0"),
+    order("gone"),
+  );
+  assert.deepEqual(
+    again.map(({ outcome }) => outcome),
+    ["duplicate", "duplicate", "conflict", "duplicate", "new"],
+  );
   assert.deepEqual(ids(again.slice(0, 2)), ids(journaled.slice(0, 2)));
   assert.ok(unique(ids([...kept, ...journaled, gone, after, again[4]!])), "no id is made twice");
 });
@@ -187,7 +222,10 @@ test("a lost tail is noticed by who had its answer, even where others went on be
   await other.one(order("further behind it"));
   assert.deepEqual(other.losses, []);
   const next = await knows.one(order("next"));
-  assert.deepEqual(knows.losses.map(({ acknowledged }) => acknowledged), [entryIdOf(gone.id)]);
+  assert.deepEqual(
+    knows.losses.map(({ acknowledged }) => acknowledged),
+    [entryIdOf(gone.id)],
+  );
   await knows.one(order("and on"));
   assert.equal(knows.losses.length, 1, "it is said once");
   const logged = await scene.orders();
@@ -229,7 +267,10 @@ test("a flush that was lost with the tail, but journaled, keeps its first place 
   await putBack();
   proxy.closed = false;
   assert.equal((await answer).id, inTheLog!.id);
-  assert.deepEqual((await scene.orders()).map(({ clientOrderId }) => clientOrderId), ["before", "lost answer"]);
+  assert.deepEqual(
+    (await scene.orders()).map(({ clientOrderId }) => clientOrderId),
+    ["before", "lost answer"],
+  );
 });
 
 test("I2, I3, I5: a Redis that comes back empty: the log, its keys and the instruments come from the journal", async (t) => {
@@ -257,12 +298,21 @@ test("I2, I3, I5: a Redis that comes back empty: the log, its keys and the instr
   assert.equal(epochOf(third), 2);
   assert.ok(third.ms >= second[0]!.ms, "IDs never go back, though the clock is behind");
   const logged = await scene.orders();
-  assert.deepEqual(logged.map(({ id }) => id), ids([...first, ...second, third]));
-  assert.deepEqual((await scene.entries()).slice(0, -1).map(({ id, payload }) => ({ id, payload })), before);
+  assert.deepEqual(
+    logged.map(({ id }) => id),
+    ids([...first, ...second, third]),
+  );
+  assert.deepEqual(
+    (await scene.entries()).slice(0, -1).map(({ id, payload }) => ({ id, payload })),
+    before,
+  );
   assert.deepEqual(await redis.hgetallBuffer(keys.instruments), definitions);
   assert.deepEqual(log.losses, []);
   const again = await log.append(...orders("first", 3), order("second-0", { price: 1 }));
-  assert.deepEqual(again.map(({ outcome }) => outcome), ["duplicate", "duplicate", "duplicate", "conflict"]);
+  assert.deepEqual(
+    again.map(({ outcome }) => outcome),
+    ["duplicate", "duplicate", "duplicate", "conflict"],
+  );
 
   // The group is there again and begins at the beginning; the receipts absorb what comes again.
   const successor = new TestWorker({ redisUrl: scene.server.url, databaseUrl: scene.databaseUrl });
@@ -307,7 +357,11 @@ test("what is older than the replay horizon comes back as keys only, what is old
   await scene.server.restart({ empty: true });
   const partly = scene.appender({ replayHorizonMs: horizon() + 20, idempotencyHorizonMs: horizon() + 20 });
   await partly.appender.open();
-  assert.deepEqual((await scene.entries()).map(({ id }) => id), [entryIdOf(recent.id)], "no gap: what is missing is too old");
+  assert.deepEqual(
+    (await scene.entries()).map(({ id }) => id),
+    [entryIdOf(recent.id)],
+    "no gap: what is missing is too old",
+  );
   assert.equal(partly.logged("GAP"), 0);
 });
 
@@ -345,8 +399,8 @@ test("two that open an emptied log at once put everything back once; one that is
   const [a, b] = [scene.appender(), scene.appender()];
   const opened = await Promise.all([a.appender.open(), b.appender.open(), cutOff.appender.open()]);
   assert.deepEqual(await scene.orders(), wanted);
-  for (const { head } of opened) assert.deepEqual(head, opened[0]!.head);
-  assert.equal(opened[0]!.head.epoch, 2);
+  for (const { head } of opened) assert.deepEqual(head, opened[0].head);
+  assert.equal(opened[0].head.epoch, 2);
 });
 
 test("several partitions: each gets back its own entries and its own instruments", async (t) => {
@@ -399,7 +453,10 @@ test("entries that cannot be decoded come back as they are, and what was none of
     VALUES (0, 0, 0, ${Date.now()}, 0, 0, 0, 0, 0, sha256(''), '')`; // as consumers/record.ts keeps what is no entry
   await scene.server.restart({ empty: true });
   const next = await log.one(order("next"));
-  assert.deepEqual((await scene.entries()).map((entry) => entry.id), [entryIdOf(id), bad, entryIdOf(next.id)]);
+  assert.deepEqual(
+    (await scene.entries()).map((entry) => entry.id),
+    [entryIdOf(id), bad, entryIdOf(next.id)],
+  );
   assert.equal((await log.one(order("good"))).outcome, "duplicate");
 });
 
@@ -442,7 +499,10 @@ test("where an older epoch left entries behind the point at which a newer one be
   }
   await scene.server.restart({ empty: true });
   await log.appender.open();
-  assert.deepEqual((await scene.orders()).map(({ clientOrderId }) => clientOrderId), ["kept", "after-1", "after-2"]);
+  assert.deepEqual(
+    (await scene.orders()).map(({ clientOrderId }) => clientOrderId),
+    ["kept", "after-1", "after-2"],
+  );
   assert.equal(log.logged("GAP"), 0);
 });
 
@@ -454,9 +514,23 @@ const FAULTS: readonly [Durability["level"], readonly [string, string | number][
   ["always", [["no-appendfsync-on-rewrite", "yes"]], ["no-appendfsync-on-rewrite is yes, must be no"]],
   ["always", [["maxmemory", 0]], ["maxmemory is 0, must be set"]],
   ["always", [["maxmemory-policy", "allkeys-lru"]], ["maxmemory-policy is allkeys-lru, must be noeviction"]],
-  ["always", [["appendfsync", "no"], ["maxmemory", 0]], ["appendfsync is no, must be always", "maxmemory is 0, must be set"]],
+  [
+    "always",
+    [
+      ["appendfsync", "no"],
+      ["maxmemory", 0],
+    ],
+    ["appendfsync is no, must be always", "maxmemory is 0, must be set"],
+  ],
   ["replicas", [["min-replicas-to-write", 1]], ["min-replicas-to-write is 1, must be 2 or more"]],
-  ["replicas", [["appendfsync", "everysec"], ["min-replicas-to-write", 2]], ["appendfsync is everysec, must be always"]],
+  [
+    "replicas",
+    [
+      ["appendfsync", "everysec"],
+      ["min-replicas-to-write", 2],
+    ],
+    ["appendfsync is everysec, must be always"],
+  ],
   ["everysec", [["appendfsync", "no"]], ["appendfsync is no, must be everysec or always"]],
   ["everysec", [["appendonly", "no"]], ["appendonly is no, must be yes"]],
   ["memory", [["maxmemory-policy", "volatile-ttl"]], ["maxmemory-policy is volatile-ttl, must be noeviction"]],
@@ -465,7 +539,14 @@ const FAULTS: readonly [Durability["level"], readonly [string, string | number][
 
 test("a server that does not hold the level is refused, with a line for each fault", async (t) => {
   const { redis, server } = await LogScene.set(t);
-  const names = ["appendonly", "appendfsync", "no-appendfsync-on-rewrite", "maxmemory", "maxmemory-policy", "min-replicas-to-write"];
+  const names = [
+    "appendonly",
+    "appendfsync",
+    "no-appendfsync-on-rewrite",
+    "maxmemory",
+    "maxmemory-policy",
+    "min-replicas-to-write",
+  ];
   const good = (await redis.call("CONFIG", "GET", ...names)) as string[];
   const configure = (settings: readonly (string | number)[]) => redis.call("CONFIG", "SET", ...settings);
   for (const [level, settings, faults] of FAULTS) {
@@ -500,27 +581,31 @@ test("another number of partitions is refused, and not recorded where there is n
   }
 });
 
-test("ingest does not start on a server below the level, nor with another number of partitions", { concurrency: true }, async (t) => {
-  const scene = await LogScene.set(t);
-  const { databaseUrl, redis, server } = scene;
-  const fails = async (env: Record<string, string>, message: RegExp) => {
-    const ingest = new Ingest("ingest", { redisUrl: server.url, databaseUrl, env });
-    t.after(() => ingest.kill());
-    assert.notEqual(await ingest.exited, 0);
-    assert.match(ingest.lines.join("\n"), message);
-  };
-  await claimPartitionCount(redis, 1);
-  await Promise.all([
-    fails({ PENSTOCK_DURABILITY: "replicas:1" }, /min-replicas-to-write is 0, must be 1 or more/),
-    fails({ PENSTOCK_PARTITIONS: "2" }, /the log in Redis has 1 partitions, not 2/),
-  ]);
-  const [recorded] = await scene.sql`SELECT value FROM settings WHERE key = 'partitions'`;
-  assert.equal(recorded, undefined, "a wrong number is not recorded");
-  await redis.flushall();
-  await scene.sql`INSERT INTO settings (key, value) VALUES ('partitions', '1')`;
-  await fails({ PENSTOCK_PARTITIONS: "2" }, /the number of partitions is 1 in this database, not 2/);
-  assert.equal(await redis.exists("penstock:partitions"), 0);
-});
+test(
+  "ingest does not start on a server below the level, nor with another number of partitions",
+  { concurrency: true },
+  async (t) => {
+    const scene = await LogScene.set(t);
+    const { databaseUrl, redis, server } = scene;
+    const fails = async (env: Record<string, string>, message: RegExp) => {
+      const ingest = new Ingest("ingest", { redisUrl: server.url, databaseUrl, env });
+      t.after(() => ingest.kill());
+      assert.notEqual(await ingest.exited, 0);
+      assert.match(ingest.lines.join("\n"), message);
+    };
+    await claimPartitionCount(redis, 1);
+    await Promise.all([
+      fails({ PENSTOCK_DURABILITY: "replicas:1" }, /min-replicas-to-write is 0, must be 1 or more/),
+      fails({ PENSTOCK_PARTITIONS: "2" }, /the log in Redis has 1 partitions, not 2/),
+    ]);
+    const [recorded] = await scene.sql`SELECT value FROM settings WHERE key = 'partitions'`;
+    assert.equal(recorded, undefined, "a wrong number is not recorded");
+    await redis.flushall();
+    await scene.sql`INSERT INTO settings (key, value) VALUES ('partitions', '1')`;
+    await fails({ PENSTOCK_PARTITIONS: "2" }, /the number of partitions is 1 in this database, not 2/);
+    assert.equal(await redis.exists("penstock:partitions"), 0);
+  },
+);
 
 // Each of these waits for as long as a flush is sent again, or for a gap to be filled.
 suite("while the log stays shut", { concurrency: true }, () => {
@@ -545,7 +630,10 @@ suite("while the log stays shut", { concurrency: true }, () => {
     await assert.rejects(log.one(order("refused too")), refusedAs("unavailable"));
     proxy.cut();
     const second = await log.one(order("second"));
-    assert.deepEqual((await scene.orders()).map(({ id }) => id), ids([first, second]));
+    assert.deepEqual(
+      (await scene.orders()).map(({ id }) => id),
+      ids([first, second]),
+    );
   });
 
   test("an answer that was lost with the server stays unknown while the log is shut (I11)", async (t) => {
@@ -609,7 +697,10 @@ suite("while the log stays shut", { concurrency: true }, () => {
     await eventually(async () => (await scene.redis.xlen(scene.keys.orders)) === 2, "what stands before the gap");
     await put();
     await opened;
-    assert.deepEqual((await scene.orders()).map(({ id }) => id), ids(placements));
+    assert.deepEqual(
+      (await scene.orders()).map(({ id }) => id),
+      ids(placements),
+    );
     assert.equal(log.logged("GAP IN THE LOG"), 0);
   });
 
@@ -621,7 +712,10 @@ suite("while the log stays shut", { concurrency: true }, () => {
     assert.equal(alarm?.level, "error");
     assert.equal(alarm?.["missing"], missing);
     const there = placements.filter((_, i) => i !== 2).map(({ id }) => entryIdOf(id));
-    assert.deepEqual((await scene.entries()).map(({ id }) => id), there);
+    assert.deepEqual(
+      (await scene.entries()).map(({ id }) => id),
+      there,
+    );
     assert.equal((await log.one(order("after"))).outcome, "new");
     assert.equal(await findSeen(scene.redis, scene.keys, order("o-2").identity.slice(0, 16)), undefined);
   });
@@ -630,7 +724,10 @@ suite("while the log stays shut", { concurrency: true }, () => {
     const scene = await LogScene.set(t, ["--min-replicas-to-write", "1", "--repl-diskless-sync-delay", "0"]);
     const replica = await startTestRedis(t, ["--replicaof", `127.0.0.1 ${scene.server.port}`]);
     t.after(() => replica.pid !== undefined && process.kill(replica.pid, "SIGCONT"));
-    await eventually(async () => /connected_slaves:1\r[^]*state=online/.test(await scene.redis.info("replication")), "the replica");
+    await eventually(
+      async () => /connected_slaves:1\r[^]*state=online/.test(await scene.redis.info("replication")),
+      "the replica",
+    );
     const proxy = await Proxy.start(t, scene.server.url);
     const durability: Durability = { level: "replicas", replicas: 1, replicaTimeoutMs: 300 };
     const log = scene.appender({ durability, url: proxy.url });
@@ -644,12 +741,19 @@ suite("while the log stays shut", { concurrency: true }, () => {
     await assert.rejects(log.one(order("second")), refusedAs("unknown"));
     await assert.rejects(log.one(order("second")), refusedAs("unknown"), "a duplicate waits as well");
     const lost = proxy.swallow((answer) => answer.includes("OK"));
-    const resent = assert.rejects(log.one(order("third")), refusedAs("unknown"), "and so does a flush that is sent again");
+    const resent = assert.rejects(
+      log.one(order("third")),
+      refusedAs("unknown"),
+      "and so does a flush that is sent again",
+    );
     await lost;
     await resent;
     process.kill(replica.pid!, "SIGCONT");
     const again = await log.append(order("second"), order("third"));
-    assert.deepEqual(again.map(({ outcome }) => outcome), ["duplicate", "duplicate"]);
+    assert.deepEqual(
+      again.map(({ outcome }) => outcome),
+      ["duplicate", "duplicate"],
+    );
     assert.deepEqual(await replicated(), ids([first, ...again]).map(entryIdOf));
 
     // The replica is made the master: what its master had beyond it cannot be known, so the epoch is raised.

@@ -30,6 +30,7 @@ import type { Call } from "./call.ts";
 import { asRequestError, CODES, RequestError, toStatus } from "./errors.ts";
 import type { IngestMetrics } from "./metrics.ts";
 import type { Access, ServedService } from "./served.ts";
+import { type Codec, HAND_CODECS } from "./submit-codec.ts";
 
 export interface GrpcDoorOptions {
   readonly bind: string;
@@ -146,7 +147,10 @@ export class GrpcDoor implements Service {
       const { method, call, callback } = underWay;
       this.#underWay.delete(underWay);
       underWay.callback = undefined;
-      const error = new RequestError("DEADLINE_EXCEEDED", "not answered in time: its outcome is unknown, send the same id again");
+      const error = new RequestError(
+        "DEADLINE_EXCEEDED",
+        "not answered in time: its outcome is unknown, send the same id again",
+      );
       callback?.(this.#refusal(method, call, error));
     }
   }
@@ -206,7 +210,8 @@ export class GrpcDoor implements Service {
   /** The hot path is one look-up; only a token that was not seen before waits for its check. */
   #principal(call: UnaryCall, tokens: TokenService): Principal | Promise<Principal> {
     const token = bearerToken(call.metadata.get("authorization")[0]?.toString());
-    if (token === undefined) throw new RequestError("UNAUTHENTICATED", 'metadata "authorization: Bearer <token>" is required');
+    if (token === undefined)
+      throw new RequestError("UNAUTHENTICATED", 'metadata "authorization: Bearer <token>" is required');
     return tokens.cached(token) ?? this.#verified(token, tokens);
   }
 
@@ -236,7 +241,8 @@ function isUnary(method: DescMethod): method is DescMethod & DescMethodUnary {
   return method.methodKind === "unary";
 }
 
-function unaryDefinition(service: DescService, method: DescMethodUnary): object {
+function unaryDefinition(service: DescService, method: DescMethod & DescMethodUnary): object {
+  const { decode, encode } = HAND_CODECS.get(method) ?? generatedCodec(method);
   return {
     path: `/${service.typeName}/${method.name}`,
     requestStream: false,
@@ -245,16 +251,20 @@ function unaryDefinition(service: DescService, method: DescMethodUnary): object 
     // Bytes that are no such message are the client's fault; thrown here they would be INTERNAL.
     requestDeserialize: (bytes: Buffer) => {
       try {
-        return fromBinary(method.input, bytes);
+        return decode(bytes);
       } catch {
         return MALFORMED;
       }
     },
-    responseSerialize: (message: MessageInitShape<DescMessage>) => {
-      const bytes = toBinary(method.output, create(method.output, message));
-      return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-    },
+    responseSerialize: encode,
     responseDeserialize: (bytes: Buffer) => fromBinary(method.output, bytes),
+  };
+}
+
+function generatedCodec(method: DescMethodUnary): Codec {
+  return {
+    decode: (bytes) => fromBinary(method.input, bytes),
+    encode: (answer: MessageInitShape<DescMessage>) => Buffer.from(toBinary(method.output, create(method.output, answer))),
   };
 }
 
@@ -270,6 +280,10 @@ function reflectionOf(services: readonly DescService[]): ReflectionService {
     for (const dependency of file.dependencies) visit(dependency);
   };
   for (const { file } of services) visit(file);
-  const definition = { format: "Protocol Buffer 3 DescriptorProto", type: {}, fileDescriptorProtos: [...files.values()] };
+  const definition = {
+    format: "Protocol Buffer 3 DescriptorProto",
+    type: {},
+    fileDescriptorProtos: [...files.values()],
+  };
   return new ReflectionService({ penstock: definition } as ConstructorParameters<typeof ReflectionService>[0]);
 }

@@ -15,7 +15,9 @@ import { isRefused } from "./validation/violation.ts";
 type AdminMethods = Implementation<typeof AdminService>;
 
 /** What can be traded. A definition is a command in the log, written together with the hash that doors and workers read. */
-export class InstrumentMethods implements Implementation<typeof MarketDataService>, Pick<AdminMethods, "upsertInstrument"> {
+export class InstrumentMethods
+  implements Implementation<typeof MarketDataService>, Pick<AdminMethods, "upsertInstrument">
+{
   readonly #book: InstrumentBook;
   readonly #partitioning: Partitioning;
   readonly #orderLog: OrderLog;
@@ -49,7 +51,8 @@ export class InstrumentMethods implements Implementation<typeof MarketDataServic
     const command = prepareInstrument(call.principal.account, next);
     const [placement] = await this.#orderLog.append(this.#partitioning.of(next.symbol), [command], call, change);
     const { id, outcome } = placement!;
-    if (outcome === "conflict") throw new RequestError("ABORTED", `version ${next.version} of ${next.symbol} is another one`);
+    if (outcome === "conflict")
+      throw new RequestError("ABORTED", `version ${next.version} of ${next.symbol} is another one`);
     await this.#book.refresh();
     this.#log.info({ symbol: next.symbol, version: next.version, by: call.principal.account }, "instrument defined");
     return { instrument: next, commandId: id };

@@ -53,9 +53,14 @@ function refusalOf(error: AppendError, caller: Caller): RequestError {
     case "unavailable":
       return new RequestError("UNAVAILABLE", `${error.message}; nothing was done`, { retryAfterMs: RETRY_AFTER_MS });
     case "unknown":
-      return new RequestError("UNAVAILABLE", `${error.message}; send the same id again`, { retryAfterMs: RETRY_AFTER_MS });
+      return new RequestError("UNAVAILABLE", `${error.message}; send the same id again`, {
+        retryAfterMs: RETRY_AFTER_MS,
+      });
     case "expired":
-      return new RequestError(caller.cancelled ? "CANCELLED" : "DEADLINE_EXCEEDED", `${error.message}; nothing was done`);
+      return new RequestError(
+        caller.cancelled ? "CANCELLED" : "DEADLINE_EXCEEDED",
+        `${error.message}; nothing was done`,
+      );
     case "changed":
       return new RequestError("ABORTED", error.message);
     default: {

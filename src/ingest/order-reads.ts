@@ -134,7 +134,8 @@ export class OrderReads implements Pick<OrderMethods, "getOrder" | "listOrders">
     const { instruments } = this.#options;
     if (instruments.get(symbol) === undefined) await instruments.refresh();
     const instrument = instruments.get(symbol);
-    if (instrument === undefined) throw new RequestError("UNAVAILABLE", "the order's instrument cannot be read at present");
+    if (instrument === undefined)
+      throw new RequestError("UNAVAILABLE", "the order's instrument cannot be read at present");
     return instrument;
   }
 
@@ -194,4 +195,3 @@ function pending(ms: number, facts: OrderInit & { readonly quantity: string }): 
     updatedAt: timestampOf(ms),
   };
 }
-

@@ -5,7 +5,6 @@ import type { AddressInfo, Server } from "node:net";
 import { test } from "node:test";
 
 import { ReplyError } from "ioredis";
-import postgres from "postgres";
 
 import { createTestDatabase, startTestRedis } from "../../test/support/servers.ts";
 import { connect } from "../store/connection.ts";
@@ -27,7 +26,7 @@ async function listen(server: Server): Promise<number> {
 }
 
 test("what the drivers throw where nobody is there, or where a connection is cut, is an outage", async (t) => {
-  const closing = createServer((socket) => socket.destroy());
+  const closing = createServer((socket) => socket.resetAndDestroy());
   const free = createServer();
   const ports = [await listen(closing), await listen(free)];
   free.close();
@@ -37,7 +36,6 @@ test("what the drivers throw where nobody is there, or where a connection is cut
     const sql = connect(`postgres://x@127.0.0.1:${port}/x`, { max: 1 });
     const errors = await Promise.all([thrown(redis.ping()), thrown(sql`SELECT 1`)]);
     redis.disconnect();
-    errors.push(await thrown(redis.ping()));
     await sql.end({ timeout: 1 });
     for (const error of errors) {
       assert.ok(isOutage(error), String(error));
@@ -55,14 +53,17 @@ test("so is a server that cannot now; a mistake of ours is none", async (t) => {
     await sql.end({ timeout: 1 });
   });
   await redis.config("SET", "maxmemory", 1);
-  const now = [thrown(redis.set("k", "v")), thrown(sql`SELECT pg_terminate_backend(pg_backend_pid())`)];
-  for (const error of await Promise.all(now)) assert.ok(isOutage(error), String(error));
-  assert.ok(isOutage(new (ReplyError as new (message: string) => Error)("LOADING Redis is loading the dataset in memory")));
-
   const mistakes = [thrown(redis.call("NONSENSE")), thrown(sql`SELECT 1 / 0`), thrown(sql`SELECT nonsense`)];
   for (const error of [...(await Promise.all(mistakes)), new TypeError("x"), new Error("x"), undefined, "x"]) {
     assert.ok(!isOutage(error), String(error));
     assert.equal(asRequestError(error).code, "INTERNAL");
   }
-  assert.ok((await thrown(sql`SELECT nonsense`)) instanceof postgres.PostgresError);
+
+  const now = [thrown(redis.set("k", "v")), thrown(sql`SELECT pg_terminate_backend(pg_backend_pid())`)];
+  for (const error of await Promise.all(now)) assert.ok(isOutage(error), String(error));
+  assert.ok(
+    isOutage(new (ReplyError as new (message: string) => Error)("LOADING Redis is loading the dataset in memory")),
+  );
+  redis.disconnect();
+  assert.ok(isOutage(await thrown(redis.ping())));
 });

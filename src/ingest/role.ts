@@ -47,7 +47,11 @@ export async function runIngest(config: Config): Promise<void> {
   const onError = (error: Error) => log.warn({ err: error }, "Redis connection");
   const { replicaTimeoutMs } = config.log.durability;
   const connection = (name: string, waitMs = 0) =>
-    connectRedis(config.redisUrl, { name: `penstock-ingest-${name}`, socketTimeoutMs: REDIS_TIMEOUT_MS + waitMs, onError });
+    connectRedis(config.redisUrl, {
+      name: `penstock-ingest-${name}`,
+      socketTimeoutMs: REDIS_TIMEOUT_MS + waitMs,
+      onError,
+    });
   // Appending has a connection a partition: a large flush of one does not hold up another, and WAIT covers its own.
   const reading = connection("read");
   const sql = connect(config.databaseUrl, { max: POSTGRES_CONNECTIONS });
@@ -79,7 +83,10 @@ export async function runIngest(config: Config): Promise<void> {
         },
         onLoss: (lost) => {
           metrics.lostAcknowledged.inc();
-          log.error({ partition: keys.partition, ...lost }, "ACKNOWLEDGED ENTRIES LOST: neither the log nor the journal has them");
+          log.error(
+            { partition: keys.partition, ...lost },
+            "ACKNOWLEDGED ENTRIES LOST: neither the log nor the journal has them",
+          );
         },
       }),
   );

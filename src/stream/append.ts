@@ -3,7 +3,15 @@ import { setTimeout as delay } from "node:timers/promises";
 import { ReplyError } from "ioredis";
 import { AppendError } from "./append-error.ts";
 import type { PreparedCommand } from "./command.ts";
-import { type Caller, type CommitReply, Flush, type InstrumentChange, type Placement, readReply, Ticket } from "./flush.ts";
+import {
+  type Caller,
+  type CommitReply,
+  Flush,
+  type InstrumentChange,
+  type Placement,
+  readReply,
+  Ticket,
+} from "./flush.ts";
 import { type Opened, openPartition, type OpeningOptions } from "./opening.ts";
 import { findEntry } from "./lookup.ts";
 import { type EntryPosition, formatEntryId } from "./position.ts";
@@ -84,7 +92,8 @@ export class Appender {
     const { run, epoch, base } = opened.head;
     if (acknowledged !== undefined && (acknowledged.run !== run || acknowledged.epoch !== epoch)) {
       const { redis, keys, journal } = this.#options;
-      const there = (await findEntry(redis, keys, acknowledged)) !== undefined || (await journal.has(keys.partition, acknowledged));
+      const there =
+        (await findEntry(redis, keys, acknowledged)) !== undefined || (await journal.has(keys.partition, acknowledged));
       if (!there) this.#options.onLoss?.({ acknowledged: formatEntryId(acknowledged), base: formatEntryId(base) });
       this.#acknowledged = there && acknowledged.epoch === epoch ? { ...acknowledged, run } : undefined;
     }
@@ -96,7 +105,11 @@ export class Appender {
    * Resolves with the place of each command, in their order, once all of them are as durable as the level says.
    * Rejects with an AppendError; then some of several commands may be in the log all the same.
    */
-  append(commands: readonly PreparedCommand[], caller: Caller, change?: InstrumentChange): Promise<readonly Placement[]> {
+  append(
+    commands: readonly PreparedCommand[],
+    caller: Caller,
+    change?: InstrumentChange,
+  ): Promise<readonly Placement[]> {
     return new Promise((resolve, reject) => {
       if (this.#stopping) {
         reject(new AppendError("unavailable", "this server is shutting down"));

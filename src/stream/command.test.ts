@@ -37,7 +37,8 @@ function randomOf(seed: number): () => number {
 const random = randomOf(SEED);
 const below = (limit: number) => Math.floor(random() * limit);
 const pick = <T>(values: readonly T[]): T => values[below(values.length)]!;
-const text = (most: number) => Array.from({ length: 1 + below(most) }, () => String.fromCharCode(0x21 + below(94))).join("");
+const text = (most: number) =>
+  Array.from({ length: 1 + below(most) }, () => String.fromCharCode(0x21 + below(94))).join("");
 /** Of every length in bytes. */
 const number = () => (below(4) === 0 ? 0 : Math.floor(random() * 2 ** below(54)));
 
@@ -132,16 +133,25 @@ const OTHERS: readonly [string, PreparedCommand, string][] = [
   ],
   [
     "replace",
-    prepareReplace("demo", "r1", "BTC-USD", { case: "clientOrderId", value: "o1" }, {
-      ...{ quantity: Number.MAX_SAFE_INTEGER, price: 1 },
-      ...{ stopPrice: 0, displayQuantity: 0 },
-    }),
+    prepareReplace(
+      "demo",
+      "r1",
+      "BTC-USD",
+      { case: "clientOrderId", value: "o1" },
+      {
+        ...{ quantity: Number.MAX_SAFE_INTEGER, price: 1 },
+        ...{ stopPrice: 0, displayQuantity: 0 },
+      },
+    ),
     idempotencyKey("replace", "demo", "BTC-USD", "r1"),
   ],
   ["massCancel", prepareMassCancel("demo", "m1", ""), idempotencyKey("mass_cancel", "demo", "", "m1")],
   [
     "instrument",
-    prepareInstrument("root", create(InstrumentSchema, { symbol: "BTC-USD", tickSize: "0.01", lotSize: "1", version: 3 })),
+    prepareInstrument(
+      "root",
+      create(InstrumentSchema, { symbol: "BTC-USD", tickSize: "0.01", lotSize: "1", version: 3 }),
+    ),
     idempotencyKey("instrument", "", "BTC-USD", "3"),
   ],
 ];
@@ -173,12 +183,18 @@ test("elements one behind the other are a batch; a bad one keeps its place", () 
   const good = [prepareSubmit("a", someFields()), OTHERS[0]![1], prepareSubmit("b", someFields())];
   const batch = Buffer.concat(good.map(({ element }) => element));
   assert.equal(fromBinary(CommandBatchSchema, batch).commands.length, 3);
-  assert.deepEqual(decodeBatch(batch).map(({ kind }) => kind), ["submit", "other", "submit"]);
+  assert.deepEqual(
+    decodeBatch(batch).map(({ kind }) => kind),
+    ["submit", "other", "submit"],
+  );
 
   const bad = Buffer.from([(1 << 3) | BYTES, 2, (1 << 3) | BYTES, 9]); // a string longer than its command
   const unknown = Buffer.from([(1 << 3) | BYTES, 3, 0x82, 0x01, 0x00]); // field 16 alone: no kind that we know
   const mixed = decodeBatch(Buffer.concat([good[0]!.element, bad, unknown, good[2]!.element]));
-  assert.deepEqual(mixed.map(({ kind }) => kind), ["submit", "undecodable", "undecodable", "submit"]);
+  assert.deepEqual(
+    mixed.map(({ kind }) => kind),
+    ["submit", "undecodable", "undecodable", "submit"],
+  );
   assert.deepEqual(mixed[1]?.raw, bad.subarray(2));
 });
 
@@ -207,7 +223,9 @@ test("fields that are not known are skipped, of whatever wire type", () => {
 });
 
 test("I4: truncated and altered bytes never throw anything but a WireError", () => {
-  const elements = [prepareSubmit("demo", someFields()), ...OTHERS.map(([, prepared]) => prepared)].map(({ element }) => element);
+  const elements = [prepareSubmit("demo", someFields()), ...OTHERS.map(([, prepared]) => prepared)].map(
+    ({ element }) => element,
+  );
   const batch = Buffer.concat(elements);
   const ends = new Set([0]);
   let end = 0;
@@ -235,5 +253,6 @@ test("numbers keep their value up to 2^53 - 1; beyond it they are refused", () =
   }
   const tooMany = Buffer.from([0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x10]); // 2^53
   const endless = Buffer.alloc(11, 0xff);
-  for (const bytes of [tooMany, endless, Buffer.from([0x80])]) assert.throws(() => new WireReader(bytes).varint(), WireError);
+  for (const bytes of [tooMany, endless, Buffer.from([0x80])])
+    assert.throws(() => new WireReader(bytes).varint(), WireError);
 });

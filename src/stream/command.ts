@@ -9,7 +9,7 @@ import {
 } from "../gen/penstock/v1/log_pb.ts";
 import { type Instrument, InstrumentSchema } from "../gen/penstock/v1/instrument_pb.ts";
 import type { OrderType, SelfTradePrevention, Side, TimeInForce } from "../gen/penstock/v1/order_pb.ts";
-import { BYTES, FIXED64, VARINT, WireError, WireReader, WireWriter } from "./wire.ts";
+import { BYTES, FIXED64, VARINT, varintLength, WireError, WireReader, WireWriter } from "./wire.ts";
 
 /**
  * The one codec of what entries hold (proto/penstock/v1/log.proto).
@@ -95,7 +95,7 @@ export function prepareSubmit(account: string, fields: SubmitFields): PreparedCo
   body.uint(11, fields.postOnly ? 1 : 0);
   body.uint(12, fields.selfTradePrevention);
   const key = idempotencyKey("submit", account, fields.symbol, fields.clientOrderId);
-  return prepare("submit", account, key, body.buffer.subarray(0, body.length));
+  return prepare("submit", account, key, body.bytes());
 }
 
 export function prepareCancel(account: string, requestId: string, symbol: string, target: Target): PreparedCommand {
@@ -145,6 +145,7 @@ export function prepareInstrument(account: string, instrument: Instrument): Prep
 }
 
 const head = new WireWriter(512);
+const frame = new WireWriter(16);
 
 function prepare(kind: Kind, account: string, key: string, message: Uint8Array): PreparedCommand {
   const bytes = Buffer.from(message.buffer, message.byteOffset, message.byteLength);
@@ -153,25 +154,15 @@ function prepare(kind: Kind, account: string, key: string, message: Uint8Array):
   head.string(1, account);
   head.fixed64(2, payloadHash);
   head.fixed64(3, key);
-  head.buffer[head.length++] = (FIELD[kind] << 3) | BYTES;
-  head.varint(bytes.length);
+  head.header(FIELD[kind], bytes.length);
   const length = head.length + bytes.length;
   const element = Buffer.allocUnsafe(1 + varintLength(length) + length);
-  let at = 0;
-  element[at++] = (1 << 3) | BYTES;
-  for (let rest = length; ; rest >>>= 7) {
-    element[at++] = rest > 0x7f ? (rest & 0x7f) | 0x80 : rest;
-    if (rest <= 0x7f) break;
-  }
-  head.buffer.copy(element, at, 0, head.length);
-  bytes.copy(element, at + head.length);
+  frame.length = 0;
+  frame.header(1, length);
+  let at = frame.bytes().copy(element);
+  at += head.bytes().copy(element, at);
+  bytes.copy(element, at);
   return { element, identity: key + payloadHash };
-}
-
-function varintLength(value: number): number {
-  let length = 1;
-  for (let rest = value; rest > 0x7f; rest >>>= 7) length++;
-  return length;
 }
 
 /** A command as it was read from an entry. */

@@ -35,5 +35,6 @@ test("I4: what is none of our entries is told, never guessed", () => {
     { ...GOOD, v: "" },
     { ...GOOD, v: "-1" },
   ];
-  for (const values of wrong) assert.throws(() => readEntry("10-2", fieldsOf(values)), EntryError, JSON.stringify(values));
+  for (const values of wrong)
+    assert.throws(() => readEntry("10-2", fieldsOf(values)), EntryError, JSON.stringify(values));
 });

@@ -133,7 +133,13 @@ export class Flush {
 
 /** The reply of the commit script, taken apart. */
 export type CommitReply =
-  | { readonly status: "OK"; readonly generation: number; readonly epoch: number; readonly entry: EntryId | undefined; readonly seen: readonly unknown[] }
+  | {
+      readonly status: "OK";
+      readonly generation: number;
+      readonly epoch: number;
+      readonly entry: EntryId | undefined;
+      readonly seen: readonly unknown[];
+    }
   | { readonly status: "RUN" | "EPOCH" | "BEHIND" | "MISSING" }
   | { readonly status: "CLOCK"; readonly ms: number }
   | { readonly status: "GENERATION"; readonly generation: number }

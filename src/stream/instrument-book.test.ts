@@ -29,7 +29,13 @@ test("the book holds what Redis holds: newer, older after a loss, and what a ref
   await put(keys, "B", 1);
   await put(partitions[1]!, "A", 1);
   await book.refresh();
-  assert.deepEqual(book.all().map(({ traded }) => [traded.symbol, traded.version]), [["A", 1], ["B", 1]]);
+  assert.deepEqual(
+    book.all().map(({ traded }) => [traded.symbol, traded.version]),
+    [
+      ["A", 1],
+      ["B", 1],
+    ],
+  );
   assert.deepEqual(book.defined("B")?.encoded, encode("B", 1));
 
   // One that begins to read before the change, and one that is asked for behind it.

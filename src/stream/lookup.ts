@@ -13,7 +13,8 @@ export async function findSeen(redis: Redis, keys: PartitionKeys, key: string): 
   for (let i = 0; i < TRIES; i++) {
     const generation = Number((await redis.hget(keys.head, "generation")) ?? 1);
     const value =
-      (await redis.hgetBuffer(keys.seen(generation), field)) ?? (await redis.hgetBuffer(keys.seen(generation - 1), field));
+      (await redis.hgetBuffer(keys.seen(generation), field)) ??
+      (await redis.hgetBuffer(keys.seen(generation - 1), field));
     if (value !== null) return decodeSeen(value);
     if (Number((await redis.hget(keys.head, "generation")) ?? 1) === generation) return undefined;
   }

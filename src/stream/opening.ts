@@ -8,7 +8,16 @@ import { type Durability, verifyDurability } from "./durability.ts";
 import { type Head, readHead } from "./head.ts";
 import type { Journal, JournalEntry } from "./journal.ts";
 import type { PartitionKeys } from "./keys.ts";
-import { compareEntries, compareEntryIds, type EntryId, type EntryPosition, formatEntryId, MAX_EPOCH, parseEntryId, START } from "./position.ts";
+import {
+  compareEntries,
+  compareEntryIds,
+  type EntryId,
+  type EntryPosition,
+  formatEntryId,
+  MAX_EPOCH,
+  parseEntryId,
+  START,
+} from "./position.ts";
 import { Script } from "./script.ts";
 import { encodeSeen } from "./seen.ts";
 import { WireError } from "./wire.ts";
@@ -85,7 +94,10 @@ export async function openPartition(options: OpeningOptions, acknowledged?: Entr
       ],
     );
     if (opened !== 1) continue;
-    log.info({ ...{ partition: keys.partition, epoch, lossless }, end: formatEntryId(end), server: server.version }, "opened the log");
+    log.info(
+      { ...{ partition: keys.partition, epoch, lossless }, end: formatEntryId(end), server: server.version },
+      "opened the log",
+    );
   }
   throw new Error(`partition ${keys.partition} was not opened: others were quicker ${RACES} times`);
 }
@@ -148,7 +160,12 @@ async function restore(
     }
     if (gap) {
       log.error(
-        { partition: keys.partition, after: formatEntryId(end), missing: formatEntryId(first.previous), next: formatEntryId(first) },
+        {
+          partition: keys.partition,
+          after: formatEntryId(end),
+          missing: formatEntryId(first.previous),
+          next: formatEntryId(first),
+        },
         "GAP IN THE LOG: neither Redis nor the journal has the entries before this one; going on behind the gap",
       );
     }
@@ -160,7 +177,10 @@ async function restore(
     if ((await Promise.all(puts)).some((done) => done !== 1)) return undefined;
   }
   if (end !== from) {
-    log.warn({ partition: keys.partition, from: formatEntryId(from), to: formatEntryId(end) }, "put entries back from the journal");
+    log.warn(
+      { partition: keys.partition, from: formatEntryId(from), to: formatEntryId(end) },
+      "put entries back from the journal",
+    );
   }
   return end;
 }

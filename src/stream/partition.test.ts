@@ -11,7 +11,14 @@ const slotOf = driver("cluster-key-slot") as (key: string) => number;
 test("the hash of a symbol is the one of Redis Cluster", () => {
   assert.equal(crc16("123456789"), 0x31c3); // the check value of CRC-16/XMODEM
   assert.equal(crc16(""), 0);
-  const symbols = ["BTC-USD", "ETH/EUR", "A", "Z.9_x", "ÄÖ€𝄞", ...Array.from({ length: 500 }, (_, i) => `SYM-${i * 7919}`)];
+  const symbols = [
+    "BTC-USD",
+    "ETH/EUR",
+    "A",
+    "Z.9_x",
+    "ÄÖ€𝄞",
+    ...Array.from({ length: 500 }, (_, i) => `SYM-${i * 7919}`),
+  ];
   for (const symbol of symbols) assert.equal(crc16(symbol) % 16_384, slotOf(symbol), symbol);
 });
 
@@ -25,7 +32,7 @@ test("a symbol belongs to one partition of those there are, and all are used", (
     assert.equal(partitioning.of(symbol), partitioning.of(symbol));
     used.add(partitioning.of(symbol));
   }
-  assert.deepEqual([...used].sort(), [0, 1, 2, 3]);
+  assert.deepEqual(used, new Set([0, 1, 2, 3]));
 });
 
 test("an order id has room for 1 to 4096 partitions", () => {

@@ -39,7 +39,15 @@ test("I3: an order's id is its place, there and back, up to the bounds of each p
 
 test("what is no order id is none", () => {
   const id = formatOrderId(SOME);
-  const wrong = ["", id.slice(1), `${id}0`, ` ${id}`, id.replaceAll("-", ""), id.replace("-7123", "-4123"), id.replace("-8005", "-c005")];
+  const wrong = [
+    "",
+    id.slice(1),
+    `${id}0`,
+    ` ${id}`,
+    id.replaceAll("-", ""),
+    id.replace("-7123", "-4123"),
+    id.replace("-8005", "-c005"),
+  ];
   for (const text of wrong) assert.equal(parseOrderId(text), undefined, text);
 });
 

@@ -58,6 +58,24 @@ export class WireWriter {
     for (let i = 0; i < 8; i++) this.buffer[this.length++] = latin1.charCodeAt(i);
   }
 
+  /** The tag and the length of a field that holds so many bytes; they must follow. */
+  header(field: number, length: number): void {
+    this.buffer[this.length++] = (field << 3) | BYTES;
+    this.varint(length);
+  }
+
+  /** A field that holds these bytes. */
+  field(field: number, bytes: Uint8Array): void {
+    this.header(field, bytes.length);
+    this.buffer.set(bytes, this.length);
+    this.length += bytes.length;
+  }
+
+  /** What is written: a view, good until the next use. */
+  bytes(): Buffer {
+    return this.buffer.subarray(0, this.length);
+  }
+
   #ascii(value: string): boolean {
     const { buffer } = this;
     const start = this.length;
@@ -72,6 +90,13 @@ export class WireWriter {
     }
     return true;
   }
+}
+
+/** How many bytes a number takes. */
+export function varintLength(value: number): number {
+  let length = 1;
+  for (let rest = value; rest > 0x7f; rest = Math.floor(rest / 128)) length++;
+  return length;
 }
 
 /** Reads fields one after the other. Invariant: `position` is at a field's tag or behind it, never beyond `end`. */

@@ -20,9 +20,13 @@ export class Refusal extends Error {
   constructor(code: number, message: string, details: Status | undefined) {
     super(`${status[code]}: ${message}`);
     this.code = status[code] ?? String(code);
-    const bad = details?.details.map((detail) => anyUnpack(detail, BadRequestSchema)).find((found) => found !== undefined);
+    const bad = details?.details
+      .map((detail) => anyUnpack(detail, BadRequestSchema))
+      .find((found) => found !== undefined);
     this.fields = (bad?.fieldViolations ?? []).map(({ field }) => field).sort();
-    const retry = details?.details.map((detail) => anyUnpack(detail, RetryInfoSchema)).find((found) => found !== undefined);
+    const retry = details?.details
+      .map((detail) => anyUnpack(detail, RetryInfoSchema))
+      .find((found) => found !== undefined);
     const delay = retry?.retryDelay;
     this.retryAfterMs = delay && Number(delay.seconds) * 1_000 + delay.nanos / 1_000_000;
   }
@@ -78,7 +82,11 @@ export class Caller {
 
 function toRefusal(error: ServiceError): Refusal {
   const [encoded] = error.metadata.get("grpc-status-details-bin");
-  return new Refusal(error.code, error.details, encoded instanceof Buffer ? fromBinary(StatusSchema, encoded) : undefined);
+  return new Refusal(
+    error.code,
+    error.details,
+    encoded instanceof Buffer ? fromBinary(StatusSchema, encoded) : undefined,
+  );
 }
 
 /** The refusal that a call is answered with. @throws where it is answered otherwise. */

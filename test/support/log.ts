@@ -51,17 +51,23 @@ export function orders(name: string, count: number): PreparedCommand[] {
 /** A call that nobody gives up. */
 export const patient: Caller = { deadline: Number.MAX_SAFE_INTEGER, cancelled: false };
 
+interface LogLine {
+  readonly level: string;
+  readonly msg: string;
+  readonly [field: string]: unknown;
+}
+
 /** The appender of one ingest process, in this process, with connections of its own and what it said. */
 export class TestAppender {
   readonly appender: Appender;
-  readonly lines: { level: string; msg: string; [field: string]: unknown }[] = [];
+  readonly lines: LogLine[] = [];
   readonly losses: { acknowledged: string; base: string }[] = [];
   readonly flushes: { commands: number; duplicates: number }[] = [];
   readonly #redis: Redis;
 
   constructor(redisUrl: string, sql: postgres.Sql, options: Partial<AppenderOptions> & { partitions?: number } = {}) {
     const { partitions = 1, ...given } = options;
-    const log = createLog("ingest", "info", { write: (line) => this.lines.push(JSON.parse(line)) });
+    const log = createLog("ingest", "info", { write: (line) => this.lines.push(JSON.parse(line) as LogLine) });
     this.#redis = connectRedis(redisUrl, { name: "append", socketTimeoutMs: 4_000 });
     this.appender = new Appender({
       redis: this.#redis,
@@ -125,7 +131,7 @@ export class LogScene {
     const closing: (() => unknown)[] = [];
     // Before the servers' own, so that what uses them ends first.
     t.after(async () => {
-      for (const close of closing.reverse()) await close();
+      for (const close of closing.toReversed()) await close();
     });
     const [server, { url }] = await Promise.all([startTestRedis(t, redisArguments), createTestDatabase(t)]);
     return new LogScene(server, url, closing);
@@ -152,7 +158,8 @@ export class LogScene {
     let last = "0-0";
     const found: { clientOrderId: string; id: string }[] = [];
     for (const entry of await this.entries(keys)) {
-      if (formatEntryId(entry.previous) !== last) throw new Error(`${entry.id} follows ${formatEntryId(entry.previous)}, not ${last}`);
+      if (formatEntryId(entry.previous) !== last)
+        throw new Error(`${entry.id} follows ${formatEntryId(entry.previous)}, not ${last}`);
       last = entry.id;
       const prefix = orderIdPrefix(keys.partition, entry);
       for (const [index, command] of decodeBatch(entry.payload).entries()) {
