@@ -9,7 +9,10 @@ const INVARIANTS: readonly (readonly [number: number, statement: string])[] = [
     "Within the idempotency horizon, the same account, symbol, client order id and payload never make a second order; the answer is the first one's. Another payload under the same id is a conflict (ALREADY_EXISTS).",
   ],
   [3, "An order's id is its place in the log: partition, epoch, entry ID, index in the entry. Nothing else makes ids."],
-  [4, "Every entry ends acknowledged or dead-lettered. None is skipped in silence; a gap in the log is always noticed."],
+  [
+    4,
+    "Every entry ends acknowledged or dead-lettered. None is skipped in silence; a gap in the log is always noticed.",
+  ],
   [
     5,
     "The rows of an entry and the receipt of that entry commit in one transaction: at-least-once delivery, exactly-once effect.",
@@ -39,7 +42,14 @@ export function invariantsPage(): string {
   const sections = INVARIANTS.flatMap(([number, statement]) => {
     const held = tests.filter(({ title }) => named(title).includes(number));
     const lines = held.map(({ file, title }) => `- [${file}](../${file}): ${title.replaceAll("|", "\\|")}`);
-    return [`## I${number}`, "", statement, "", ...(lines.length > 0 ? lines : ["No test yet: it belongs to the engine."]), ""];
+    return [
+      `## I${number}`,
+      "",
+      statement,
+      "",
+      ...(lines.length > 0 ? lines : ["No test yet: it belongs to the engine."]),
+      "",
+    ];
   });
   return [
     "# Invariants",

@@ -35,9 +35,16 @@ test("an order becomes a row, and is read from its acknowledgement on", async (t
   assert.deepEqual(stored, logged);
 
   const batch = await client.call(submitOrders, {
-    orders: [{ ...ORDER, clientOrderId: "second" }, { ...ORDER, clientOrderId: "first" }, { ...ORDER, clientOrderId: "third", price: "1.001" }],
+    orders: [
+      { ...ORDER, clientOrderId: "second" },
+      { ...ORDER, clientOrderId: "first" },
+      { ...ORDER, clientOrderId: "third", price: "1.001" },
+    ],
   });
-  assert.deepEqual(batch.results.map(({ result }) => result.case), ["accepted", "accepted", "refused"]);
+  assert.deepEqual(
+    batch.results.map(({ result }) => result.case),
+    ["accepted", "accepted", "refused"],
+  );
   await eventually(async () => (await client.call(listOrders, {})).orders.length === 2, "two orders");
   assert.equal(await ingest.stop(), 0);
   assert.equal(await consumers.stop(), 0);

@@ -44,7 +44,9 @@ export async function auditAcknowledged(
     if (line === "") continue;
     const [clientOrderId, symbol, orderId] = line.split("\t");
     if (clientOrderId === undefined || symbol === undefined || orderId === undefined) {
-      throw new UsageError(`${file}: not a line of client_order_id, symbol and order_id with tabs between: ${line.slice(0, 80)}`);
+      throw new UsageError(
+        `${file}: not a line of client_order_id, symbol and order_id with tabs between: ${line.slice(0, 80)}`,
+      );
     }
     chunk.push({ clientOrderId, symbol, orderId });
     if (chunk.length === CHUNK) await check();
@@ -84,5 +86,6 @@ async function checkChunk(
     WITH keys AS (SELECT DISTINCT client_key FROM orders WHERE order_id = ANY(${ids}::uuid[]))
     SELECT client_order_id, symbol, account, count(*)::integer AS orders FROM orders JOIN keys USING (client_key)
     GROUP BY client_order_id, symbol, account HAVING count(*) > 1`;
-  for (const row of doubled) findings.add("DOUBLED", `${row.account} ${row.symbol} ${row.client_order_id}: ${row.orders} orders`);
+  for (const row of doubled)
+    findings.add("DOUBLED", `${row.account} ${row.symbol} ${row.client_order_id}: ${row.orders} orders`);
 }

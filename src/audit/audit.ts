@@ -39,7 +39,9 @@ export async function audit(options: AuditOptions): Promise<number> {
       const journaled = await auditJournal(sql, keys.partition, logged.finished, findings, progress);
       if (process.stderr.isTTY) process.stderr.write("\r\u001b[K");
       const { entries, orders, rows, deadLetters } = journaled;
-      print(`partition ${keys.partition}: ${entries} entries journaled, ${orders} orders in them: ${rows} rows, ${deadLetters} dead letters`);
+      print(
+        `partition ${keys.partition}: ${entries} entries journaled, ${orders} orders in them: ${rows} rows, ${deadLetters} dead letters`,
+      );
     }
     if (options.acknowledged !== undefined) {
       const record = await auditAcknowledged(options.acknowledged, redis, sql, partitions, findings);

@@ -33,7 +33,10 @@ export async function auditJournal(
   const range = { stream: ORDERS_STREAM, partition, fromMs: 0, toMs: finished.ms - 1, oldestMs, limit: REPORTED };
   for (const gap of await findGaps(sql, range)) {
     const previous = formatEntryId({ ms: gap.prevMs, seq: gap.prevSeq });
-    findings.add("gap in the journal", `partition ${partition}, entry ${formatEntryId(gap)}: ${previous} before it is missing`);
+    findings.add(
+      "gap in the journal",
+      `partition ${partition}, entry ${formatEntryId(gap)}: ${previous} before it is missing`,
+    );
   }
 
   const figures = { entries: 0, orders: 0, rows: 0, deadLetters: 0 };
@@ -54,7 +57,8 @@ export async function auditJournal(
     }
     const rows = await rowsOf(sql, partition, page);
     figures.rows += rows.size;
-    for (const id of expected) if (!rows.has(id)) findings.add("journaled, but no row and no dead letter", `order ${id}`);
+    for (const id of expected)
+      if (!rows.has(id)) findings.add("journaled, but no row and no dead letter", `order ${id}`);
     for (const id of rows) if (!expected.has(id)) findings.add("a row that no journaled command made", `order ${id}`);
     after = page.at(-1);
     progress(figures.entries);
@@ -86,7 +90,11 @@ async function rowsOf(sql: postgres.Sql, partition: number, page: readonly Journ
   return ids;
 }
 
-async function deadLettersOf(sql: postgres.Sql, partition: number, page: readonly JournalEntry[]): Promise<Set<string>> {
+async function deadLettersOf(
+  sql: postgres.Sql,
+  partition: number,
+  page: readonly JournalEntry[],
+): Promise<Set<string>> {
   const times = page.map(({ ms }) => ms);
   const rows = await sql<{ epoch: number; ms: string; seq: string; index: number }[]>`
     SELECT epoch, ms, seq, index FROM dead_letters

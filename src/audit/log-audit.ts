@@ -22,7 +22,12 @@ export interface LogFigures {
 }
 
 /** I4, I5: the chain of what Redis holds of a partition is unbroken, and what is finished stands in the journal as it is here. */
-export async function auditLog(redis: Redis, sql: postgres.Sql, keys: PartitionKeys, findings: Findings): Promise<LogFigures> {
+export async function auditLog(
+  redis: Redis,
+  sql: postgres.Sql,
+  keys: PartitionKeys,
+  findings: Findings,
+): Promise<LogFigures> {
   // The state first: what the workers finish meanwhile is not looked for.
   const { head, groups } = await readStreamState(redis, keys);
   const finished = parseEntryId(groups.find(({ group }) => group === PERSIST_GROUP)?.finished ?? "0-0");
@@ -44,7 +49,10 @@ export async function auditLog(redis: Redis, sql: postgres.Sql, keys: PartitionK
         continue;
       }
       if (previous !== undefined && compareEntryIds(entry.previous, previous) !== 0) {
-        findings.add("chain broken in the log", `${where(id)} follows ${formatEntryId(previous)}, names ${formatEntryId(entry.previous)}`);
+        findings.add(
+          "chain broken in the log",
+          `${where(id)} follows ${formatEntryId(previous)}, names ${formatEntryId(entry.previous)}`,
+        );
       }
       previous = entry;
       if (compareEntryIds(entry, finished) > 0) {
@@ -53,14 +61,18 @@ export async function auditLog(redis: Redis, sql: postgres.Sql, keys: PartitionK
       }
       const journaled = await readJournalEntry(sql, ORDERS_STREAM, keys.partition, entry);
       if (journaled === undefined) findings.add("logged and acknowledged by the workers, but not journaled", where(id));
-      else if (!journaled.hash.equals(hash("sha256", entry.payload, "buffer"))) findings.add("fork: log and journal differ", where(id));
+      else if (!journaled.hash.equals(hash("sha256", entry.payload, "buffer")))
+        findings.add("fork: log and journal differ", where(id));
     }
     const last = page.at(-1);
     if (last === undefined || page.length < PAGE) break;
     from = `(${last[0].toString()}`;
   }
   if (previous !== undefined && compareEntryIds(previous, head.last) < 0) {
-    findings.add("the log ends before its head", `partition ${keys.partition}: ${formatEntryId(previous)} before ${formatEntryId(head.last)}`);
+    findings.add(
+      "the log ends before its head",
+      `partition ${keys.partition}: ${formatEntryId(previous)} before ${formatEntryId(head.last)}`,
+    );
   }
   return { entries, underWay, finished };
 }

@@ -10,8 +10,14 @@ const STACK_ROWS = [
 
 /** docs/configuration.md, made from the schema: what a variable means is written there, and nowhere else. */
 export function configurationReference(): string {
-  const rows = Object.entries(variables.entries).map(([name, schema]) => [name, presetOf(schema), v.getDescription(schema) ?? ""]);
-  const table = [...rows, ...STACK_ROWS].map(([name, preset, description]) => `| \`${name}\` | ${preset} | ${description} |`);
+  const rows = Object.entries(variables.entries).map(([name, schema]) => [
+    name,
+    presetOf(schema),
+    v.getDescription(schema) ?? "",
+  ]);
+  const table = [...rows, ...STACK_ROWS].map(
+    ([name, preset, description]) => `| \`${name}\` | ${preset} | ${description} |`,
+  );
   return [
     "# Configuration",
     "",

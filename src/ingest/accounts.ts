@@ -15,7 +15,9 @@ const RETRY_AFTER_MS = 1_000;
 export const ADMIN_ACCOUNT = "admin";
 
 /** Accounts and their tokens. */
-export class Accounts implements Implementation<typeof AuthService>, Pick<Implementation<typeof AdminService>, "createAccount"> {
+export class Accounts
+  implements Implementation<typeof AuthService>, Pick<Implementation<typeof AdminService>, "createAccount">
+{
   readonly #sql: postgres.Sql;
   readonly #secrets: Secrets;
   readonly #tokens: TokenService;

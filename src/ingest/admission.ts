@@ -38,7 +38,13 @@ export class Admission {
   #refusal: RequestError | undefined;
   readonly #looks: Periodic;
 
-  constructor(redis: Redis, partitions: readonly PartitionKeys[], limits: AdmissionLimits, metrics: IngestMetrics, log: Logger) {
+  constructor(
+    redis: Redis,
+    partitions: readonly PartitionKeys[],
+    limits: AdmissionLimits,
+    metrics: IngestMetrics,
+    log: Logger,
+  ) {
     this.#redis = redis;
     this.#partitions = partitions;
     this.#limits = limits;

@@ -242,7 +242,7 @@ function isUnary(method: DescMethod): method is DescMethod & DescMethodUnary {
 }
 
 function unaryDefinition(service: DescService, method: DescMethod & DescMethodUnary): object {
-  const { decode, encode } = HAND_CODECS.get(method) ?? generatedCodec(method);
+  const codec = HAND_CODECS.get(method) ?? generatedCodec(method);
   return {
     path: `/${service.typeName}/${method.name}`,
     requestStream: false,
@@ -251,12 +251,12 @@ function unaryDefinition(service: DescService, method: DescMethod & DescMethodUn
     // Bytes that are no such message are the client's fault; thrown here they would be INTERNAL.
     requestDeserialize: (bytes: Buffer) => {
       try {
-        return decode(bytes);
+        return codec.decode(bytes);
       } catch {
         return MALFORMED;
       }
     },
-    responseSerialize: encode,
+    responseSerialize: (answer: object) => codec.encode(answer),
     responseDeserialize: (bytes: Buffer) => fromBinary(method.output, bytes),
   };
 }
@@ -264,7 +264,8 @@ function unaryDefinition(service: DescService, method: DescMethod & DescMethodUn
 function generatedCodec(method: DescMethodUnary): Codec {
   return {
     decode: (bytes) => fromBinary(method.input, bytes),
-    encode: (answer: MessageInitShape<DescMessage>) => Buffer.from(toBinary(method.output, create(method.output, answer))),
+    encode: (answer: MessageInitShape<DescMessage>) =>
+      Buffer.from(toBinary(method.output, create(method.output, answer))),
   };
 }
 

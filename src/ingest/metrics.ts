@@ -20,24 +20,47 @@ export class IngestMetrics {
   readonly refusing: Gauge;
 
   constructor(metrics: Metrics, waiting: () => number) {
-    const orders = metrics.counter("orders_total", "Orders answered, by outcome: each order of a batch counts.", ["outcome"]);
+    const orders = metrics.counter("orders_total", "Orders answered, by outcome: each order of a batch counts.", [
+      "outcome",
+    ]);
     this.accepted = orders.labels("accepted");
     this.duplicates = orders.labels("duplicate");
     this.refused = orders.labels("refused");
     this.requests = metrics.counter("requests_total", "Calls answered, by method and gRPC code.", ["method", "code"]);
-    this.latency = metrics.histogram("request_seconds", "From a call's arrival to its answer: for SubmitOrder, its acknowledgement.", ["method"]);
-    this.flushCommands = metrics.histogram("flush_commands", "Commands in a flush.", [], [1, 2, 5, 10, 20, 50, 100, 200, 500]);
+    this.latency = metrics.histogram(
+      "request_seconds",
+      "From a call's arrival to its answer: for SubmitOrder, its acknowledgement.",
+      ["method"],
+    );
+    this.flushCommands = metrics.histogram(
+      "flush_commands",
+      "Commands in a flush.",
+      [],
+      [1, 2, 5, 10, 20, 50, 100, 200, 500],
+    );
     this.flushBytes = metrics.histogram("flush_bytes", "Bytes of a flush.", [], [100, 1e3, 1e4, 1e5, 1e6]);
     this.flushSeconds = metrics.histogram("flush_seconds", "From sending a flush until it is durable.");
     this.lostAcknowledged = metrics.counter(
       "acknowledged_tail_lost_total",
       "Times that Redis lost entries which this process had acknowledged and the journal did not have.",
     );
-    this.backlog = metrics.gauge("group_entries", "Entries a group still has to finish.", ["partition", "group", "state"]);
-    this.oldest = metrics.gauge("group_oldest_seconds", "Age of the oldest such entry.", ["partition", "group", "state"]);
+    this.backlog = metrics.gauge("group_entries", "Entries a group still has to finish.", [
+      "partition",
+      "group",
+      "state",
+    ]);
+    this.oldest = metrics.gauge("group_oldest_seconds", "Age of the oldest such entry.", [
+      "partition",
+      "group",
+      "state",
+    ]);
     this.entries = metrics.gauge("log_entries", "Entries of the log that Redis holds.", ["partition"]);
-    this.recognised = metrics.gauge("idempotency_horizon_seconds", "How far back a repeated client id is recognised.", ["partition"]);
-    this.redisMemory = metrics.gauge("redis_memory_bytes", "Memory of Redis: used, and the most it may use.", ["limit"]);
+    this.recognised = metrics.gauge("idempotency_horizon_seconds", "How far back a repeated client id is recognised.", [
+      "partition",
+    ]);
+    this.redisMemory = metrics.gauge("redis_memory_bytes", "Memory of Redis: used, and the most it may use.", [
+      "limit",
+    ]);
     this.refusing = metrics.gauge("refusing", "1 while new orders are refused.");
     metrics.gauge("waiting_commands", "Commands waiting for the log.", [], (gauge) => gauge.set(waiting()));
   }

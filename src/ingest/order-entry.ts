@@ -123,7 +123,8 @@ export class OrderEntry implements Omit<OrderMethods, "getOrder" | "listOrders">
     this.#admit();
     const { partition, symbol, target } = await this.#target(fields.target, call);
     const instrument = instruments.get(symbol);
-    if (instrument === undefined) throw new RequestError("UNAVAILABLE", "the order's instrument cannot be read at present");
+    if (instrument === undefined)
+      throw new RequestError("UNAVAILABLE", "the order's instrument cannot be read at present");
     const values = fields.values ?? validateReplaceValues(request, instrument);
     if (isRefused(values)) throw invalidArgument(values);
     const command = prepareReplace(call.principal.account, fields.clientRequestId, symbol, target, values);

@@ -18,5 +18,5 @@ export function serve<Service extends DescService>(
   access: Access,
   methods: Implementation<Service>,
 ): ServedService {
-  return { service, access, methods: methods as ServedService["methods"] };
+  return { service, access, methods: methods };
 }

@@ -1,8 +1,20 @@
 import { type DescMethod, fromBinary, type Message, toBinary } from "@bufbuild/protobuf";
 import type { Timestamp } from "@bufbuild/protobuf/wkt";
 import { type Status, StatusSchema } from "../gen/google/rpc/status_pb.ts";
-import type { AckLevel, OrderStatus, OrderType, SelfTradePrevention, Side, TimeInForce } from "../gen/penstock/v1/order_pb.ts";
-import { OrderService, type SubmitOrderRequest, SubmitOrderRequestSchema, type SubmitOrdersRequest } from "../gen/penstock/v1/order_service_pb.ts";
+import type {
+  AckLevel,
+  OrderStatus,
+  OrderType,
+  SelfTradePrevention,
+  Side,
+  TimeInForce,
+} from "../gen/penstock/v1/order_pb.ts";
+import {
+  OrderService,
+  type SubmitOrderRequest,
+  SubmitOrderRequestSchema,
+  type SubmitOrdersRequest,
+} from "../gen/penstock/v1/order_service_pb.ts";
 import { BYTES, VARINT, varintLength, WireError, WireReader, WireWriter } from "../stream/wire.ts";
 
 /**
@@ -129,8 +141,14 @@ export function encodeSubmitted(submitted: Submitted): Buffer {
   return Buffer.from(answer.bytes());
 }
 
-export function encodeSubmittedAll({ results }: { readonly results: readonly { readonly result: SubmitResult }[] }): Buffer {
-  const refusals = results.map(({ result }) => (result.case === "refused" ? toBinary(StatusSchema, result.value) : undefined));
+export function encodeSubmittedAll({
+  results,
+}: {
+  readonly results: readonly { readonly result: SubmitResult }[];
+}): Buffer {
+  const refusals = results.map(({ result }) =>
+    result.case === "refused" ? toBinary(StatusSchema, result.value) : undefined,
+  );
   const room = refusals.reduce((sum, refusal) => sum + (refusal === undefined ? ANSWER_BYTES : refusal.length) + 16, 0);
   const all = new WireWriter(room);
   for (const [i, { result }] of results.entries()) {

@@ -52,7 +52,8 @@ export async function verifyDurability(redis: Redis, durability: Durability): Pr
   };
 
   const version = info.get("redis_version") ?? "0";
-  if (Number(version.split(".")[0]) < MIN_VERSION) faults.push(`the server is ${version}, must be ${MIN_VERSION}.0 or later`);
+  if (Number(version.split(".")[0]) < MIN_VERSION)
+    faults.push(`the server is ${version}, must be ${MIN_VERSION}.0 or later`);
   if (info.get("role") !== "master") faults.push(`the server is a ${info.get("role")}, must be a master`);
   if (durability.level !== "memory") want("appendonly", (value) => value === "yes", "yes");
   if (durability.level === "everysec") want("appendfsync", (value) => value !== "no", "everysec or always");
@@ -79,7 +80,14 @@ export async function verifyDurability(redis: Redis, durability: Durability): Pr
 }
 
 async function readConfig(redis: Redis): Promise<Map<string, string>> {
-  const names = ["appendonly", "appendfsync", "no-appendfsync-on-rewrite", "min-replicas-to-write", "maxmemory", "maxmemory-policy"];
+  const names = [
+    "appendonly",
+    "appendfsync",
+    "no-appendfsync-on-rewrite",
+    "min-replicas-to-write",
+    "maxmemory",
+    "maxmemory-policy",
+  ];
   const reply = (await redis.call("CONFIG", "GET", ...names)) as string[];
   const config = new Map<string, string>();
   for (let i = 0; i + 1 < reply.length; i += 2) config.set(reply[i]!, reply[i + 1]!);

@@ -199,7 +199,9 @@ function successor(page: readonly JournalEntry[], end: EntryPosition): JournalEn
 function keysOf(entry: JournalEntry): Buffer[] {
   // A newer Penstock wrote it, and may make its keys in another way: that one has to open the partition.
   if (entry.version > SCHEMA_VERSION) {
-    throw new Error(`entry ${formatEntryId(entry)} has schema version ${entry.version}; this ingest knows ${SCHEMA_VERSION}`);
+    throw new Error(
+      `entry ${formatEntryId(entry)} has schema version ${entry.version}; this ingest knows ${SCHEMA_VERSION}`,
+    );
   }
   const pairs: Buffer[] = [];
   for (const [index, command] of decodable(entry.payload).entries()) {
