@@ -5,12 +5,14 @@ import { join } from "node:path";
 import { parseArgs, promisify } from "node:util";
 import { exitCodeOf, messageOf, UsageError } from "../src/runtime/errors.ts";
 import { startServer } from "./child-server.ts";
+import { diskLatency } from "./measure/disk.ts";
+import type { DiskLatency } from "./measure/disk.ts";
 import { describeMachine } from "./measure/machine.ts";
 import { measure } from "./measure/measure.ts";
 import type { Load, Measurement, Target } from "./measure/measure.ts";
 import { memoryOverTime, waitingMemory } from "./measure/memory.ts";
 import { highestRate } from "./measure/search.ts";
-import { measurementTable, memoryTable, waitingTable } from "./measure/table.ts";
+import { diskTable, measurementTable, memoryTable, waitingTable } from "./measure/table.ts";
 import type { Row } from "./measure/table.ts";
 import { startStack } from "./stack.ts";
 import type { Stack } from "./stack.ts";
@@ -123,7 +125,10 @@ async function measureAll(stack: Stack, options: Options): Promise<string> {
     const bencher = new Bencher(options);
     for (const target of [floor, stack.target, insert]) await bencher.warmUp(target);
 
-    const calm = await bencher.inTurns([floor, stack.target, insert], CALM_RATE, 0);
+    const disk: DiskLatency[] = [];
+    const calm = await bencher.inTurns([floor, stack.target, insert], CALM_RATE, 0, () => {
+      disk.push(diskLatency(CALM_RATE, options.seconds));
+    });
     const unary = await bencher.inTurns([floor, stack.target], TARGET_RATES.unary, 0);
     const batches = await bencher.inTurns([floor, stack.target], TARGET_RATES.batches, BATCH);
     const highest = [
@@ -149,6 +154,9 @@ async function measureAll(stack: Stack, options: Options): Promise<string> {
       `Each row: the medians of ${options.runs} runs of ${options.seconds} s, \`appendfsync always\`, \`fsync on\`.`,
       `## One order a call, ${CALM_RATE.toLocaleString("en")} a second`,
       measurementTable(calm),
+      "The disk by itself, in turns with these: an append of 300 bytes and its flush, as often, open loop too. An " +
+        "acknowledgement waits for one.",
+      diskTable(disk),
       `## One order a call, ${TARGET_RATES.unary.toLocaleString("en")} a second`,
       measurementTable(unary),
       `## Batches of ${BATCH}, ${TARGET_RATES.batches.toLocaleString("en")} orders a second`,
@@ -188,9 +196,15 @@ class Bencher {
   }
 
   /** The targets take turns, so that a change of the machine's mood hits all of them. */
-  async inTurns(targets: readonly Target[], rate: number, batch: number): Promise<Row[]> {
+  async inTurns(
+    targets: readonly Target[],
+    rate: number,
+    batch: number,
+    beforeEach: () => void = () => {},
+  ): Promise<Row[]> {
     const rows = targets.map((target) => ({ target: target.name, runs: [] as Measurement[] }));
     for (let run = 0; run < this.#options.runs; run++) {
+      beforeEach();
       for (const [at, target] of targets.entries()) rows[at]?.runs.push(await this.#measure(target, rate, batch));
     }
     return rows;

@@ -1,3 +1,4 @@
+import type { DiskLatency } from "./disk.ts";
 import type { Measurement } from "./measure.ts";
 import type { MemorySample, WaitingMemory } from "./memory.ts";
 
@@ -36,6 +37,14 @@ export function measurementTable(rows: readonly Row[]): string {
         faults(runs),
       ];
     }),
+  );
+}
+
+/** A row a run: they differ too much for a median to say much. */
+export function diskTable(runs: readonly DiskLatency[]): string {
+  return table(
+    ["run", "p50 ms", "p99 ms", "longest ms"],
+    runs.map(({ p50, p99, max }, run) => [String(run + 1), milliseconds(p50), milliseconds(p99), milliseconds(max)]),
   );
 }
 

@@ -150,10 +150,10 @@ export const variables = v.object(
     PENSTOCK_ADMIN_SECRET_FILE: hidden("The file that holds the secret of admin, in place of PENSTOCK_ADMIN_SECRET."),
 
     PENSTOCK_MAX_IN_FLIGHT: whole(
-      1,
+      1_000, // as many as a SubmitOrders may hold
       1_000_000,
-      20_000,
-      "Commands that may wait in one ingest process; more are refused. Two seconds of work at 10,000 unary orders/s.",
+      50_000,
+      "Commands that may wait for one partition in one ingest process; more are refused. At 50,000 orders/s a second, for which a disk may stall.",
     ),
     PENSTOCK_MAX_BACKLOG: whole(
       1,
