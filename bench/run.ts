@@ -56,9 +56,13 @@ async function bench(args: readonly string[]): Promise<void> {
     process.once(signal, () => void stack.stop().finally(() => process.exit(128 + constants.signals[signal])));
   }
   try {
-    const results = await measureAll(stack, options);
-    print(results);
-    if (options.write) await writeFile(join(import.meta.dirname, "RESULTS.md"), `${results}\n`);
+    const sections: string[] = [];
+    for await (const section of measureAll(stack, options)) {
+      print(section);
+      sections.push(section);
+      // As it grows, so that a bench that is ended early leaves what it has.
+      if (options.write) await writeFile(join(import.meta.dirname, "RESULTS.md"), `${sections.join("\n\n")}\n`);
+    }
   } finally {
     await stack.stop();
   }
@@ -96,7 +100,8 @@ function readOptions(args: readonly string[]): Options | undefined {
   };
 }
 
-async function measureAll(stack: Stack, options: Options): Promise<string> {
+/** The sections of the results, each as soon as it is measured. */
+async function* measureAll(stack: Stack, options: Options): AsyncGenerator<string> {
   const floorServer = await startServer("noop/main.ts");
   const databaseUrl = await stack.createDatabase("alternative");
   const { token } = stack.target;
@@ -125,57 +130,62 @@ async function measureAll(stack: Stack, options: Options): Promise<string> {
     const bencher = new Bencher(options);
     for (const target of [floor, stack.target, insert]) await bencher.warmUp(target);
 
+    yield "# What was measured";
+    yield (
+      'Written by `penstock bench`. Latencies are in milliseconds and begin when a call was due (open loop); "to row" is the ' +
+      "time from the acknowledgement at the client to the commit in Postgres. CPU is that of the servers, for one " +
+      'acknowledged and written order. The load generator runs on the same machine: "generator" is its share of all CPU ' +
+      'time, "others" that of everything which has nothing to do with the measurement.'
+    );
+    yield describeMachine(stack.versions);
+    yield `Each row: the medians of ${options.runs} runs of ${options.seconds} s, \`appendfsync always\`, \`fsync on\`.`;
+
     const disk: DiskLatency[] = [];
     const calm = await bencher.inTurns([floor, stack.target, insert], CALM_RATE, 0, () => {
       disk.push(diskLatency(CALM_RATE, options.seconds));
     });
+    yield `## One order a call, ${CALM_RATE.toLocaleString("en")} a second`;
+    yield measurementTable(calm);
+    yield (
+      "The disk by itself, in turns with these: an append of 300 bytes and its flush, as often, open loop too. An " +
+      "acknowledgement waits for one."
+    );
+    yield diskTable(disk);
+
     const unary = await bencher.inTurns([floor, stack.target], TARGET_RATES.unary, 0);
+    yield `## One order a call, ${TARGET_RATES.unary.toLocaleString("en")} a second`;
+    yield measurementTable(unary);
+
     const batches = await bencher.inTurns([floor, stack.target], TARGET_RATES.batches, BATCH);
+    yield `## Batches of ${BATCH}, ${TARGET_RATES.batches.toLocaleString("en")} orders a second`;
+    yield measurementTable(batches);
+
+    const waiting = [
+      await waitingMemory(stack, 0, CALM_RATE),
+      await waitingMemory(stack, BATCH, TARGET_RATES.batches / 5),
+    ];
+    yield "## Redis' memory for an order that waits";
+    yield waitingTable(waiting);
+    yield "## Inner loops";
+    yield await innerLoops(stack);
+
     const highest = [
       await bencher.highest(stack.target, TARGET_RATES.unary, 0),
       await bencher.highest(stack.target, TARGET_RATES.batches, BATCH),
       await bencher.highest(insert, ALTERNATIVE_GUESS.unary, 0),
       await bencher.highest(insert, ALTERNATIVE_GUESS.batches, BATCH),
     ];
-    const waiting = [
-      await waitingMemory(stack, 0, CALM_RATE),
-      await waitingMemory(stack, BATCH, TARGET_RATES.batches / 5),
-    ];
-    const long = options.minutes > 0 ? await memoryOverTime(stack, LONG_RATE, BATCH, options.minutes) : [];
-    const inner = await innerLoops(stack);
-
-    const sections = [
-      "# What was measured",
-      'Written by `penstock bench`. Latencies are in milliseconds and begin when a call was due (open loop); "to row" is the ' +
-        "time from the acknowledgement at the client to the commit in Postgres. CPU is that of the servers, for one " +
-        'acknowledged and written order. The load generator runs on the same machine: "generator" is its share of all CPU ' +
-        'time, "others" that of everything which has nothing to do with the measurement.',
-      describeMachine(stack.versions),
-      `Each row: the medians of ${options.runs} runs of ${options.seconds} s, \`appendfsync always\`, \`fsync on\`.`,
-      `## One order a call, ${CALM_RATE.toLocaleString("en")} a second`,
-      measurementTable(calm),
-      "The disk by itself, in turns with these: an append of 300 bytes and its flush, as often, open loop too. An " +
-        "acknowledgement waits for one.",
-      diskTable(disk),
-      `## One order a call, ${TARGET_RATES.unary.toLocaleString("en")} a second`,
-      measurementTable(unary),
-      `## Batches of ${BATCH}, ${TARGET_RATES.batches.toLocaleString("en")} orders a second`,
-      measurementTable(batches),
-      "## The highest rate that was sustained",
+    yield "## The highest rate that was sustained";
+    yield (
       "No error, no refusal, 98 % of the rate, and every acknowledged order a row within 5 s of the end. Found by search: the " +
-        "runs shown are those of the highest rate at which all of them held; the attempts above it that failed are not shown.",
-      measurementTable(highest),
-      "## Redis' memory for an order that waits",
-      waitingTable(waiting),
-    ];
-    if (long.length > 0) {
-      sections.push(
-        `## Redis' memory under ${LONG_RATE.toLocaleString("en")} orders a second, in batches of ${BATCH}`,
-        memoryTable(long),
-      );
-    }
-    sections.push("## Inner loops", inner);
-    return sections.join("\n\n");
+      "runs shown are those of the highest rate at which all of them held; the attempts above it that failed are not shown."
+    );
+    yield measurementTable(highest);
+
+    if (options.minutes === 0) return;
+    const long = await memoryOverTime(stack, LONG_RATE, BATCH, options.minutes);
+    yield `## Redis' memory under ${LONG_RATE.toLocaleString("en")} orders a second, in batches of ${BATCH}`;
+    yield memoryTable(long);
   } finally {
     await insertServer.stop();
     await floorServer.stop();

@@ -12,7 +12,7 @@ import { GroupReader } from "../stream/group-reader.ts";
 import { ORDERS_GROUPS, PERSIST_GROUP } from "../stream/groups.ts";
 import { InstrumentBook } from "../stream/instrument-book.ts";
 import { PartitionKeys } from "../stream/keys.ts";
-import { claimPartitionCount as claimInLog } from "../stream/partition-count.ts";
+import { checkPartitionCount, claimPartitionCount as claimInLog } from "../stream/partition-count.ts";
 import { Partitioning } from "../stream/partition.ts";
 import { formatEntryId, parseEntryId } from "../stream/position.ts";
 import { connectRedis } from "../stream/redis.ts";
@@ -98,8 +98,10 @@ export async function runConsumers(config: Config): Promise<void> {
     name: "connections",
     start: async () => {
       await verifyDurability(redis, logConfig.durability);
-      await claimInLog(redis, logConfig.partitions);
+      // Recorded in neither where one of them has another number already.
+      await checkPartitionCount(redis, logConfig.partitions);
       await claimInStore(sql, logConfig.partitions);
+      await claimInLog(redis, logConfig.partitions);
       await instruments.start();
     },
     stop: async () => {
