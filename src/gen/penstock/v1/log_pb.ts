@@ -195,7 +195,7 @@ export type CancelCommand = Message<"penstock.v1.CancelCommand"> & {
   clientRequestId: string;
 
   /**
-   * Empty where order_id names the target.
+   * The target's, also where order_id names it.
    *
    * @generated from field: string symbol = 2;
    */
