@@ -30,7 +30,8 @@ export interface PersistOutcome {
  * Where a row is refused, each entry gets a transaction of its own, in which the bad rows become dead letters beside the good
  * ones. Throws a TransientStoreError where the batch is to be given again later: whole, because parts of it may be written.
  *
- * Larger is cheaper. Measured with everything on 2 busy cores, fsync on, µs of CPU a row in Node and in Postgres:
+ * Larger is cheaper. The best of three or four runs with everything on 2 busy cores, so a lower bound (others took up to twice
+ * that), fsync on, µs of CPU a row in Node and in Postgres:
  *
  *     rows     entries    ms a call    rows/s    Node    Postgres
  *     50       50         2.9          17,000    20      30

@@ -15,7 +15,7 @@ import { BYTES, FIXED64, VARINT, varintLength, WireError, WireReader, WireWriter
  * The one codec of what entries hold (proto/penstock/v1/log.proto).
  *
  * Submits are nearly all of it, so they are written and read by hand; the rest goes through the generated code.
- * Measured with `npm run bench:inner` (Node 26, 2-core machine): see bench/RESULTS.md, "inner loops".
+ * Measured by `npm run bench`: bench/RESULTS.md, inner loops.
  */
 
 /** The version of the schema that this code writes, and the newest that it reads. */
