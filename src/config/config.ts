@@ -40,6 +40,8 @@ export interface Config {
     readonly bind: string;
     readonly grpcPort: number;
     readonly httpPort: number;
+    /** Of ingest, on the same ports. */
+    readonly processes: number;
   };
   readonly auth: {
     /** Absent where a role does without: ingest asks for it by `requireSigningKey`. */
@@ -194,6 +196,7 @@ function assemble(o: Variables, signingKey: string | undefined, adminSecret: str
       bind: o.PENSTOCK_BIND,
       grpcPort: o.PENSTOCK_GRPC_PORT,
       httpPort: o.PENSTOCK_HTTP_PORT,
+      processes: o.PENSTOCK_INGEST_PROCESSES,
     }),
     auth: Object.freeze({
       signingKey: signingKey === undefined ? undefined : createSecretKey(signingKey, "utf8"),

@@ -136,6 +136,12 @@ export const variables = v.object(
     ),
     PENSTOCK_GRPC_PORT: whole(0, 65_535, 50_051, "The gRPC port of ingest. 0 takes a free one."),
     PENSTOCK_HTTP_PORT: whole(0, 65_535, 8_080, "The port of health and metrics of a role. 0 takes a free one."),
+    PENSTOCK_INGEST_PROCESSES: whole(
+      1,
+      64,
+      1,
+      "Processes of ingest on these ports. One takes about 10,000 unary orders/s; each has limits and connections of its own.",
+    ),
     PENSTOCK_SIGNING_KEY: hidden("The key that signs tokens: at least 32 bytes, as SHA-256 gives. Ingest needs it."),
     PENSTOCK_SIGNING_KEY_FILE: hidden("The file that holds the signing key, in place of PENSTOCK_SIGNING_KEY."),
     PENSTOCK_TOKEN_TTL_S: whole(

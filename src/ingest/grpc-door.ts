@@ -1,4 +1,3 @@
-import { randomUUID } from "node:crypto";
 import {
   create,
   type DescMethod,
@@ -25,11 +24,10 @@ import { HealthImplementation } from "grpc-health-check";
 import type { Logger } from "pino";
 import { StatusSchema } from "../gen/google/rpc/status_pb.ts";
 import type { Service } from "../runtime/service.ts";
-import { bearerToken, type Principal, type TokenService } from "./auth/tokens.ts";
-import type { Call } from "./call.ts";
-import { asRequestError, CODES, RequestError, toStatus } from "./errors.ts";
+import { CODES, RequestError, toStatus } from "./errors.ts";
+import type { Gate } from "./gate.ts";
 import type { IngestMetrics } from "./metrics.ts";
-import type { Access, ServedService } from "./served.ts";
+import type { ServedMethod, ServedService } from "./served.ts";
 import { type Codec, HAND_CODECS } from "./submit-codec.ts";
 
 export interface GrpcDoorOptions {
@@ -37,7 +35,7 @@ export interface GrpcDoorOptions {
   /** 0 takes a free one. */
   readonly port: number;
   readonly services: readonly ServedService[];
-  readonly tokens: TokenService;
+  readonly gate: Gate;
   readonly maxMessageBytes: number;
   /** The bound of a call whose client gives no deadline, or a later one. */
   readonly requestTimeoutMs: number;
@@ -54,8 +52,6 @@ const KEEPALIVE_MS = 40_000;
 const KEEPALIVE_TIMEOUT_MS = 20_000;
 /** Headers of a call: a token of some 220 characters and what tracing adds. */
 const MAX_METADATA_BYTES = 16 * 1024;
-
-const NOBODY: Principal = { account: "", role: "trader" };
 
 /** In place of a request whose bytes are none. grpc-js takes a falsy one for "no message was sent". */
 const MALFORMED = Symbol("malformed");
@@ -155,24 +151,20 @@ export class GrpcDoor implements Service {
     }
   }
 
-  #add({ service, methods, access }: ServedService): void {
+  #add({ service, methods }: ServedService): void {
     const definition: Record<string, object> = {};
     const handlers: UntypedServiceImplementation = {};
     for (const method of service.methods) {
-      const serve = methods[method.localName];
-      if (!isUnary(method) || serve === undefined) throw new TypeError(`${method.name} is not served`);
+      const served = methods[method.localName];
+      if (!isUnary(method) || served === undefined) throw new TypeError(`${method.name} is not served`);
       definition[method.localName] = unaryDefinition(service, method);
-      handlers[method.localName] = this.#handler(method, serve, access);
+      handlers[method.localName] = this.#handler(method, served);
     }
     this.#server.addService(definition as never, handlers);
   }
 
-  #handler(
-    method: DescMethodUnary,
-    serve: (request: never, call: Call) => Promise<object>,
-    access: Access,
-  ): UntypedServiceImplementation[string] {
-    const { tokens, metrics, requestTimeoutMs } = this.#options;
+  #handler(method: DescMethodUnary, { access, serve }: ServedMethod): UntypedServiceImplementation[string] {
+    const { gate, metrics, requestTimeoutMs } = this.#options;
     const latency = metrics.latency.labels(method.name);
     const succeeded = metrics.requests.labels(method.name, "OK");
 
@@ -181,10 +173,7 @@ export class GrpcDoor implements Service {
       const underWay: UnderWay = { latest: Date.now() + requestTimeoutMs, method, call, callback };
       this.#underWay.add(underWay);
       try {
-        const principal = access === "anyone" ? NOBODY : await this.#principal(call, tokens);
-        if (access === "admin" && principal.role !== "admin") {
-          throw new RequestError("PERMISSION_DENIED", "this needs a token of the role admin");
-        }
+        const principal = await gate.admit(access, call.metadata.get("authorization")[0]?.toString());
         if (call.request === MALFORMED) throw new RequestError("INVALID_ARGUMENT", `not a ${method.input.typeName}`);
         const deadline = Math.min(Number(call.getDeadline()), underWay.latest);
         const response = await serve(call.request as never, {
@@ -207,32 +196,12 @@ export class GrpcDoor implements Service {
     return (call: UnaryCall, callback: sendUnaryData<object>) => void answer(call, callback);
   }
 
-  /** The hot path is one look-up; only a token that was not seen before waits for its check. */
-  #principal(call: UnaryCall, tokens: TokenService): Principal | Promise<Principal> {
-    const token = bearerToken(call.metadata.get("authorization")[0]?.toString());
-    if (token === undefined)
-      throw new RequestError("UNAUTHENTICATED", 'metadata "authorization: Bearer <token>" is required');
-    return tokens.cached(token) ?? this.#verified(token, tokens);
-  }
-
-  async #verified(token: string, tokens: TokenService): Promise<Principal> {
-    const principal = await tokens.verify(token);
-    if (principal === undefined) throw new RequestError("UNAUTHENTICATED", "the token is not valid, or no longer");
-    return principal;
-  }
-
   #refusal(method: DescMethodUnary, call: UnaryCall, thrown: unknown) {
-    const error = asRequestError(thrown);
-    this.#options.metrics.requests.inc({ method: method.name, code: error.code });
+    const given = call.metadata.get("x-request-id")[0]?.toString();
+    const { error, requestId } = this.#options.gate.refuse(method, thrown, given);
     const metadata = new Metadata();
     metadata.set("grpc-status-details-bin", Buffer.from(toBinary(StatusSchema, toStatus(error))));
-    // What is our fault is logged, under an id that the client is told as well.
-    if (error.code === "INTERNAL" || (error.code === "UNAVAILABLE" && error.cause !== undefined)) {
-      const requestId = call.metadata.get("x-request-id")[0]?.toString().slice(0, 64) ?? randomUUID();
-      metadata.set("x-request-id", requestId);
-      const level = error.code === "INTERNAL" ? "error" : "warn";
-      this.#options.log[level]({ err: error.cause, requestId, method: method.name }, error.message);
-    }
+    if (requestId !== undefined) metadata.set("x-request-id", requestId);
     return { code: CODES[error.code], details: error.message, metadata };
   }
 }

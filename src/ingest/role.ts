@@ -17,12 +17,13 @@ import { checkPartitionCount, claimPartitionCount as claimInLog } from "../strea
 import { Partitioning } from "../stream/partition.ts";
 import { connectRedis } from "../stream/redis.ts";
 import { HttpServer } from "../telemetry/http-server.ts";
-import { createLog } from "../telemetry/log.ts";
+import { createLog, type Log } from "../telemetry/log.ts";
 import { createMetrics } from "../telemetry/metrics.ts";
 import { Accounts } from "./accounts.ts";
 import { Admission } from "./admission.ts";
 import { Secrets } from "./auth/secrets.ts";
 import { TokenService } from "./auth/tokens.ts";
+import { Gate } from "./gate.ts";
 import { GrpcDoor } from "./grpc-door.ts";
 import { InstrumentMethods } from "./instruments.ts";
 import { IngestMetrics } from "./metrics.ts";
@@ -30,6 +31,7 @@ import { OrderEntry } from "./order-entry.ts";
 import { OrderLog } from "./order-log.ts";
 import { OrderReads } from "./order-reads.ts";
 import { PipelineStatus } from "./pipeline-status.ts";
+import { IngestProcesses, processNumber, readiness, SharedRegistry } from "./processes.ts";
 import { serve } from "./served.ts";
 import { storeJournal } from "./store-journal.ts";
 
@@ -40,10 +42,22 @@ const POSTGRES_CONNECTIONS = 4;
 /** What a key of idempotency takes in Redis, measured (bench/RESULTS.md): bounds a generation by its memory. */
 const BYTES_PER_KEY = 110;
 
-/** Runs ingest until a signal: takes orders by gRPC and appends them to the log. */
+/** What the first of several processes waits for beyond their own drains. */
+const PROCESSES_MARGIN_MS = 1_000;
+
+/** Runs ingest until a signal, in as many processes as are configured. */
 export async function runIngest(config: Config): Promise<void> {
   const log = createLog("ingest", config.logLevel);
-  const registry = createMetrics("ingest");
+  const { processes } = config.listen;
+  const number = processNumber();
+  if (processes === 1 || number !== undefined) return runProcess(config, log, number);
+  const drainTimeoutMs = config.drainTimeoutMs + PROCESSES_MARGIN_MS;
+  await runServices([new IngestProcesses(processes, log)], log, { drainTimeoutMs });
+}
+
+/** Takes orders by gRPC and appends them to the log. `number` is that of one of several processes. */
+async function runProcess(config: Config, log: Log, number: number | undefined): Promise<void> {
+  const registry = createMetrics("ingest", number === undefined ? {} : { process: String(number) });
   const onError = (error: Error) => log.warn({ err: error }, "Redis connection");
   const { replicaTimeoutMs } = config.log.durability;
   const connection = (name: string, waitMs = 0) =>
@@ -101,28 +115,30 @@ export async function runIngest(config: Config): Promise<void> {
   const instrumentMethods = new InstrumentMethods(instruments, partitioning, orderLog, log);
   const status = new PipelineStatus(admission, sql);
 
+  const served = [
+    serve(OrderService, {
+      submitOrder: ["trade", entry.submitOrder],
+      submitOrders: ["trade", entry.submitOrders],
+      cancelOrder: ["trade", entry.cancelOrder],
+      replaceOrder: ["trade", entry.replaceOrder],
+      cancelAllOrders: ["trade", entry.cancelAllOrders],
+      getOrder: ["read", reads.getOrder],
+      listOrders: ["read", reads.listOrders],
+    }),
+    serve(MarketDataService, { listInstruments: ["read", instrumentMethods.listInstruments] }),
+    serve(AuthService, { issueToken: ["anyone", accounts.issueToken] }),
+    serve(AdminService, {
+      createAccount: ["admin", accounts.createAccount],
+      upsertInstrument: ["admin", instrumentMethods.upsertInstrument],
+      getPipelineStatus: ["admin", status.getPipelineStatus],
+    }),
+  ];
+
   const door = new GrpcDoor({
     bind: config.listen.bind,
     port: config.listen.grpcPort,
-    services: [
-      serve(OrderService, "account", {
-        submitOrder: entry.submitOrder,
-        submitOrders: entry.submitOrders,
-        cancelOrder: entry.cancelOrder,
-        replaceOrder: entry.replaceOrder,
-        cancelAllOrders: entry.cancelAllOrders,
-        getOrder: reads.getOrder,
-        listOrders: reads.listOrders,
-      }),
-      serve(MarketDataService, "account", { listInstruments: instrumentMethods.listInstruments }),
-      serve(AuthService, "anyone", { issueToken: accounts.issueToken }),
-      serve(AdminService, "admin", {
-        createAccount: accounts.createAccount,
-        upsertInstrument: instrumentMethods.upsertInstrument,
-        getPipelineStatus: status.getPipelineStatus,
-      }),
-    ],
-    tokens,
+    services: served,
+    gate: new Gate(tokens, metrics, log),
     maxMessageBytes: limits.maxMessageBytes,
     requestTimeoutMs: limits.requestTimeoutMs,
     drainTimeoutMs: Math.floor(config.drainTimeoutMs * 0.8), // the log behind it needs the rest
@@ -162,7 +178,7 @@ export async function runIngest(config: Config): Promise<void> {
     bind: config.listen.bind,
     port: config.listen.httpPort,
     log,
-    metrics: registry,
+    metrics: number === undefined ? registry : { registry: new SharedRegistry(registry.registry) },
     checks: {
       redis: async () => void (await reading.ping()),
       log: async () => {
@@ -170,5 +186,10 @@ export async function runIngest(config: Config): Promise<void> {
       },
     },
   });
-  await runServices([connections, http, orderLogs, admission, door], log, { drainTimeoutMs: config.drainTimeoutMs });
+  const services = [connections, http, orderLogs, admission, door];
+  const { drainTimeoutMs } = config;
+  if (number === undefined) return runServices(services, log, { drainTimeoutMs });
+  // The terminal's Ctrl-C reaches all processes; the one that started this one then sends its SIGTERM.
+  process.on("SIGINT", () => {});
+  await runServices([...services, readiness], log, { drainTimeoutMs, signals: ["SIGTERM"] });
 }

@@ -1,22 +1,28 @@
 import type { DescService } from "@bufbuild/protobuf";
 import type { Call, Implementation } from "./call.ts";
 
-/** Who may call: `anyone` needs no token, `account` one of any role. */
-export type Access = "anyone" | "account" | "admin";
+/** Who may call: `anyone` needs no token; `read` and `trade` are for an account's own orders, `admin` for the role admin. */
+export type Access = "anyone" | "read" | "trade" | "admin";
 
-/** A service with its one implementation, as every door takes it. */
-export interface ServedService {
-  readonly service: DescService;
+/** A method with its one implementation, as every door takes it. */
+export interface ServedMethod {
   readonly access: Access;
-  /** By the methods' names in the generated code. */
-  readonly methods: Readonly<Record<string, (request: never, call: Call) => Promise<object>>>;
+  readonly serve: (request: never, call: Call) => Promise<object>;
 }
 
-/** Every method of the service must be there, with its own types. */
+/** A service with its methods, by their names in the generated code. */
+export interface ServedService {
+  readonly service: DescService;
+  readonly methods: Readonly<Record<string, ServedMethod>>;
+}
+
+/** Every method of the service must be there, with its own types and with who may call it. */
 export function serve<Service extends DescService>(
   service: Service,
-  access: Access,
-  methods: Implementation<Service>,
+  methods: {
+    readonly [Name in keyof Implementation<Service>]: readonly [access: Access, serve: Implementation<Service>[Name]];
+  },
 ): ServedService {
-  return { service, access, methods: methods };
+  const entries = Object.entries<readonly [Access, ServedMethod["serve"]]>(methods);
+  return { service, methods: Object.fromEntries(entries.map(([name, [access, serve]]) => [name, { access, serve }])) };
 }

@@ -16,7 +16,7 @@ export interface RunLog {
 const ECHO_MS = 300;
 
 /**
- * Runs the services of a process until SIGINT or SIGTERM: starts them in order, and stops them in the reverse order, so
+ * Runs the services of a process until SIGINT or SIGTERM (or other `signals`): starts them in order, and stops them in the reverse order, so
  * that the stage which takes work in comes last in the list and stops first.
  *
  * Resolves when all have stopped. Rejects where a service could not start (those before it are stopped first), where a
@@ -26,7 +26,7 @@ const ECHO_MS = 300;
 export async function runServices(
   services: readonly Service[],
   log: RunLog,
-  { drainTimeoutMs }: { drainTimeoutMs: number },
+  { drainTimeoutMs, signals = ["SIGINT", "SIGTERM"] }: { drainTimeoutMs: number; signals?: readonly NodeJS.Signals[] },
 ): Promise<void> {
   const stopAsked = Promise.withResolvers<undefined>();
   let firstSignal: NodeJS.Signals | undefined;
@@ -50,7 +50,8 @@ export async function runServices(
     process.exit(1);
   };
 
-  process.on("SIGINT", onSignal).on("SIGTERM", onSignal).on("uncaughtException", onUncaught);
+  for (const signal of signals) process.on(signal, onSignal);
+  process.on("uncaughtException", onUncaught);
   // Without a handle of its own the process would end by itself while it waits for a signal.
   const keepAlive = setInterval(() => undefined, 2 ** 30);
   const begun: Service[] = [];
@@ -70,7 +71,8 @@ export async function runServices(
     errors.push(error);
   }
   errors.push(...(await stopServices(begun.toReversed(), drainTimeoutMs)));
-  process.off("SIGINT", onSignal).off("SIGTERM", onSignal).off("uncaughtException", onUncaught);
+  for (const signal of signals) process.off(signal, onSignal);
+  process.off("uncaughtException", onUncaught);
   clearInterval(keepAlive);
 
   if (errors.length === 1) throw errors[0];

@@ -17,7 +17,8 @@ export interface HttpServerOptions {
   /** 0 takes a free one. */
   readonly port: number;
   readonly log: Log;
-  readonly metrics: Metrics;
+  /** Of this process, or of several. */
+  readonly metrics: { readonly registry: Pick<Metrics["registry"], "contentType" | "metrics"> };
   /** By name, which `/readyz` gives where a check fails. */
   readonly checks: Readonly<Record<string, Check>>;
 }

@@ -30,9 +30,9 @@ export interface Metrics {
 }
 
 /** Metrics with a registry of their own, which also holds those of the process and of Node. */
-export function createMetrics(role: string): Metrics {
+export function createMetrics(role: string, labels: Readonly<Record<string, string>> = {}): Metrics {
   const registry = new Registry();
-  registry.setDefaultLabels({ role });
+  registry.setDefaultLabels({ role, ...labels });
   collectDefaultMetrics({ register: registry });
   const named = (name: string, help: string) => ({ name: `penstock_${name}`, help, registers: [registry] });
 
