@@ -30,9 +30,10 @@ export class InstrumentMethods
     this.#log = log;
   }
 
-  listInstruments: Implementation<typeof MarketDataService>["listInstruments"] = async () => ({
-    instruments: this.#book.all().map(({ definition }) => definition),
-  });
+  listInstruments: Implementation<typeof MarketDataService>["listInstruments"] = async () => {
+    await this.#book.refresh();
+    return { instruments: this.#book.all().map(({ definition }) => definition) };
+  };
 
   upsertInstrument: AdminMethods["upsertInstrument"] = async (request, call) => {
     await this.#book.refresh(); // tick and lot are held against what is there now

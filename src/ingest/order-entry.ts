@@ -9,7 +9,7 @@ import {
   type Target,
 } from "../stream/command.ts";
 import type { Placement } from "../stream/flush.ts";
-import type { Instruments } from "../stream/instrument.ts";
+import type { InstrumentBook } from "../stream/instrument-book.ts";
 import type { Partitioning } from "../stream/partition.ts";
 import { orderIdBytes } from "../stream/position.ts";
 import type { Admission } from "./admission.ts";
@@ -34,7 +34,7 @@ type OrderMethods = Implementation<typeof OrderService>;
 
 export interface OrderEntryOptions {
   readonly log: OrderLog;
-  readonly instruments: Instruments;
+  readonly instruments: InstrumentBook;
   readonly partitioning: Partitioning;
   readonly admission: Admission;
   readonly reads: OrderReads;
@@ -56,8 +56,9 @@ export class OrderEntry implements Omit<OrderMethods, "getOrder" | "listOrders">
   }
 
   submitOrder: OrderMethods["submitOrder"] = async (request, call) => {
-    const { log, metrics } = this.#options;
+    const { log, instruments, metrics } = this.#options;
     this.#admit();
+    if (instruments.isUnknown(request.symbol)) await instruments.refresh();
     const checked = this.#check(request, call, Date.now());
     if (checked instanceof RequestError) {
       metrics.refused.inc();
@@ -68,10 +69,11 @@ export class OrderEntry implements Omit<OrderMethods, "getOrder" | "listOrders">
   };
 
   submitOrders: OrderMethods["submitOrders"] = async (request, call) => {
-    const { log, metrics } = this.#options;
+    const { log, instruments, metrics } = this.#options;
     const size = validateBatchSize(request.orders.length);
     if (size !== undefined) throw invalidArgument(size);
     this.#admit();
+    if (request.orders.some(({ symbol }) => instruments.isUnknown(symbol))) await instruments.refresh();
     const now = Date.now();
     const checked = request.orders.map((order) => this.#check(order, call, now));
 
@@ -109,7 +111,9 @@ export class OrderEntry implements Omit<OrderMethods, "getOrder" | "listOrders">
   };
 
   cancelOrder: OrderMethods["cancelOrder"] = async (request, call) => {
-    const fields = validateCancel(request, this.#options.instruments);
+    const { instruments } = this.#options;
+    if (instruments.isUnknown(request.symbol)) await instruments.refresh();
+    const fields = validateCancel(request, instruments);
     if (isRefused(fields)) throw invalidArgument(fields);
     const { partition, symbol, target } = await this.#target(fields.target, call);
     const command = prepareCancel(call.principal.account, fields.clientRequestId, symbol, target);
@@ -118,6 +122,7 @@ export class OrderEntry implements Omit<OrderMethods, "getOrder" | "listOrders">
 
   replaceOrder: OrderMethods["replaceOrder"] = async (request, call) => {
     const { instruments } = this.#options;
+    if (instruments.isUnknown(request.symbol)) await instruments.refresh();
     const fields = validateReplace(request, instruments);
     if (isRefused(fields)) throw invalidArgument(fields);
     this.#admit();
@@ -133,6 +138,7 @@ export class OrderEntry implements Omit<OrderMethods, "getOrder" | "listOrders">
 
   cancelAllOrders: OrderMethods["cancelAllOrders"] = async (request, call) => {
     const { instruments, partitioning, log } = this.#options;
+    if (instruments.isUnknown(request.symbol)) await instruments.refresh();
     const fields = validateCancelAll(request, instruments);
     if (isRefused(fields)) throw invalidArgument(fields);
     const symbol = fields.instrument?.symbol ?? "";

@@ -56,13 +56,16 @@ export class OrderReads implements Pick<OrderMethods, "getOrder" | "listOrders">
   }
 
   getOrder: OrderMethods["getOrder"] = async (request, call) => {
-    const target = validateGet(request, this.#options.instruments);
+    const { instruments } = this.#options;
+    if (instruments.isUnknown(request.symbol)) await instruments.refresh();
+    const target = validateGet(request, instruments);
     if (isRefused(target)) throw invalidArgument(target);
     return { order: await this.#get(target, call.principal.account) };
   };
 
   listOrders: OrderMethods["listOrders"] = async (request, call) => {
     const { sql, instruments, admission } = this.#options;
+    if (instruments.isUnknown(request.symbol)) await instruments.refresh();
     const page = validateList(request, instruments);
     if (isRefused(page)) throw invalidArgument(page);
     // Looked at before the rows: what was finished by then is in them.

@@ -53,6 +53,11 @@ export class InstrumentBook implements Instruments {
     return this.#bySymbol.get(symbol)?.traded;
   }
 
+  /** Whether to refresh before a symbol is refused: another process may have defined it a moment ago. */
+  isUnknown(symbol: string): boolean {
+    return symbol !== "" && !this.#bySymbol.has(symbol);
+  }
+
   defined(symbol: string): DefinedInstrument | undefined {
     return this.#bySymbol.get(symbol);
   }
