@@ -754,6 +754,15 @@ suite("under trouble", { concurrency: true }, () => {
     door.toRedis.closed = false;
     await eventually(async () => client.call(submitOrder, order("back")).catch(() => undefined), "the log");
     await client.call(getOrder, byName);
+
+    // A restarted Redis is opened against the journal: until that is there the partition is shut, and /readyz says so.
+    door.toPostgres.closed = true;
+    await door.server.restart();
+    await away(client.call(submitOrder, order("shut")));
+    const ready = () => fetch(`${door.ingest.http}/readyz`);
+    assert.deepEqual(Object.keys(((await (await ready()).json()) as { failing: object }).failing), ["log"]);
+    door.toPostgres.closed = false;
+    await eventually(async () => (await ready()).ok, "the log to be opened by itself");
     assert.deepEqual(
       (await door.logged()).filter((id) => id !== "away"),
       ["instrument", "before", "without-Postgres", "back"],

@@ -183,6 +183,8 @@ async function runProcess(config: Config, log: Log, number: number | undefined):
       redis: async () => void (await reading.ping()),
       log: async () => {
         if (!started) throw new Error("the log is not open yet");
+        // One that was shut by a failure says why, and nobody has to send an order to open it again.
+        for (const appender of appenders) if (!appender.isOpen) await appender.open();
       },
     },
   });

@@ -77,6 +77,11 @@ export class Appender {
     return this.#waiting;
   }
 
+  /** Whether the log was open when it was last used. */
+  get isOpen(): boolean {
+    return this.#opened !== undefined;
+  }
+
   /**
    * Opens the log, or throws why it cannot be opened now. Appending does the same where it is needed, and gives up before
    * this does: an opening that has much to put back goes on meanwhile.
