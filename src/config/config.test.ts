@@ -37,7 +37,7 @@ test("two addresses make a configuration", () => {
   assert.equal(config.redisUrl, needed.REDIS_URL);
   assert.deepEqual(config.log.durability, { level: "always", replicas: 0, replicaTimeoutMs: 2_000 });
   assert.equal(config.log.idempotencyHorizonMs, 3_600_000);
-  assert.deepEqual(config.listen, { bind: "127.0.0.1", grpcPort: 50_051, httpPort: 8_080 });
+  assert.deepEqual(config.listen, { bind: "127.0.0.1", grpcPort: 50_051, httpPort: 8_080, processes: 1 });
   assert.equal(config.consumers.name, `${hostname().slice(0, 58)}-8080`);
   assert.equal(config.auth.signingKey, undefined);
 });
