@@ -49,6 +49,8 @@ export interface Config {
     readonly tokenTtlS: number;
     readonly adminSecret: string | undefined;
   };
+  /** Calls and orders a second of an account without a limit of its own; 0: none. */
+  readonly accountRate: number;
   readonly admission: {
     readonly maxInFlight: number;
     readonly maxBacklog: number;
@@ -203,6 +205,7 @@ function assemble(o: Variables, signingKey: string | undefined, adminSecret: str
       tokenTtlS: o.PENSTOCK_TOKEN_TTL_S,
       adminSecret,
     }),
+    accountRate: o.PENSTOCK_ACCOUNT_RATE,
     admission: Object.freeze({
       maxInFlight: o.PENSTOCK_MAX_IN_FLIGHT,
       maxBacklog: o.PENSTOCK_MAX_BACKLOG,

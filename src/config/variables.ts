@@ -69,6 +69,9 @@ const minute = 60 * second;
 const hour = 60 * minute;
 const day = 24 * hour;
 
+/** The longest life of a token that can be configured: a month. What is revoked is remembered for so long. */
+export const MAX_TOKEN_TTL_S = 30 * 86_400;
+
 export const variables = v.object(
   {
     REDIS_URL: address(["redis:", "rediss:"], "The Redis server that holds the log. Required."),
@@ -146,14 +149,21 @@ export const variables = v.object(
     PENSTOCK_SIGNING_KEY_FILE: hidden("The file that holds the signing key, in place of PENSTOCK_SIGNING_KEY."),
     PENSTOCK_TOKEN_TTL_S: whole(
       60,
-      30 * 86_400,
+      MAX_TOKEN_TTL_S,
       12 * 3_600,
-      "Seconds for which a token is good. 12 hours are a trading day; a token cannot be called back before.",
+      "Seconds for which a token is good, unless it is revoked before. 12 hours are a trading day.",
     ),
     PENSTOCK_ADMIN_SECRET: hidden(
-      'The secret of the account "admin", which is created with it where there is none: at least 16 characters.',
+      'A secret of the account "admin", which is created where there is none: at least 16 characters. Another one at a later ' +
+        "start takes the place of this one.",
     ),
     PENSTOCK_ADMIN_SECRET_FILE: hidden("The file that holds the secret of admin, in place of PENSTOCK_ADMIN_SECRET."),
+    PENSTOCK_ACCOUNT_RATE: whole(
+      0,
+      1_000_000,
+      0,
+      "Orders and other calls that an account may make a second at each ingest process, where it has no limit of its own. 0: no limit.",
+    ),
 
     PENSTOCK_MAX_IN_FLIGHT: whole(
       1_000, // as many as a SubmitOrders may hold

@@ -1,12 +1,21 @@
 import { randomUUID } from "node:crypto";
 import type { DescMethod } from "@bufbuild/protobuf";
 import type { Logger } from "pino";
+import { AdminService } from "../gen/penstock/v1/admin_service_pb.ts";
 import { bearerToken, type Principal, type TokenService } from "./auth/tokens.ts";
 import { asRequestError, RequestError } from "./errors.ts";
 import type { IngestMetrics } from "./metrics.ts";
+import type { RateLimits } from "./rate-limits.ts";
 import type { Access } from "./served.ts";
 
-const NOBODY: Principal = { account: "", role: "trader" };
+const NOBODY: Principal = {
+  account: "",
+  role: "read_only",
+  suspended: false,
+  rateLimit: 0,
+  tokenId: "",
+  expiresAtMs: Infinity,
+};
 const MAX_REQUEST_ID = 64;
 
 /** A call that was refused, and where it is our fault the id under which it was logged. */
@@ -18,18 +27,21 @@ export interface Refusal {
 /** What every door does with a call before and after it is served: who calls, may they, and what became of it. */
 export class Gate {
   readonly #tokens: TokenService;
+  readonly #limits: RateLimits;
   readonly #metrics: IngestMetrics;
   readonly #log: Logger;
 
-  constructor(tokens: TokenService, metrics: IngestMetrics, log: Logger) {
+  constructor(tokens: TokenService, limits: RateLimits, metrics: IngestMetrics, log: Logger) {
     this.#tokens = tokens;
+    this.#limits = limits;
     this.#metrics = metrics;
     this.#log = log;
   }
 
   /**
    * Who calls, by the value of the header "authorization". The hot path is one look-up; only a token that was not seen
-   * before waits for its check. Throws, or rejects with, a RequestError.
+   * before, or whose account has changed, waits for its check. The call counts against the account's rate. Throws, or
+   * rejects with, a RequestError.
    */
   admit(access: Access, authorization: string | undefined): Principal | Promise<Principal> {
     if (access === "anyone") return NOBODY;
@@ -38,13 +50,16 @@ export class Gate {
       throw new RequestError("UNAUTHENTICATED", '"authorization: Bearer <token>" is required');
     }
     const principal = this.#tokens.cached(token);
-    return principal === undefined ? this.#verified(access, token) : permitted(access, principal);
+    return principal === undefined ? this.#verified(access, token) : this.#permitted(access, principal);
   }
 
   /** Counts what was thrown; what is our fault is logged, under an id that the client is told as well. */
   refuse(method: DescMethod, thrown: unknown, givenRequestId: string | undefined): Refusal {
     const error = asRequestError(thrown);
     this.#metrics.requests.inc({ method: method.name, code: error.code });
+    if (error.code === "PERMISSION_DENIED" && method.parent === AdminService) {
+      this.#log.warn({ method: method.name, account: error.cause }, "an admin's call was refused");
+    }
     if (error.code !== "INTERNAL" && (error.code !== "UNAVAILABLE" || error.cause === undefined)) {
       return { error, requestId: undefined };
     }
@@ -57,13 +72,21 @@ export class Gate {
   async #verified(access: Access, token: string): Promise<Principal> {
     const principal = await this.#tokens.verify(token);
     if (principal === undefined) throw new RequestError("UNAUTHENTICATED", "the token is not valid, or no longer");
-    return permitted(access, principal);
+    return this.#permitted(access, principal);
+  }
+
+  #permitted(access: Access, principal: Principal): Principal {
+    const refusal = refusalOf(access, principal);
+    if (refusal !== undefined) throw new RequestError("PERMISSION_DENIED", refusal, { cause: principal.account });
+    this.#limits.take(principal, 1);
+    return principal;
   }
 }
 
-function permitted(access: Access, principal: Principal): Principal {
-  if (access === "admin" && principal.role !== "admin") {
-    throw new RequestError("PERMISSION_DENIED", "this needs a token of the role admin");
-  }
-  return principal;
+/** Why this principal may not make such a call, or undefined where it may. */
+function refusalOf(access: Access, { role, suspended }: Principal): string | undefined {
+  if (suspended) return "the account is suspended";
+  if (access === "admin" && role !== "admin") return "this needs a token of the role admin";
+  if (access === "trade" && role === "read_only") return "this needs a token of a role that may trade";
+  return undefined;
 }

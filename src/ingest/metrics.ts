@@ -18,6 +18,7 @@ export class IngestMetrics {
   readonly recognised: Gauge<"partition">;
   readonly redisMemory: Gauge<"limit">;
   readonly refusing: Gauge;
+  readonly accountsRead: Gauge;
 
   constructor(metrics: Metrics, waiting: () => number) {
     const orders = metrics.counter("orders_total", "Orders answered, by outcome: each order of a batch counts.", [
@@ -62,6 +63,10 @@ export class IngestMetrics {
       "limit",
     ]);
     this.refusing = metrics.gauge("refusing", "1 while new orders are refused.");
+    this.accountsRead = metrics.gauge(
+      "accounts_read_timestamp_seconds",
+      "When what is known of the accounts was read last, in seconds since 1970.",
+    );
     metrics.gauge("waiting_commands", "Commands waiting for the log.", [], (gauge) => gauge.set(waiting()));
   }
 }

@@ -18,6 +18,7 @@ import { asRequestError, invalidArgument, RequestError, toStatus } from "./error
 import type { OrderLog } from "./order-log.ts";
 import type { IngestMetrics } from "./metrics.ts";
 import type { OrderReads } from "./order-reads.ts";
+import type { RateLimits } from "./rate-limits.ts";
 import { timestampOf } from "./timestamp.ts";
 import {
   validateBatchSize,
@@ -37,6 +38,7 @@ export interface OrderEntryOptions {
   readonly instruments: InstrumentBook;
   readonly partitioning: Partitioning;
   readonly admission: Admission;
+  readonly rateLimits: RateLimits;
   readonly reads: OrderReads;
   readonly metrics: IngestMetrics;
 }
@@ -69,9 +71,11 @@ export class OrderEntry implements Omit<OrderMethods, "getOrder" | "listOrders">
   };
 
   submitOrders: OrderMethods["submitOrders"] = async (request, call) => {
-    const { log, instruments, metrics } = this.#options;
+    const { log, instruments, metrics, rateLimits } = this.#options;
     const size = validateBatchSize(request.orders.length);
     if (size !== undefined) throw invalidArgument(size);
+    // The gate has counted the call, and with it the first order.
+    rateLimits.take(call.principal, request.orders.length - 1);
     this.#admit();
     if (request.orders.some(({ symbol }) => instruments.isUnknown(symbol))) await instruments.refresh();
     const now = Date.now();

@@ -6,6 +6,7 @@ import { MarketDataService } from "../gen/penstock/v1/market_data_service_pb.ts"
 import { OrderService } from "../gen/penstock/v1/order_service_pb.ts";
 import { runServices } from "../runtime/run.ts";
 import type { Service } from "../runtime/service.ts";
+import { AccountChanges } from "../store/account-changes.ts";
 import { connect } from "../store/connection.ts";
 import { claimPartitionCount as claimInStore } from "../store/settings.ts";
 import { Appender } from "../stream/append.ts";
@@ -19,20 +20,27 @@ import { connectRedis } from "../stream/redis.ts";
 import { HttpServer } from "../telemetry/http-server.ts";
 import { createLog, type Log } from "../telemetry/log.ts";
 import { createMetrics } from "../telemetry/metrics.ts";
+import { AccountBook } from "./account-book.ts";
 import { Accounts } from "./accounts.ts";
+import { Administration } from "./administration.ts";
 import { Admission } from "./admission.ts";
+import { AuditTrail } from "./audit-trail.ts";
 import { Secrets } from "./auth/secrets.ts";
 import { TokenService } from "./auth/tokens.ts";
+import { ensureAdmin } from "./first-admin.ts";
 import { Gate } from "./gate.ts";
 import { GrpcDoor } from "./grpc-door.ts";
 import { InstrumentMethods } from "./instruments.ts";
+import { Keys } from "./keys.ts";
 import { IngestMetrics } from "./metrics.ts";
 import { OrderEntry } from "./order-entry.ts";
 import { OrderLog } from "./order-log.ts";
 import { OrderReads } from "./order-reads.ts";
 import { PipelineStatus } from "./pipeline-status.ts";
 import { IngestProcesses, processNumber, readiness, SharedRegistry } from "./processes.ts";
+import { RateLimits } from "./rate-limits.ts";
 import { serve } from "./served.ts";
+import { SignIn } from "./sign-in.ts";
 import { storeJournal } from "./store-journal.ts";
 
 /** An answer of Redis this late is none: the call it belongs to has 10 s by default, and it is sent again. */
@@ -107,12 +115,29 @@ async function runProcess(config: Config, log: Log, number: number | undefined):
   const orderLog = new OrderLog(appenders);
   const instruments = new InstrumentBook(reading, partitions, log);
   const admission = new Admission(reading, partitions, limits, metrics, log);
-  const tokens = new TokenService({ key: requireSigningKey(config), ttlS: config.auth.tokenTtlS });
+  const tokens: TokenService = new TokenService({
+    key: requireSigningKey(config),
+    ttlS: config.auth.tokenTtlS,
+    judge: (claims) => accountBook.judge(claims),
+  });
+  const accountBook = new AccountBook({
+    databaseUrl: config.databaseUrl,
+    onChange: (accounts) => tokens.forget(accounts),
+    onLook: () => metrics.accountsRead.setToCurrentTime(),
+    log,
+  });
+  const changes = new AccountChanges(config.databaseUrl);
+  const administration = new Administration(changes, accountBook, log);
+  const secrets = new Secrets();
+  const rateLimits = new RateLimits(config.accountRate);
 
-  const accounts = new Accounts(sql, new Secrets(), tokens, log);
+  const signIn = new SignIn({ sql, secrets, tokens, administration, log });
+  const accounts = new Accounts(sql, secrets, administration);
+  const keys = new Keys(sql, secrets, administration);
+  const trail = new AuditTrail(sql, log);
   const reads = new OrderReads({ redis: reading, sql, partitions, partitioning, instruments, admission });
-  const entry = new OrderEntry({ log: orderLog, instruments, partitioning, admission, reads, metrics });
-  const instrumentMethods = new InstrumentMethods(instruments, partitioning, orderLog, log);
+  const entry = new OrderEntry({ log: orderLog, instruments, partitioning, admission, rateLimits, reads, metrics });
+  const instrumentMethods = new InstrumentMethods(instruments, partitioning, orderLog, trail, log);
   const status = new PipelineStatus(admission, sql);
 
   const served = [
@@ -126,9 +151,17 @@ async function runProcess(config: Config, log: Log, number: number | undefined):
       listOrders: ["read", reads.listOrders],
     }),
     serve(MarketDataService, { listInstruments: ["read", instrumentMethods.listInstruments] }),
-    serve(AuthService, { issueToken: ["anyone", accounts.issueToken] }),
+    serve(AuthService, { issueToken: ["anyone", signIn.issueToken], revokeToken: ["read", signIn.revokeToken] }),
     serve(AdminService, {
       createAccount: ["admin", accounts.createAccount],
+      getAccount: ["admin", accounts.getAccount],
+      listAccounts: ["admin", accounts.listAccounts],
+      updateAccount: ["admin", accounts.updateAccount],
+      createKey: ["admin", keys.createKey],
+      listKeys: ["admin", keys.listKeys],
+      revokeKey: ["admin", keys.revokeKey],
+      revokeTokens: ["admin", accounts.revokeTokens],
+      listAdminActions: ["admin", trail.listAdminActions],
       upsertInstrument: ["admin", instrumentMethods.upsertInstrument],
       getPipelineStatus: ["admin", status.getPipelineStatus],
     }),
@@ -138,7 +171,7 @@ async function runProcess(config: Config, log: Log, number: number | undefined):
     bind: config.listen.bind,
     port: config.listen.grpcPort,
     services: served,
-    gate: new Gate(tokens, metrics, log),
+    gate: new Gate(tokens, rateLimits, metrics, log),
     maxMessageBytes: limits.maxMessageBytes,
     requestTimeoutMs: limits.requestTimeoutMs,
     drainTimeoutMs: Math.floor(config.drainTimeoutMs * 0.8), // the log behind it needs the rest
@@ -155,10 +188,11 @@ async function runProcess(config: Config, log: Log, number: number | undefined):
       await checkPartitionCount(reading, config.log.partitions);
       await claimInStore(sql, config.log.partitions);
       await claimInLog(reading, config.log.partitions);
-      if (config.auth.adminSecret !== undefined) await accounts.ensureAdmin(config.auth.adminSecret);
+      if (config.auth.adminSecret !== undefined) await ensureAdmin(changes, secrets, config.auth.adminSecret, log);
     },
     stop: async () => {
       for (const redis of [reading, ...appending]) redis.disconnect();
+      await changes.close();
       await sql.end({ timeout: 1 });
     },
   };
@@ -188,7 +222,7 @@ async function runProcess(config: Config, log: Log, number: number | undefined):
       },
     },
   });
-  const services = [connections, http, orderLogs, admission, door];
+  const services = [connections, accountBook, http, orderLogs, admission, door];
   const { drainTimeoutMs } = config;
   if (number === undefined) return runServices(services, log, { drainTimeoutMs });
   // The terminal's Ctrl-C reaches all processes; the one that started this one then sends its SIGTERM.
