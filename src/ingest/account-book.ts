@@ -82,15 +82,17 @@ export class AccountBook implements Service {
 
   /** Reads what has changed up to now, after a look that is under way. Rejects where Postgres does not answer. */
   look(): Promise<void> {
-    const look = this.#lastLook.then(async () => {
-      const changes = await this.#writer.transaction((transaction) => this.#read(transaction));
-      if (changes !== undefined) this.#apply(changes);
-      this.#options.onLook();
-      if (this.#away) this.#options.log.info("the accounts are read again");
-      this.#away = false;
-    });
+    const look = this.#lastLook.then(() => this.#look());
     this.#lastLook = look.catch(() => {});
     return look;
+  }
+
+  async #look(): Promise<void> {
+    const changes = await this.#writer.transaction((transaction) => this.#read(transaction));
+    if (changes !== undefined) this.#apply(changes);
+    this.#options.onLook();
+    if (this.#away) this.#options.log.info("the accounts are read again");
+    this.#away = false;
   }
 
   async #read(transaction: Transaction) {
