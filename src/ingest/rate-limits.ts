@@ -25,7 +25,7 @@ export class RateLimits {
     const fill = { perSecond, burst: Math.max(perSecond, LEAST_BURST) };
     const now = performance.now();
     const wait = this.#buckets.wait(account, n, fill, now);
-    if (wait > 0) throw resourceExhausted(`this account may make ${perSecond} calls and orders a second`, wait);
+    if (wait > 0) throw resourceExhausted(`the limit of this account is ${perSecond} calls and orders a second`, wait);
     this.#buckets.charge(account, n, fill, now);
   }
 }

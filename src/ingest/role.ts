@@ -188,7 +188,7 @@ async function runProcess(config: Config, log: Log, number: number | undefined):
       await checkPartitionCount(reading, config.log.partitions);
       await claimInStore(sql, config.log.partitions);
       await claimInLog(reading, config.log.partitions);
-      if (config.auth.adminSecret !== undefined) await ensureAdmin(changes, secrets, config.auth.adminSecret, log);
+      if (config.auth.adminSecret !== undefined) await ensureAdmin(sql, changes, secrets, config.auth.adminSecret, log);
     },
     stop: async () => {
       for (const redis of [reading, ...appending]) redis.disconnect();
