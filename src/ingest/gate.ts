@@ -5,7 +5,6 @@ import { AdminService } from "../gen/penstock/v1/admin_service_pb.ts";
 import { bearerToken, type Principal, type TokenService } from "./auth/tokens.ts";
 import { asRequestError, RequestError } from "./errors.ts";
 import type { IngestMetrics } from "./metrics.ts";
-import type { RateLimits } from "./rate-limits.ts";
 import type { Access } from "./served.ts";
 
 const NOBODY: Principal = {
@@ -27,21 +26,19 @@ export interface Refusal {
 /** What every door does with a call before and after it is served: who calls, may they, and what became of it. */
 export class Gate {
   readonly #tokens: TokenService;
-  readonly #limits: RateLimits;
   readonly #metrics: IngestMetrics;
   readonly #log: Logger;
 
-  constructor(tokens: TokenService, limits: RateLimits, metrics: IngestMetrics, log: Logger) {
+  constructor(tokens: TokenService, metrics: IngestMetrics, log: Logger) {
     this.#tokens = tokens;
-    this.#limits = limits;
     this.#metrics = metrics;
     this.#log = log;
   }
 
   /**
    * Who calls, by the value of the header "authorization". The hot path is one look-up; only a token that was not seen
-   * before, or whose account has changed, waits for its check. The call counts against the account's rate. Throws, or
-   * rejects with, a RequestError.
+   * before, or whose account has changed, waits for its check. Throws, or rejects with, a RequestError. A call that lasts
+   * is admitted again from time to time: its token may have ended, its account may have changed.
    */
   admit(access: Access, authorization: string | undefined): Principal | Promise<Principal> {
     if (access === "anyone") return NOBODY;
@@ -50,7 +47,7 @@ export class Gate {
       throw new RequestError("UNAUTHENTICATED", '"authorization: Bearer <token>" is required');
     }
     const principal = this.#tokens.cached(token);
-    return principal === undefined ? this.#verified(access, token) : this.#permitted(access, principal);
+    return principal === undefined ? this.#verified(access, token) : permitted(access, principal);
   }
 
   /** Counts what was thrown; what is our fault is logged, under an id that the client is told as well. */
@@ -72,15 +69,14 @@ export class Gate {
   async #verified(access: Access, token: string): Promise<Principal> {
     const principal = await this.#tokens.verify(token);
     if (principal === undefined) throw new RequestError("UNAUTHENTICATED", "the token is not valid, or no longer");
-    return this.#permitted(access, principal);
+    return permitted(access, principal);
   }
+}
 
-  #permitted(access: Access, principal: Principal): Principal {
-    const refusal = refusalOf(access, principal);
-    if (refusal !== undefined) throw new RequestError("PERMISSION_DENIED", refusal, { cause: principal.account });
-    this.#limits.take(principal, 1);
-    return principal;
-  }
+function permitted(access: Access, principal: Principal): Principal {
+  const refusal = refusalOf(access, principal);
+  if (refusal !== undefined) throw new RequestError("PERMISSION_DENIED", refusal, { cause: principal.account });
+  return principal;
 }
 
 /** Why this principal may not make such a call, or undefined where it may. */

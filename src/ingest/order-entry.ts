@@ -74,7 +74,7 @@ export class OrderEntry implements Omit<OrderMethods, "getOrder" | "listOrders">
     const { log, instruments, metrics, rateLimits } = this.#options;
     const size = validateBatchSize(request.orders.length);
     if (size !== undefined) throw invalidArgument(size);
-    // The gate has counted the call, and with it the first order.
+    // The first of them was counted as the call.
     rateLimits.take(call.principal, request.orders.length - 1);
     this.#admit();
     if (request.orders.some(({ symbol }) => instruments.isUnknown(symbol))) await instruments.refresh();

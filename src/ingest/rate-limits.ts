@@ -1,6 +1,7 @@
 import type { Principal } from "./auth/tokens.ts";
 import { Buckets } from "./buckets.ts";
 import { resourceExhausted } from "./errors.ts";
+import type { ServedMethod, ServedService } from "./served.ts";
 
 /** The largest batch of orders: a limit below it would refuse one for ever. */
 const LEAST_BURST = 1_000;
@@ -16,6 +17,19 @@ export class RateLimits {
   /** Calls and orders a second, for accounts that have no limit of their own; 0: no limit. */
   constructor(defaultRate: number) {
     this.#defaultRate = defaultRate;
+  }
+
+  /** The service with its calls counted, whichever door they come through. What needs no token is nobody's. */
+  around(served: ServedService): ServedService {
+    const methods = Object.entries(served.methods).map(([name, { access, serve }]): [string, ServedMethod] => {
+      if (access === "anyone") return [name, { access, serve }];
+      const counted: ServedMethod["serve"] = (request, call) => {
+        this.take(call.principal, 1);
+        return serve(request, call);
+      };
+      return [name, { access, serve: counted }];
+    });
+    return { ...served, methods: Object.fromEntries(methods) };
   }
 
   /** Nothing was taken where it throws: RESOURCE_EXHAUSTED, with the time at which there is room. */

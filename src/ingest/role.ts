@@ -165,13 +165,13 @@ async function runProcess(config: Config, log: Log, number: number | undefined):
       upsertInstrument: ["admin", instrumentMethods.upsertInstrument],
       getPipelineStatus: ["admin", status.getPipelineStatus],
     }),
-  ];
+  ].map((service) => rateLimits.around(service));
 
   const door = new GrpcDoor({
     bind: config.listen.bind,
     port: config.listen.grpcPort,
     services: served,
-    gate: new Gate(tokens, rateLimits, metrics, log),
+    gate: new Gate(tokens, metrics, log),
     maxMessageBytes: limits.maxMessageBytes,
     requestTimeoutMs: limits.requestTimeoutMs,
     drainTimeoutMs: Math.floor(config.drainTimeoutMs * 0.8), // the log behind it needs the rest
