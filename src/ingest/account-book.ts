@@ -27,11 +27,12 @@ const PAGE = 10_000;
 /**
  * What this process knows of all accounts: role, suspension, limits, and what was revoked.
  *
- * Always true: it holds the state of one revision of the database, read no longer ago than an interval while Postgres answers; while it
- * does not, the last known state holds. Of revocations it holds those whose tokens could still be good.
+ * Always true: it holds the state of one revision of the database, read no longer ago than an interval while Postgres
+ * answers; while it does not, the last known state holds. Of revocations it holds those whose tokens could still be
+ * good.
  *
- * An account takes about 300 bytes. 100,000 of them are 31 MB and are read within 1.7 s (measured on 2 busy cores); a look that
- * finds nothing new takes 1.2 ms and 0.4 ms of CPU.
+ * An account takes about 300 bytes. 100,000 of them are 31 MB and are read within 1.7 s (measured on 2 busy cores); a
+ * look that finds nothing new takes 1.2 ms and 0.4 ms of CPU.
  */
 export class AccountBook implements Service {
   readonly name = "accounts";
@@ -66,8 +67,9 @@ export class AccountBook implements Service {
   }
 
   /**
-   * Who the bearer of a good token is; undefined where it was revoked. An account that is not known here was made within the
-   * last second: for it, as for a generation that is newer than the one known here, the token's own word holds.
+   * Who the bearer of a good token is; undefined where it was revoked. An account that is not known here was made
+   * within the last second: for it, as for a generation that is newer than the one known here, the token's own word
+   * holds.
    */
   judge(claims: Claims): Principal | undefined {
     const { account, tokenId, keyId, expiresAtMs } = claims;

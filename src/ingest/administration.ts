@@ -10,7 +10,10 @@ import { RequestError, resourceExhausted } from "./errors.ts";
 
 const RETRY_AFTER_MS = 1_000;
 
-/** How accounts are changed: with a line of the audit trail in the same transaction, and known to this process when it is answered. */
+/**
+ * How accounts are changed: with a line of the audit trail in the same transaction, and known to this process when it
+ * is answered.
+ */
 export class Administration {
   readonly #changes: AccountChanges;
   readonly #book: AccountBook;

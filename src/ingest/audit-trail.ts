@@ -46,8 +46,8 @@ export class AuditTrail implements Pick<Implementation<typeof AdminService>, "li
   };
 
   /**
-   * Writes down what is asked, does it, and writes down what came of it: `work` gives the place of its command in the log. Where
-   * this process or Postgres ends in between, or the answer is not known, it stays as asked: the log tells.
+   * Writes down what is asked, does it, and writes down what came of it: `work` gives the place of its command in the
+   * log. Where this process or Postgres ends in between, or the answer is not known, it stays as asked: the log tells.
    */
   async around(action: AdminAction, work: () => Promise<string>): Promise<string> {
     const id = await recordAsked(this.#sql, action);

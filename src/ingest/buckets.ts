@@ -10,13 +10,16 @@ const GENERATION = 10_000;
 /**
  * Token buckets by name. Each is one number: the time at which it will be full again.
  *
- * Always true: a name that is not kept has a full bucket; at most two generations of names are kept, those that were charged last.
+ * Always true: a name that is not kept has a full bucket; at most two generations of names are kept, those that were
+ * charged last.
  */
 export class Buckets {
   #young = new Map<string, number>();
   #old = new Map<string, number>();
 
-  /** Milliseconds until `n` fit into the bucket; 0 where they do. `now` is in milliseconds of any clock that only rises. */
+  /**
+   * Milliseconds until `n` fit into the bucket; 0 where they do. `now` is in milliseconds of any clock that only rises.
+   */
   wait(name: string, n: number, { perSecond, burst }: Fill, now: number): number {
     const fullIn = this.#fullAt(name, now) - now;
     return Math.max(0, fullIn + ((n - burst) * 1_000) / perSecond);

@@ -13,8 +13,8 @@ const ADMIN = "admin";
 const ACTOR = "(environment)";
 
 /**
- * Makes the account "admin", where there is none, and sees to it that the secret given by the environment is good for it: another
- * one than at the last start takes the place of that one. A secret whose key an admin has revoked stays so.
+ * Makes the account "admin", where there is none, and sees to it that the secret given by the environment is good for
+ * it: another one than at the last start takes the place of that one. A secret whose key an admin has revoked stays so.
  */
 export async function ensureAdmin(
   sql: postgres.Sql,

@@ -37,8 +37,8 @@ export class Gate {
 
   /**
    * Who calls, by the value of the header "authorization". The hot path is one look-up; only a token that was not seen
-   * before, or whose account has changed, waits for its check. Throws, or rejects with, a RequestError. A call that lasts
-   * is admitted again from time to time: its token may have ended, its account may have changed.
+   * before, or whose account has changed, waits for its check. Throws, or rejects with, a RequestError. A call that
+   * lasts is admitted again from time to time: its token may have ended, its account may have changed.
    */
   admit(access: Access, authorization: string | undefined): Principal | Promise<Principal> {
     if (access === "anyone") return NOBODY;

@@ -78,7 +78,10 @@ export class Keys implements Pick<AdminMethods, "createKey" | "listKeys" | "revo
   };
 }
 
-/** Ends a key and the tokens that were issued for it, whatever time they had. Undefined where the account has no such key. */
+/**
+ * Ends a key and the tokens that were issued for it, whatever time they had. Undefined where the account has no such
+ * key.
+ */
 export async function endKey(change: Change, account: string, keyId: string): Promise<AccountKey | undefined> {
   const key = await revokeKey(change.transaction, account, keyId);
   if (key !== undefined) {

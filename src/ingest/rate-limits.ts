@@ -7,8 +7,8 @@ import type { ServedMethod, ServedService } from "./served.ts";
 const LEAST_BURST = 1_000;
 
 /**
- * How much an account may ask of this process: each call counts one, each order of a batch too. A batch is taken whole or not
- * at all. Where there is no limit it costs nothing; else 0.07 µs a call (measured on Node 26).
+ * How much an account may ask of this process: each call counts one, each order of a batch too. A batch is taken whole
+ * or not at all. Where there is no limit it costs nothing; else 0.07 µs a call (measured on Node 26).
  */
 export class RateLimits {
   readonly #defaultRate: number;

@@ -18,7 +18,10 @@ import { isRefused } from "./validation/violation.ts";
 
 type AuthMethods = Implementation<typeof AuthService>;
 
-/** Tokens of an account that are revoked one by one and not yet over: each is kept in the memory of every ingest process. */
+/**
+ * Tokens of an account that are revoked one by one and not yet over: each is kept in the memory of every ingest
+ * process.
+ */
 const MAX_REVOKED = 1_000;
 
 export interface SignInOptions {

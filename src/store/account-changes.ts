@@ -2,7 +2,10 @@ import { type Transaction, Writer } from "./writer.ts";
 
 /** Of one change, in ms: some statements on a few rows, and the wait for another process' change. A call has 10 s. */
 const TIMEOUT_MS = 5_000;
-/** Changes of one process that may wait for their turn. At a few milliseconds each the last one waits for well below a second. */
+/**
+ * Changes of one process that may wait for their turn. At a few milliseconds each the last one waits for well below a
+ * second.
+ */
 const MAX_WAITING = 64;
 
 /** A transaction that may change accounts, keys and revocations. */
@@ -24,8 +27,8 @@ export class ChangesBusyError extends Error {
 /**
  * Changes accounts, one change at a time in the whole deployment.
  *
- * Always true: changes commit in the order of their revisions, so that who has read up to one has read all before it; what a
- * change reads nobody else changes before it commits.
+ * Always true: changes commit in the order of their revisions, so that who has read up to one has read all before it;
+ * what a change reads nobody else changes before it commits.
  */
 export class AccountChanges {
   readonly #writer: Writer;

@@ -1,15 +1,19 @@
 import { Buckets } from "../buckets.ts";
 import { resourceExhausted } from "../errors.ts";
 
-/** Ten wrong secrets at once, and ten more a minute: a person mistypes less often, and a guess in six seconds finds nothing. */
+/**
+ * Ten wrong secrets at once, and ten more a minute: a person mistypes less often, and a guess in six seconds finds
+ * nothing.
+ */
 const FILL = { perSecond: 10 / 60, burst: 10 };
 
 /**
- * Slows down who guesses secrets. Wrong ones are counted by the key that they name, and those that name no key of the account by
- * the account: who does not know a key's id cannot use up its tries.
+ * Slows down who guesses secrets. Wrong ones are counted by the key that they name, and those that name no key of the
+ * account by the account: who does not know a key's id cannot use up its tries.
  *
- * Checks that are under way are not counted yet, and no wait is longer than six seconds: so a crowd may fail more often at once
- * (`Secrets` bounds it), and who has the right secret finds the door open for a moment every six seconds, however many guess.
+ * Checks that are under way are not counted yet, and no wait is longer than six seconds: so a crowd may fail more often
+ * at once (`Secrets` bounds it), and who has the right secret finds the door open for a moment every six seconds,
+ * however many guess.
  */
 export class Attempts {
   readonly #buckets = new Buckets();

@@ -41,7 +41,10 @@ export interface TokenOptions {
   /** At least 32 bytes, as HS256 wants. */
   readonly key: KeyObject;
   readonly ttlS: number;
-  /** Who the bearer is by what is known of the account now; undefined where the token has ended. Without it the claims hold. */
+  /**
+   * Who the bearer is by what is known of the account now; undefined where the token has ended. Without it the claims
+   * hold.
+   */
   readonly judge?: (claims: Claims) => Principal | undefined;
   /** Milliseconds since 1970. */
   readonly now?: () => number;
@@ -67,8 +70,8 @@ const maxCached = 10_000;
 /**
  * Issues and checks the tokens of accounts: signed, with an end, and nothing to look up.
  *
- * Always true: `#verified` holds only tokens whose signature and claims were found good, as their accounts were judged last,
- * and at most `maxCached`; a token is good up to its end and not in the millisecond of it, cached or not.
+ * Always true: `#verified` holds only tokens whose signature and claims were found good, as their accounts were judged
+ * last, and at most `maxCached`; a token is good up to its end and not in the millisecond of it, cached or not.
  */
 export class TokenService {
   readonly #key: KeyObject;
