@@ -42,6 +42,7 @@ export interface Config {
     readonly httpPort: number;
     /** Of ingest, on the same ports. */
     readonly processes: number;
+    readonly maxConnections: number;
     /** Absent where they speak in clear. */
     readonly tls: { readonly certFile: string; readonly keyFile: string } | undefined;
   };
@@ -204,6 +205,7 @@ function assemble(o: Variables, signingKey: string | undefined, adminSecret: str
       grpcPort: o.PENSTOCK_GRPC_PORT,
       httpPort: o.PENSTOCK_HTTP_PORT,
       processes: o.PENSTOCK_INGEST_PROCESSES,
+      maxConnections: o.PENSTOCK_MAX_CONNECTIONS,
       tls:
         o.PENSTOCK_TLS_CERT_FILE === undefined || o.PENSTOCK_TLS_KEY_FILE === undefined
           ? undefined

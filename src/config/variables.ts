@@ -189,6 +189,12 @@ export const variables = v.object(
       1_048_576,
       "Bytes of one request. 1,000 orders take less than 200 kB; an entry of the log holds 1 MiB.",
     ),
+    PENSTOCK_MAX_CONNECTIONS: whole(
+      1,
+      100_000,
+      1_000,
+      "Connections of the gRPC port in one ingest process; more are closed at once. An idle one takes ... kB.",
+    ),
     PENSTOCK_REQUEST_TIMEOUT_MS: whole(
       100,
       5 * minute,

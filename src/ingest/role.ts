@@ -23,13 +23,16 @@ import { Accounts } from "./accounts.ts";
 import { Admission } from "./admission.ts";
 import { Secrets } from "./auth/secrets.ts";
 import { TokenService } from "./auth/tokens.ts";
+import { Certificates } from "./certificates.ts";
 import { Gate } from "./gate.ts";
 import { GrpcDoor } from "./grpc-door.ts";
 import { InstrumentMethods } from "./instruments.ts";
 import { IngestMetrics } from "./metrics.ts";
+import { OrderCommands } from "./order-commands.ts";
 import { OrderEntry } from "./order-entry.ts";
 import { OrderLog } from "./order-log.ts";
 import { OrderReads } from "./order-reads.ts";
+import { OrderStreams } from "./order-stream.ts";
 import { PipelineStatus } from "./pipeline-status.ts";
 import { IngestProcesses, processNumber, readiness, SharedRegistry } from "./processes.ts";
 import { serve } from "./served.ts";
@@ -107,11 +110,22 @@ async function runProcess(config: Config, log: Log, number: number | undefined):
   const orderLog = new OrderLog(appenders);
   const instruments = new InstrumentBook(reading, partitions, log);
   const admission = new Admission(reading, partitions, limits, metrics, log);
+  const { tls } = config.listen;
+  const certificates = tls && new Certificates(tls.certFile, tls.keyFile, log);
+  if (certificates !== undefined) {
+    registry.gauge("certificate_expiry_seconds", "Until the certificate in use ends.", [], (gauge) =>
+      gauge.set((certificates.expiresAt - Date.now()) / 1000),
+    );
+  }
   const tokens = new TokenService({ key: requireSigningKey(config), ttlS: config.auth.tokenTtlS });
 
   const accounts = new Accounts(sql, new Secrets(), tokens, log);
   const reads = new OrderReads({ redis: reading, sql, partitions, partitioning, instruments, admission });
-  const entry = new OrderEntry({ log: orderLog, instruments, partitioning, admission, reads, metrics });
+  const commands = new OrderCommands({ instruments, partitioning, admission, reads, metrics });
+  const entry = new OrderEntry({ commands, log: orderLog, metrics });
+  const gate = new Gate(tokens, metrics, log);
+  const { requestTimeoutMs } = limits;
+  const streams = new OrderStreams({ commands, log: orderLog, gate, metrics, requestTimeoutMs });
   const instrumentMethods = new InstrumentMethods(instruments, partitioning, orderLog, log);
   const status = new PipelineStatus(admission, sql);
 
@@ -119,6 +133,7 @@ async function runProcess(config: Config, log: Log, number: number | undefined):
     serve(OrderService, {
       submitOrder: ["trade", entry.submitOrder],
       submitOrders: ["trade", entry.submitOrders],
+      streamOrders: ["trade", streams.streamOrders],
       cancelOrder: ["trade", entry.cancelOrder],
       replaceOrder: ["trade", entry.replaceOrder],
       cancelAllOrders: ["trade", entry.cancelAllOrders],
@@ -137,10 +152,12 @@ async function runProcess(config: Config, log: Log, number: number | undefined):
   const door = new GrpcDoor({
     bind: config.listen.bind,
     port: config.listen.grpcPort,
+    maxConnections: config.listen.maxConnections,
+    certificates,
     services: served,
-    gate: new Gate(tokens, metrics, log),
+    gate,
     maxMessageBytes: limits.maxMessageBytes,
-    requestTimeoutMs: limits.requestTimeoutMs,
+    requestTimeoutMs,
     drainTimeoutMs: Math.floor(config.drainTimeoutMs * 0.8), // the log behind it needs the rest
     metrics,
     log,
@@ -186,7 +203,7 @@ async function runProcess(config: Config, log: Log, number: number | undefined):
       },
     },
   });
-  const services = [connections, http, orderLogs, admission, door];
+  const services = [...(certificates ? [certificates] : []), connections, http, orderLogs, admission, door];
   const { drainTimeoutMs } = config;
   if (number === undefined) return runServices(services, log, { drainTimeoutMs });
   // The terminal's Ctrl-C reaches all processes; the one that started this one then sends its SIGTERM.
