@@ -81,8 +81,8 @@ export class OpenCalls {
     this.#put(call, this.#ending, UNREAD_MS);
   }
 
-  sweep(): void {
-    const now = performance.now();
+  /** `now` by performance.now(). */
+  sweep(now: number): void {
     for (const calls of [this.#unary, this.#streaming]) {
       for (const call of calls) {
         if (call.latest > now) break;

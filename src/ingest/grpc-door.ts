@@ -132,8 +132,9 @@ export class GrpcDoor implements Service {
     const { bind, port, log } = this.#options;
     this.#port = await this.#listener.listen(bind, port);
     this.#sweeper = setInterval(() => {
-      this.#calls.sweep();
-      for (const stream of this.#streams) stream.sweep();
+      const now = performance.now();
+      this.#calls.sweep(now);
+      for (const stream of this.#streams) stream.sweep(now);
     }, SWEEP_MS);
     log.info({ address: this.address }, "gRPC");
   }
@@ -223,15 +224,20 @@ export class GrpcDoor implements Service {
     const method = this.#methods.get(path);
     const served = this.#served.get(path);
     if (method === undefined || served === undefined) return undefined;
-    const stream = new GrpcStream(call, {
+    const options = {
       method,
       served,
       gate: this.#options.gate,
-      statusOf: (error, requestId) => this.#statusOf(method, error, requestId),
+      statusOf: (error: RequestError, requestId: string | undefined) => this.#statusOf(method, error, requestId),
       onEnd: () => this.#calls.ending(call),
-      onClose: () => this.#streams.delete(stream),
-    });
+      onClose: () => {
+        this.#streams.delete(stream);
+        this.#options.metrics.streams.set(this.#streams.size);
+      },
+    };
+    const stream = new GrpcStream(call, options, performance.now());
     this.#streams.add(stream);
+    this.#options.metrics.streams.set(this.#streams.size);
     return stream;
   }
 

@@ -1,9 +1,9 @@
 import type { DescMethod } from "@bufbuild/protobuf";
-import { type Metadata, status } from "@grpc/grpc-js";
+import { type Metadata, type ServerInterceptingCallInterface, status } from "@grpc/grpc-js";
 import type { Inlet, Outlet } from "./call.ts";
 import { RequestError } from "./errors.ts";
 import type { Gate } from "./gate.ts";
-import type { CallListener, CallStatus, OpenCall } from "./grpc-calls.ts";
+import type { CallListener, CallStatus } from "./grpc-calls.ts";
 import type { ServedStream } from "./served.ts";
 
 /** Long enough to be rare, short enough that clients meet a new set of servers within the hour. */
@@ -26,6 +26,12 @@ export interface GrpcStreamOptions {
   readonly onClose: () => void;
 }
 
+/** What it needs of a call of grpc-js. */
+export type StreamedCall = Pick<
+  ServerInterceptingCallInterface,
+  "startRead" | "sendMessage" | "sendStatus" | "getDeadline"
+>;
+
 /**
  * A stream both ways over grpc-js, without Node's object streams, which hold up each answer until the one before it is
  * written: by the bench's closed loop of 500 they cost ... µs an order.
@@ -34,7 +40,7 @@ export interface GrpcStreamOptions {
  */
 export class GrpcStream implements CallListener, Outlet<never> {
   readonly #options: GrpcStreamOptions;
-  readonly #call: OpenCall;
+  readonly #call: StreamedCall;
   #inlet: Inlet<unknown> | undefined;
   #authorization: string | undefined;
   #requestId: string | undefined;
@@ -44,16 +50,18 @@ export class GrpcStream implements CallListener, Outlet<never> {
   #leaving: RequestError | undefined;
   #over = false;
   #untaken = 0;
-  // When these were last so, by performance.now(): as of the last sweep, which asks the two flags.
-  readonly #openedAt = performance.now();
-  #heardAt = this.#openedAt;
-  #takenAt = this.#openedAt;
+  readonly #openedAt: number;
+  // As of the last sweep, which asks the two flags.
+  #heardAt: number;
+  #takenAt: number;
   #heard = false;
   #took = false;
 
-  constructor(call: OpenCall, options: GrpcStreamOptions) {
+  /** `now` is in milliseconds of any clock that only goes on: that of `sweep`. */
+  constructor(call: StreamedCall, options: GrpcStreamOptions, now: number) {
     this.#call = call;
     this.#options = options;
+    this.#openedAt = this.#heardAt = this.#takenAt = now;
   }
 
   get untaken(): number {
@@ -125,8 +133,7 @@ export class GrpcStream implements CallListener, Outlet<never> {
   }
 
   /** Looks at its times, and whether its token is still good. */
-  sweep(): void {
-    const now = performance.now();
+  sweep(now: number): void {
     if (this.#heard) this.#heardAt = now;
     if (this.#took || this.#untaken === 0) this.#takenAt = now;
     this.#heard = this.#took = false;

@@ -19,6 +19,7 @@ export class IngestMetrics {
   readonly redisMemory: Gauge<"limit">;
   readonly refusing: Gauge;
   readonly connections: Gauge;
+  readonly streams: Gauge;
   readonly connectionsCut: Counter<"reason">;
 
   constructor(metrics: Metrics, waiting: () => number) {
@@ -69,6 +70,7 @@ export class IngestMetrics {
     ]);
     this.refusing = metrics.gauge("refusing", "1 while new orders are refused.");
     this.connections = metrics.gauge("grpc_connections", "Connections of the gRPC port.");
+    this.streams = metrics.gauge("grpc_streams", "StreamOrders that are open.");
     this.connectionsCut = metrics.counter(
       "grpc_connections_cut_total",
       "Connections of the gRPC port that were ended for what the client did, or did not do in time.",

@@ -43,7 +43,7 @@ export interface CallOptions {
 /** A client of one connection that shows what came over the wire. */
 export class Caller {
   readonly client: Client;
-  readonly #metadata = new Metadata();
+  readonly metadata = new Metadata();
 
   constructor(address: string, token?: string) {
     this.client = new Client(address, credentials.createInsecure(), {
@@ -52,7 +52,7 @@ export class Caller {
       "grpc.max_reconnect_backoff_ms": 500,
       "grpc.max_send_message_length": -1,
     });
-    if (token !== undefined) this.#metadata.set("authorization", token);
+    if (token !== undefined) this.metadata.set("authorization", token);
   }
 
   /** @throws Refusal */
@@ -67,7 +67,7 @@ export class Caller {
       (message: MessageShape<I>) => options.bytes ?? Buffer.from(toBinary(method.input, message)),
       (bytes) => fromBinary(method.output, bytes),
       create(method.input, request),
-      this.#metadata,
+      this.metadata,
       options.deadlineMs === undefined ? {} : { deadline: Date.now() + options.deadlineMs },
       (error, response) => (error === null ? resolve(response!) : reject(toRefusal(error))),
     );
@@ -80,7 +80,7 @@ export class Caller {
   }
 }
 
-function toRefusal(error: ServiceError): Refusal {
+export function toRefusal(error: ServiceError): Refusal {
   const [encoded] = error.metadata.get("grpc-status-details-bin");
   return new Refusal(
     error.code,
