@@ -71,7 +71,7 @@ export class GrpcListener {
   /** Ends the connection of that client. */
   cut(peer: Peer): void {
     const connection = this.#connections.get(keyOf(peer));
-    if (connection !== undefined) this.#cut(connection.socket, "unread");
+    if (connection?.socket.destroyed === false) this.#cut(connection.socket, "unread");
   }
 
   #create(): Server {
