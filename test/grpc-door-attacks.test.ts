@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
-import { type ClientHttp2Session, connect, type OutgoingHttpHeaders } from "node:http2";
+import { type ClientHttp2Session, connect, type IncomingHttpHeaders, type OutgoingHttpHeaders } from "node:http2";
 import { test } from "node:test";
 import type { TestContext } from "node:test";
 import { gzipSync } from "node:zlib";
@@ -66,8 +66,8 @@ async function statusOf(session: ClientHttp2Session, headers: OutgoingHttpHeader
     ...headers,
   });
   return new Promise((resolve) => {
-    const told = (headers: Readonly<Record<string, unknown>>) => {
-      if (headers["grpc-status"] !== undefined) resolve(`${String(headers["grpc-status"])}`);
+    const told = ({ "grpc-status": status }: IncomingHttpHeaders) => {
+      if (typeof status === "string") resolve(status);
     };
     stream.on("response", told);
     stream.on("trailers", told);

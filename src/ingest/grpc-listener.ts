@@ -84,7 +84,11 @@ export class GrpcListener {
       { ...secure(certificates.current), ALPNProtocols: ["h2"], handshakeTimeout: OPENING_MS, noDelay: true },
       (socket) => this.#inject(socket),
     );
-    server.on("tlsClientError", () => this.#options.metrics.connectionsCut.inc({ reason: "handshake" }));
+    server.on("tlsClientError", (_, socket) => {
+      this.#options.metrics.connectionsCut.inc({ reason: "handshake" });
+      // Node leaves one open whose time was up.
+      socket.destroy();
+    });
     this.#endRenewal = certificates.onRenewal((pair) => server.setSecureContext(secure(pair)));
     return server;
   }

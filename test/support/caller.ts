@@ -45,8 +45,9 @@ export class Caller {
   readonly client: Client;
   readonly metadata = new Metadata();
 
-  constructor(address: string, token?: string) {
-    this.client = new Client(address, credentials.createInsecure(), {
+  /** With a `ca` (PEM) over TLS, else in clear. */
+  constructor(address: string, token?: string, ca?: Buffer) {
+    this.client = new Client(address, ca ? credentials.createSsl(ca) : credentials.createInsecure(), {
       "grpc.use_local_subchannel_pool": 1,
       "grpc.initial_reconnect_backoff_ms": 100,
       "grpc.max_reconnect_backoff_ms": 500,

@@ -1,5 +1,5 @@
 import { create, fromBinary, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
-import type { ClientDuplexStream } from "@grpc/grpc-js";
+import type { ClientDuplexStream, ServiceError } from "@grpc/grpc-js";
 
 import {
   OrderService,
@@ -37,7 +37,7 @@ export class TestStream {
     this.call.on("data", (bytes: Buffer) => this.answers.push(fromBinary(StreamOrdersResponseSchema, bytes)));
     const { promise, resolve } = Promise.withResolvers<Refusal | undefined>();
     this.ended = promise.finally(() => (this.over = true));
-    this.call.on("error", (error) => resolve(toRefusal(error)));
+    this.call.on("error", (error: ServiceError) => resolve(toRefusal(error)));
     this.call.on("end", () => resolve(undefined));
   }
 
