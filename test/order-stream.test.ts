@@ -43,124 +43,130 @@ function outcome({ result }: StreamOrdersResponse): string | number | undefined 
   return result.value?.duplicate ? `${result.case} again` : result.case;
 }
 
-test("StreamOrders", { concurrency: true }, async (t) => {
-  const venue = await Venue.trading(t);
-  await Promise.all([
-    t.test(
-      "each command is answered under its sequence, as its own call would be; a bad one is refused alone",
-      async (t) => {
-        const stream = await streamOf(t, venue);
-        stream.send(submit("s-1"));
+suite("StreamOrders", { concurrency: true }, () => {
+  test("one venue", { concurrency: true }, async (t) => {
+    const venue = await Venue.trading(t);
+    await Promise.all([
+      t.test(
+        "each command is answered under its sequence, as its own call would be; a bad one is refused alone",
+        async (t) => {
+          const stream = await streamOf(t, venue);
+          stream.send(submit("s-1"));
+          await answered(stream, 1);
+          const { result } = stream.answers[0]!;
+          assert.ok(result.case === "submit");
+          const { orderId } = result.value;
+          assert.equal(result.value.clientOrderId, "s-1");
+          const byName = { symbol: "BTC-USD", clientOrderId: "s-1" };
+
+          const wanted = new Map<bigint, string | number>();
+          const send = (expected: string | number, ...command: Parameters<TestStream["send"]>) =>
+            wanted.set(stream.send(...command), expected);
+          send("submit again", submit("s-1"));
+          send(6, submit("s-1", { quantity: "5" }));
+          send(3, submit("s-2", { price: "0.001" }), 10n);
+          send("submit", submit("s-3"), 2n ** 60n);
+          send("cancel", cancel("c-1", orderId));
+          send("cancel again", cancel("c-1", orderId));
+          send("replace", { case: "replace", value: { clientRequestId: "r-1", ...byName, quantity: "2" } });
+          send("replace", { case: "replace", value: { clientRequestId: "r-2", orderId, price: "99" } });
+          send(3, { case: "replace", value: { clientRequestId: "r-3", orderId, price: "99.001" } });
+          send(5, cancel("c-2", orderId.replace(/....$/, "0fff")));
+          send(3, cancel("c-3", "nonsense"));
+          send("cancelAll", { case: "cancelAll", value: { clientRequestId: "a-1" } });
+          send(3, { case: undefined });
+          assert.equal(await stream.close(), undefined, "OK");
+
+          assert.deepEqual(
+            new Map(stream.answers.slice(1).map((answer) => [answer.sequence, outcome(answer)])),
+            wanted,
+          );
+          const own = new Set(["s-1", "s-2", "s-3", "c-1", "c-2", "c-3", "r-1", "r-2", "r-3", "a-1"]);
+          const logged = (await venue.logged()).filter((id) => own.has(id));
+          assert.deepEqual(logged, ["s-1", "s-3", "c-1", "r-1", "r-2", "a-1"]);
+          const other = new TestStream(await venue.caller("other"));
+          other.send(cancel("c-1", orderId));
+          assert.equal(await other.close(), undefined);
+          assert.equal(outcome(other.answers[0]!), 5, "I12: another account's order is not there");
+        },
+      ),
+      t.test(
+        "more than may be under way, and then no more: all of it is answered once, and the stream ends with OK",
+        async (t) => {
+          const stream = await streamOf(t, venue);
+          const ids = Array.from({ length: 5_000 }, (_, i) => `o-${i}`);
+          for (const id of ids) stream.send(submit(id));
+          assert.equal(await stream.close(), undefined);
+          assert.deepEqual(
+            stream.answers.map(({ sequence }) => Number(sequence)),
+            ids.map((_, i) => i + 1),
+          );
+          assert.ok(stream.answers.every((answer) => outcome(answer) === "submit"));
+          assert.deepEqual(
+            (await venue.logged()).filter((id) => id.startsWith("o-")),
+            ids,
+          );
+        },
+      ),
+      t.test("who does not read is not read either; after ten seconds the stream ends, and tells why", async (t) => {
+        // A window of the smallest size: some hundred answers.
+        const session = connect(`http://${venue.ingest.address}`, { settings: { initialWindowSize: 16_384 } });
+        t.after(() => session.destroy());
+        const stream = session.request({
+          ":method": "POST",
+          ":path": "/penstock.v1.OrderService/StreamOrders",
+          "content-type": "application/grpc",
+          te: "trailers",
+          authorization: `Bearer ${await tokenOf("demo")}`,
+        });
+        stream.pause();
+        for (let i = 1; i <= 10_000; i++) {
+          const request = { sequence: BigInt(i), command: submit(`unread-${i}`) };
+          const bytes = toBinary(StreamOrdersRequestSchema, create(StreamOrdersRequestSchema, request));
+          const prefix = Buffer.alloc(5);
+          prefix.writeUInt32BE(bytes.length, 1);
+          stream.write(Buffer.concat([prefix, bytes]));
+        }
+        const refused = () => venue.metric("requests_total", 'method="StreamOrders",code="RESOURCE_EXHAUSTED"');
+        await eventually(async () => (await refused()) === 1, "the end of the stream");
+        const taken = (await venue.logged()).filter((id) => id.startsWith("unread-")).length;
+        assert.ok(taken >= 1_000 && taken < 1_500, `${taken} orders were taken`);
+        const ended = Promise.withResolvers<unknown>();
+        stream.on("trailers", (trailers) => ended.resolve(trailers["grpc-status"]));
+        stream.on("error", ended.reject);
+        stream.resume();
+        assert.equal(await ended.promise, "8", "RESOURCE_EXHAUSTED");
+      }),
+      t.test(
+        "malformed bytes, or a sequence that does not rise, end the stream when the rest is answered",
+        async (t) => {
+          for (const spoil of [
+            (stream: TestStream) => stream.write(Buffer.from("no message")),
+            (stream: TestStream) => stream.send(submit("spoilt"), 1n),
+            (stream: TestStream) => stream.send(submit("spoilt"), 0n),
+          ]) {
+            const stream = await streamOf(t, venue);
+            stream.send(submit("good"));
+            spoil(stream);
+            stream.send(submit("ignored"), 7n);
+            const refusal = await stream.ended;
+            assert.equal(refusal?.code, "INVALID_ARGUMENT");
+            assert.deepEqual(stream.answers.length, 1);
+          }
+          assert.ok(!(await venue.logged()).some((id) => id === "spoilt" || id === "ignored"));
+        },
+      ),
+      t.test("wants a good token, and ends with it", async (t) => {
+        const unknown = await streamOf(t, venue, { token: "nonsense" });
+        assert.equal((await unknown.ended)?.code, "UNAUTHENTICATED");
+        const stream = await streamOf(t, venue, { token: await tokenOf("demo", "trader", 2) });
+        stream.send(submit("in-time"));
         await answered(stream, 1);
-        const { result } = stream.answers[0]!;
-        assert.ok(result.case === "submit");
-        const { orderId } = result.value;
-        assert.equal(result.value.clientOrderId, "s-1");
-        const byName = { symbol: "BTC-USD", clientOrderId: "s-1" };
+        assert.equal((await stream.ended)?.code, "UNAUTHENTICATED");
+      }),
+    ]);
+  });
 
-        const wanted = new Map<bigint, string | number>();
-        const send = (expected: string | number, ...command: Parameters<TestStream["send"]>) =>
-          wanted.set(stream.send(...command), expected);
-        send("submit again", submit("s-1"));
-        send(6, submit("s-1", { quantity: "5" }));
-        send(3, submit("s-2", { price: "0.001" }), 10n);
-        send("submit", submit("s-3"), 2n ** 60n);
-        send("cancel", cancel("c-1", orderId));
-        send("cancel again", cancel("c-1", orderId));
-        send("replace", { case: "replace", value: { clientRequestId: "r-1", ...byName, quantity: "2" } });
-        send("replace", { case: "replace", value: { clientRequestId: "r-2", orderId, price: "99" } });
-        send(3, { case: "replace", value: { clientRequestId: "r-3", orderId, price: "99.001" } });
-        send(5, cancel("c-2", orderId.replace(/....$/, "0fff")));
-        send(3, cancel("c-3", "nonsense"));
-        send("cancelAll", { case: "cancelAll", value: { clientRequestId: "a-1" } });
-        send(3, { case: undefined });
-        assert.equal(await stream.close(), undefined, "OK");
-
-        assert.deepEqual(new Map(stream.answers.slice(1).map((answer) => [answer.sequence, outcome(answer)])), wanted);
-        const own = new Set(["s-1", "s-2", "s-3", "c-1", "c-2", "c-3", "r-1", "r-2", "r-3", "a-1"]);
-        const logged = (await venue.logged()).filter((id) => own.has(id));
-        assert.deepEqual(logged, ["s-1", "s-3", "c-1", "r-1", "r-2", "a-1"]);
-        const other = new TestStream(await venue.caller("other"));
-        other.send(cancel("c-1", orderId));
-        assert.equal(await other.close(), undefined);
-        assert.equal(outcome(other.answers[0]!), 5, "I12: another account's order is not there");
-      },
-    ),
-    t.test(
-      "more than may be under way, and then no more: all of it is answered once, and the stream ends with OK",
-      async (t) => {
-        const stream = await streamOf(t, venue);
-        const ids = Array.from({ length: 5_000 }, (_, i) => `o-${i}`);
-        for (const id of ids) stream.send(submit(id));
-        assert.equal(await stream.close(), undefined);
-        assert.deepEqual(
-          stream.answers.map(({ sequence }) => Number(sequence)),
-          ids.map((_, i) => i + 1),
-        );
-        assert.ok(stream.answers.every((answer) => outcome(answer) === "submit"));
-        assert.deepEqual(
-          (await venue.logged()).filter((id) => id.startsWith("o-")),
-          ids,
-        );
-      },
-    ),
-    t.test("who does not read is not read either; after ten seconds the stream ends, and tells why", async (t) => {
-      // A window of the smallest size: some hundred answers.
-      const session = connect(`http://${venue.ingest.address}`, { settings: { initialWindowSize: 16_384 } });
-      t.after(() => session.destroy());
-      const stream = session.request({
-        ":method": "POST",
-        ":path": "/penstock.v1.OrderService/StreamOrders",
-        "content-type": "application/grpc",
-        te: "trailers",
-        authorization: `Bearer ${await tokenOf("demo")}`,
-      });
-      stream.pause();
-      for (let i = 1; i <= 10_000; i++) {
-        const request = { sequence: BigInt(i), command: submit(`unread-${i}`) };
-        const bytes = toBinary(StreamOrdersRequestSchema, create(StreamOrdersRequestSchema, request));
-        const prefix = Buffer.alloc(5);
-        prefix.writeUInt32BE(bytes.length, 1);
-        stream.write(Buffer.concat([prefix, bytes]));
-      }
-      const refused = () => venue.metric("requests_total", 'method="StreamOrders",code="RESOURCE_EXHAUSTED"');
-      await eventually(async () => (await refused()) === 1, "the end of the stream");
-      const taken = (await venue.logged()).filter((id) => id.startsWith("unread-")).length;
-      assert.ok(taken >= 1_000 && taken < 1_500, `${taken} orders were taken`);
-      const ended = Promise.withResolvers<unknown>();
-      stream.on("trailers", (trailers) => ended.resolve(trailers["grpc-status"]));
-      stream.on("error", ended.reject);
-      stream.resume();
-      assert.equal(await ended.promise, "8", "RESOURCE_EXHAUSTED");
-    }),
-    t.test("malformed bytes, or a sequence that does not rise, end the stream when the rest is answered", async (t) => {
-      for (const spoil of [
-        (stream: TestStream) => stream.write(Buffer.from("no message")),
-        (stream: TestStream) => stream.send(submit("spoilt"), 1n),
-        (stream: TestStream) => stream.send(submit("spoilt"), 0n),
-      ]) {
-        const stream = await streamOf(t, venue);
-        stream.send(submit("good"));
-        spoil(stream);
-        stream.send(submit("ignored"), 7n);
-        const refusal = await stream.ended;
-        assert.equal(refusal?.code, "INVALID_ARGUMENT");
-        assert.deepEqual(stream.answers.length, 1);
-      }
-      assert.ok(!(await venue.logged()).some((id) => id === "spoilt" || id === "ignored"));
-    }),
-    t.test("wants a good token, and ends with it", async (t) => {
-      const unknown = await streamOf(t, venue, { token: "nonsense" });
-      assert.equal((await unknown.ended)?.code, "UNAUTHENTICATED");
-      const stream = await streamOf(t, venue, { token: await tokenOf("demo", "trader", 2) });
-      stream.send(submit("in-time"));
-      await answered(stream, 1);
-      assert.equal((await stream.ended)?.code, "UNAUTHENTICATED");
-    }),
-  ]);
-});
-
-suite("StreamOrders, with servers of its own", { concurrency: true }, () => {
   test("in a partition the log has a client's commands in its order, whatever has to be looked up", async (t) => {
     const symbols = ["BTC-USD", "ETH-USD", "SOL-USD", "XRP-USD"];
     const partitioning = new Partitioning(3);

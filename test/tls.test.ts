@@ -41,6 +41,10 @@ test("the gRPC door over TLS", async (t) => {
     return socket;
   };
 
+  // They take ten seconds, so they begin now.
+  const began = performance.now();
+  const beginners = [connectTcp(port, "127.0.0.1"), await shake()].map((socket) => once(socket.resume(), "close"));
+
   const admin = await callerOf(first, "admin");
   const instrument = { symbol: "BTC-USD", tickSize: "0.01", lotSize: "0.00000001" };
   await admin.call(AdminService.method.upsertInstrument, { instrument });
@@ -103,11 +107,8 @@ test("the gRPC door over TLS", async (t) => {
   });
 
   await t.test("who does not begin a handshake, or HTTP/2 after it, is cut; and it stops in time", async () => {
-    const silent = connectTcp(port, "127.0.0.1");
-    const quiet = await shake();
-    const started = performance.now();
-    await Promise.all([silent, quiet].map((socket) => once(socket.resume(), "close")));
-    assert.ok(performance.now() - started > 5_000);
+    await Promise.all(beginners);
+    assert.ok(performance.now() - began > 9_000);
     const shaking = connectTcp(port, "127.0.0.1");
     await once(shaking, "connect");
     assert.equal(await venue.ingest.stop(), 0);
