@@ -27,15 +27,18 @@ import { Admission } from "./admission.ts";
 import { AuditTrail } from "./audit-trail.ts";
 import { Secrets } from "./auth/secrets.ts";
 import { TokenService } from "./auth/tokens.ts";
+import { Certificates } from "./certificates.ts";
 import { ensureAdmin } from "./first-admin.ts";
 import { Gate } from "./gate.ts";
 import { GrpcDoor } from "./grpc-door.ts";
 import { InstrumentMethods } from "./instruments.ts";
 import { Keys } from "./keys.ts";
 import { IngestMetrics } from "./metrics.ts";
+import { OrderCommands } from "./order-commands.ts";
 import { OrderEntry } from "./order-entry.ts";
 import { OrderLog } from "./order-log.ts";
 import { OrderReads } from "./order-reads.ts";
+import { OrderStreams } from "./order-stream.ts";
 import { PipelineStatus } from "./pipeline-status.ts";
 import { IngestProcesses, processNumber, readiness, SharedRegistry } from "./processes.ts";
 import { RateLimits } from "./rate-limits.ts";
@@ -130,13 +133,24 @@ async function runProcess(config: Config, log: Log, number: number | undefined):
   const administration = new Administration(changes, accountBook, log);
   const secrets = new Secrets();
   const rateLimits = new RateLimits(config.accountRate);
+  const { tls } = config.listen;
+  const certificates = tls && new Certificates(tls.certFile, tls.keyFile, log);
+  if (certificates !== undefined) {
+    registry.gauge("certificate_expiry_seconds", "Until the certificate in use ends.", [], (gauge) =>
+      gauge.set((certificates.expiresAt - Date.now()) / 1000),
+    );
+  }
 
   const signIn = new SignIn({ sql, secrets, tokens, administration, log });
   const accounts = new Accounts(sql, secrets, administration);
   const keys = new Keys(sql, secrets, administration);
   const trail = new AuditTrail(sql, log);
   const reads = new OrderReads({ redis: reading, sql, partitions, partitioning, instruments, admission });
-  const entry = new OrderEntry({ log: orderLog, instruments, partitioning, admission, rateLimits, reads, metrics });
+  const commands = new OrderCommands({ instruments, partitioning, admission, reads, metrics });
+  const entry = new OrderEntry({ commands, log: orderLog, rateLimits, metrics });
+  const gate = new Gate(tokens, metrics, log);
+  const { requestTimeoutMs } = limits;
+  const streams = new OrderStreams({ commands, log: orderLog, gate, rateLimits, metrics, requestTimeoutMs });
   const instrumentMethods = new InstrumentMethods(instruments, partitioning, orderLog, trail, log);
   const status = new PipelineStatus(admission, sql);
 
@@ -144,6 +158,7 @@ async function runProcess(config: Config, log: Log, number: number | undefined):
     serve(OrderService, {
       submitOrder: ["trade", entry.submitOrder],
       submitOrders: ["trade", entry.submitOrders],
+      streamOrders: ["trade", streams.streamOrders],
       cancelOrder: ["trade", entry.cancelOrder],
       replaceOrder: ["trade", entry.replaceOrder],
       cancelAllOrders: ["trade", entry.cancelAllOrders],
@@ -170,10 +185,12 @@ async function runProcess(config: Config, log: Log, number: number | undefined):
   const door = new GrpcDoor({
     bind: config.listen.bind,
     port: config.listen.grpcPort,
+    maxConnections: config.listen.maxConnections,
+    certificates,
     services: served,
-    gate: new Gate(tokens, metrics, log),
+    gate,
     maxMessageBytes: limits.maxMessageBytes,
-    requestTimeoutMs: limits.requestTimeoutMs,
+    requestTimeoutMs,
     drainTimeoutMs: Math.floor(config.drainTimeoutMs * 0.8), // the log behind it needs the rest
     metrics,
     log,
@@ -222,7 +239,15 @@ async function runProcess(config: Config, log: Log, number: number | undefined):
       },
     },
   });
-  const services = [connections, accountBook, http, orderLogs, admission, door];
+  const services = [
+    ...(certificates ? [certificates] : []),
+    connections,
+    accountBook,
+    http,
+    orderLogs,
+    admission,
+    door,
+  ];
   const { drainTimeoutMs } = config;
   if (number === undefined) return runServices(services, log, { drainTimeoutMs });
   // The terminal's Ctrl-C reaches all processes; the one that started this one then sends its SIGTERM.

@@ -35,7 +35,11 @@ export function loadStackSettings(env: NodeJS.ProcessEnv): StackSettings {
     REDIS_URL: redisUrl ?? "redis://127.0.0.1",
     DATABASE_URL: databaseUrl ?? "postgres://127.0.0.1",
   });
-  const { bind, grpcPort, httpPort } = config.listen;
+  const { bind, grpcPort, httpPort, tls } = config.listen;
+  // A certificate names a host, and everything here goes to loopback, the stack's own probes too.
+  if (tls !== undefined) {
+    throw new ConfigError(["PENSTOCK_TLS_CERT_FILE: up speaks in clear, on this machine; TLS is for the role ingest"]);
+  }
   return {
     stateFolder: resolve(config.stateDir),
     bind,

@@ -24,8 +24,8 @@ export interface Servers {
 }
 
 /** A token that every ingest started here accepts. */
-export async function tokenOf(account: string, role: "trader" | "admin" = "trader"): Promise<string> {
-  const tokens = new TokenService({ key: createSecretKey(SIGNING_KEY, "utf8"), ttlS: 3600 });
+export async function tokenOf(account: string, role: "trader" | "admin" = "trader", ttlS = 3600): Promise<string> {
+  const tokens = new TokenService({ key: createSecretKey(SIGNING_KEY, "utf8"), ttlS });
   return (await tokens.issue(account, role)).token;
 }
 
