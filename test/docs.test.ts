@@ -2,10 +2,11 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
 
+import { apiPage } from "../docs/api.ts";
 import { invariantsPage } from "../docs/invariants.ts";
 import { configurationReference } from "../src/config/reference.ts";
 
-const pages = { "configuration.md": configurationReference, "invariants.md": invariantsPage };
+const pages = { "api.md": apiPage, "configuration.md": configurationReference, "invariants.md": invariantsPage };
 
 for (const [name, make] of Object.entries(pages)) {
   test(`docs/${name} is what \`npm run docs\` makes of the sources`, () => {
