@@ -177,8 +177,8 @@ export const variables = v.object(
       1,
       1_000_000_000,
       1_000_000,
-      "Entries that a group may lag before new orders are refused. An entry of one order takes 84 bytes: a million are a " +
-        "third of 256 MiB.",
+      "Entries that a group may lag before new orders are refused. An entry of one order takes 125 bytes: a million are " +
+        "half of 256 MiB.",
     ),
     PENSTOCK_MAX_BACKLOG_AGE_MS: whole(
       second,
