@@ -146,11 +146,15 @@ function enumSection(type: DescEnum, comments: Comments): string[] {
 }
 
 function typeOf(field: DescField, types: readonly Type[]): string {
-  if (field.fieldKind === "map") throw new Error(`${field.toString()}: maps are not described yet`);
   const named = field.message ?? field.enum;
-  const scalar = field.scalar === undefined ? "" : ScalarType[field.scalar].toLowerCase();
-  const one = named === undefined ? `\`${scalar}\`` : types.includes(named) ? link(named) : `\`${named.typeName}\``;
+  const known = named !== undefined && types.includes(named);
+  const one = known ? link(named) : `\`${named?.typeName ?? nameOf(field.scalar)}\``;
+  if (field.fieldKind === "map") return `map of \`${nameOf(field.mapKey)}\` to ${one}`;
   return field.fieldKind === "list" ? `list of ${one}` : one;
+}
+
+function nameOf(scalar: ScalarType | undefined): string {
+  return scalar === undefined ? "" : ScalarType[scalar].toLowerCase();
 }
 
 function link({ name }: Type): string {
