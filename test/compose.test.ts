@@ -1,5 +1,7 @@
 import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
 import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import { test } from "node:test";
 
 import * as v from "valibot";
@@ -7,6 +9,9 @@ import { parse } from "yaml";
 
 import { loadConfig } from "../src/config/config.ts";
 import { variables } from "../src/config/variables.ts";
+import { HttpServer } from "../src/telemetry/http-server.ts";
+import { createLog } from "../src/telemetry/log.ts";
+import { createMetrics } from "../src/telemetry/metrics.ts";
 
 /** compose.yaml and Dockerfile against the program and against each other; what Docker makes of them is Docker's business. */
 
@@ -117,6 +122,28 @@ test("the image holds what the Dockerfile copies, and no secret", () => {
   assert.deepEqual([...new Set(copied)].sort(), kept.sort());
   for (const { file } of Object.values(compose.secrets)) assert.match(file, /^\.\/secrets\/\w+$/);
   assert.match(read(".gitignore"), /^secrets\/$/m);
+});
+
+test("the image's health check: 0 where the role answers, 1 where nobody does", async (t) => {
+  const registry = createMetrics("test");
+  const server = new HttpServer({
+    bind: "127.0.0.1",
+    port: 0,
+    checks: {},
+    metrics: registry,
+    log: createLog("test", "silent"),
+  });
+  await server.start();
+  t.after(() => server.stop());
+  const check = (port: string): Promise<number | null> =>
+    new Promise((resolve) => {
+      const env = { PENSTOCK_HTTP_PORT: port };
+      spawn(process.execPath, [join(import.meta.dirname, "..", "docker", "healthy.ts")], { env }).on("exit", resolve);
+    });
+  assert.equal(await check(new URL(server.url).port), 0);
+  const { port } = new URL(server.url);
+  await server.stop();
+  assert.equal(await check(port), 1);
 });
 
 /** Without the files, which are there only in a container. */
