@@ -73,11 +73,11 @@ is in use, a free one is taken. Data, logs, addresses and tokens are kept in .pe
   example(program.command("migrate"), "DATABASE_URL=postgres://penstock@db/penstock penstock migrate")
     .description("bring the database to the present schema; does nothing where it is")
     .action(async () => {
-      const [{ migrate }, { loadDatabaseUrl }] = await Promise.all([
+      const [{ migrate }, { loadAddress }] = await Promise.all([
         import("./store/migrate.ts"),
         import("./config/config.ts"),
       ]);
-      const { applied } = await migrate(loadDatabaseUrl());
+      const { applied } = await migrate(loadAddress("DATABASE"));
       process.stdout.write(applied.length === 0 ? "the schema is up to date\n" : `applied ${applied.join(", ")}\n`);
     });
 

@@ -75,7 +75,9 @@ export const MAX_TOKEN_TTL_S = 30 * 86_400;
 export const variables = v.object(
   {
     REDIS_URL: address(["redis:", "rediss:"], "The Redis server that holds the log. Required."),
+    REDIS_PASSWORD_FILE: hidden("The file that holds the password of REDIS_URL, which then has none itself."),
     DATABASE_URL: address(["postgres:", "postgresql:"], "The Postgres database. Required."),
+    DATABASE_PASSWORD_FILE: hidden("The file that holds the password of DATABASE_URL, which then has none itself."),
     PENSTOCK_STATE_DIR: text(
       /^[^\0]{1,1024}$/,
       "a path",
@@ -180,8 +182,8 @@ export const variables = v.object(
       1,
       1_000_000_000,
       1_000_000,
-      "Entries that a group may lag before new orders are refused. An entry of one order takes 84 bytes: a million are a " +
-        "third of 256 MiB.",
+      "Entries that a group may lag before new orders are refused. An entry of one order takes 125 bytes: a million are " +
+        "half of 256 MiB.",
     ),
     PENSTOCK_MAX_BACKLOG_AGE_MS: whole(
       second,

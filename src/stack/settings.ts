@@ -14,7 +14,7 @@ export interface StackSettings {
   /** Of the servers of our own, on loopback. */
   readonly redisPort: PortChoice;
   readonly postgresPort: PortChoice;
-  /** Servers that stand already, in place of our own. */
+  /** Servers that stand already, in place of our own; with their passwords. */
   readonly redisUrl: string | undefined;
   readonly databaseUrl: string | undefined;
   /** Whether the environment gives one; else the stack makes its own. */
@@ -48,8 +48,8 @@ export function loadStackSettings(env: NodeJS.ProcessEnv): StackSettings {
     httpPort: choice(env, "PENSTOCK_HTTP_PORT", httpPort),
     redisPort: serverPort(env, "PENSTOCK_REDIS_PORT", REDIS_PORT),
     postgresPort: serverPort(env, "PENSTOCK_POSTGRES_PORT", POSTGRES_PORT),
-    redisUrl,
-    databaseUrl,
+    redisUrl: redisUrl && config.redisUrl,
+    databaseUrl: databaseUrl && config.databaseUrl,
     hasSigningKey: config.auth.signingKey !== undefined,
     adminSecret: config.auth.adminSecret,
   };

@@ -1,17 +1,22 @@
 """Sends orders and a cancel by one StreamOrders: docs/clients.md says how to run it."""
 
-import json
+import os
 import time
 
 import grpc
-from penstock.v1 import order_pb2, order_service_pb2
+from penstock.v1 import auth_service_pb2, order_pb2, order_service_pb2
 
 ORDERS = 1000
 
-with open(".penstock/stack.json") as file:
-    stack = json.load(file)
-channel = grpc.insecure_channel(stack["grpc"].removeprefix("http://"))
-metadata = [("authorization", "Bearer " + stack["token"])]
+channel = grpc.insecure_channel(os.environ.get("PENSTOCK_GRPC", "http://127.0.0.1:50051").removeprefix("http://"))
+issue_token = channel.unary_unary(
+    "/penstock.v1.AuthService/IssueToken",
+    auth_service_pb2.IssueTokenRequest.SerializeToString,
+    auth_service_pb2.IssueTokenResponse.FromString,
+)
+account, secret = os.environ["PENSTOCK_ACCOUNT"], os.environ["PENSTOCK_SECRET"]
+signed_in = issue_token(auth_service_pb2.IssueTokenRequest(account=account, secret=secret), timeout=10)
+metadata = [("authorization", "Bearer " + signed_in.token)]
 run = str(time.time_ns())
 
 
