@@ -37,7 +37,8 @@ test("two addresses make a configuration", () => {
   assert.equal(config.redisUrl, needed.REDIS_URL);
   assert.deepEqual(config.log.durability, { level: "always", replicas: 0, replicaTimeoutMs: 2_000 });
   assert.equal(config.log.idempotencyHorizonMs, 3_600_000);
-  assert.deepEqual(config.listen, { bind: "127.0.0.1", grpcPort: 50_051, httpPort: 8_080 });
+  const { bind, grpcPort, httpPort, processes, tls } = config.listen;
+  assert.deepEqual([bind, grpcPort, httpPort, processes, tls], ["127.0.0.1", 50_051, 8_080, 1, undefined]);
   assert.equal(config.consumers.name, `${hostname().slice(0, 58)}-8080`);
   assert.equal(config.auth.signingKey, undefined);
 });
@@ -140,6 +141,20 @@ test("a secret given twice, too short or out of reach is refused, and never show
   ]);
   assert.doesNotMatch(problemsOf({ REDIS_URL: "http://u:hunter2@h", DATABASE_URL: "u:hunter2@h" }).join(), /hunter2/);
   assert.doesNotMatch(inspect(loadConfig({ ...needed, PENSTOCK_SIGNING_KEY: "hunter2".repeat(6) })), /hunter2/);
+});
+
+test("TLS wants both its files", () => {
+  const [cert, key] = [{ PENSTOCK_TLS_CERT_FILE: "/tls.crt" }, { PENSTOCK_TLS_KEY_FILE: "/tls.key" }];
+  assert.deepEqual(loadConfig({ ...needed, ...cert, ...key }).listen.tls, {
+    certFile: "/tls.crt",
+    keyFile: "/tls.key",
+  });
+  assert.deepEqual(problemsOf({ ...needed, ...cert }), [
+    "PENSTOCK_TLS_KEY_FILE: is required with PENSTOCK_TLS_CERT_FILE",
+  ]);
+  assert.deepEqual(problemsOf({ ...needed, ...key }), [
+    "PENSTOCK_TLS_CERT_FILE: is required with PENSTOCK_TLS_KEY_FILE",
+  ]);
 });
 
 test("the database alone can be asked for", () => {

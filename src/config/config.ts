@@ -42,6 +42,8 @@ export interface Config {
     readonly httpPort: number;
     /** Of ingest, on the same ports. */
     readonly processes: number;
+    /** Absent where they speak in clear. */
+    readonly tls: { readonly certFile: string; readonly keyFile: string } | undefined;
   };
   readonly auth: {
     /** Absent where a role does without: ingest asks for it by `requireSigningKey`. */
@@ -125,6 +127,11 @@ function conflicts(o: Variables): string[] {
   if (o.PENSTOCK_GRPC_PORT === o.PENSTOCK_HTTP_PORT && o.PENSTOCK_GRPC_PORT !== 0) {
     problems.push(`PENSTOCK_HTTP_PORT: must not be PENSTOCK_GRPC_PORT (${o.PENSTOCK_GRPC_PORT})`);
   }
+  const [certFile, keyFile] = ["PENSTOCK_TLS_CERT_FILE", "PENSTOCK_TLS_KEY_FILE"] as const;
+  if ((o[certFile] === undefined) !== (o[keyFile] === undefined)) {
+    const [missing, given] = o[certFile] === undefined ? [certFile, keyFile] : [keyFile, certFile];
+    problems.push(`${missing}: is required with ${given}`);
+  }
   if (o.PENSTOCK_DURABILITY.startsWith("replicas")) {
     below("PENSTOCK_REPLICA_TIMEOUT_MS", "PENSTOCK_REQUEST_TIMEOUT_MS", "the call must outlast the wait it contains");
   }
@@ -197,6 +204,10 @@ function assemble(o: Variables, signingKey: string | undefined, adminSecret: str
       grpcPort: o.PENSTOCK_GRPC_PORT,
       httpPort: o.PENSTOCK_HTTP_PORT,
       processes: o.PENSTOCK_INGEST_PROCESSES,
+      tls:
+        o.PENSTOCK_TLS_CERT_FILE === undefined || o.PENSTOCK_TLS_KEY_FILE === undefined
+          ? undefined
+          : Object.freeze({ certFile: o.PENSTOCK_TLS_CERT_FILE, keyFile: o.PENSTOCK_TLS_KEY_FILE }),
     }),
     auth: Object.freeze({
       signingKey: signingKey === undefined ? undefined : createSecretKey(signingKey, "utf8"),

@@ -142,6 +142,11 @@ export const variables = v.object(
       1,
       "Processes of ingest on these ports. One takes about 10,000 unary orders/s; each has limits and connections of its own.",
     ),
+    PENSTOCK_TLS_CERT_FILE: hidden(
+      "The certificate of both ports of ingest and its chain (PEM), with PENSTOCK_TLS_KEY_FILE; without them they speak in " +
+        "clear. Replaced files are used within seconds, without a restart.",
+    ),
+    PENSTOCK_TLS_KEY_FILE: hidden("The private key of that certificate (PEM)."),
     PENSTOCK_SIGNING_KEY: hidden("The key that signs tokens: at least 32 bytes, as SHA-256 gives. Ingest needs it."),
     PENSTOCK_SIGNING_KEY_FILE: hidden("The file that holds the signing key, in place of PENSTOCK_SIGNING_KEY."),
     PENSTOCK_TOKEN_TTL_S: whole(
