@@ -44,6 +44,7 @@ export interface Config {
     readonly processes: number;
     /** Absent where they speak in clear. */
     readonly tls: { readonly certFile: string; readonly keyFile: string } | undefined;
+    readonly corsOrigins: readonly string[];
   };
   readonly auth: {
     /** Absent where a role does without: ingest asks for it by `requireSigningKey`. */
@@ -204,6 +205,7 @@ function assemble(o: Variables, signingKey: string | undefined, adminSecret: str
       grpcPort: o.PENSTOCK_GRPC_PORT,
       httpPort: o.PENSTOCK_HTTP_PORT,
       processes: o.PENSTOCK_INGEST_PROCESSES,
+      corsOrigins: Object.freeze(o.PENSTOCK_CORS_ORIGINS),
       tls:
         o.PENSTOCK_TLS_CERT_FILE === undefined || o.PENSTOCK_TLS_KEY_FILE === undefined
           ? undefined

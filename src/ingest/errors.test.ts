@@ -24,6 +24,7 @@ test("every code has its number on the wire, and no details of its own", () => {
     PERMISSION_DENIED: 7,
     RESOURCE_EXHAUSTED: 8,
     ABORTED: 10,
+    UNIMPLEMENTED: 12,
     INTERNAL: 13,
     UNAVAILABLE: 14,
     UNAUTHENTICATED: 16,

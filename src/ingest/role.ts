@@ -23,8 +23,10 @@ import { Accounts } from "./accounts.ts";
 import { Admission } from "./admission.ts";
 import { Secrets } from "./auth/secrets.ts";
 import { TokenService } from "./auth/tokens.ts";
+import { Certificates } from "./certificates.ts";
 import { Gate } from "./gate.ts";
 import { GrpcDoor } from "./grpc-door.ts";
+import { HttpDoor } from "./http-door.ts";
 import { InstrumentMethods } from "./instruments.ts";
 import { IngestMetrics } from "./metrics.ts";
 import { OrderEntry } from "./order-entry.ts";
@@ -42,6 +44,9 @@ const POSTGRES_CONNECTIONS = 4;
 /** What a key of idempotency takes in Redis, measured (bench/RESULTS.md): bounds a generation by its memory. */
 const BYTES_PER_KEY = 110;
 
+/** Of the HTTP port, in each process. An idle one takes some 20 kB, or 80 kB under TLS. */
+const HTTP_CONNECTIONS = 4_096;
+
 /** What the first of several processes waits for beyond their own drains. */
 const PROCESSES_MARGIN_MS = 1_000;
 
@@ -55,7 +60,7 @@ export async function runIngest(config: Config): Promise<void> {
   await runServices([new IngestProcesses(processes, log)], log, { drainTimeoutMs });
 }
 
-/** Takes orders by gRPC and appends them to the log. `number` is that of one of several processes. */
+/** Takes orders and appends them to the log. `number` is that of one of several processes. */
 async function runProcess(config: Config, log: Log, number: number | undefined): Promise<void> {
   const registry = createMetrics("ingest", number === undefined ? {} : { process: String(number) });
   const onError = (error: Error) => log.warn({ err: error }, "Redis connection");
@@ -134,17 +139,32 @@ async function runProcess(config: Config, log: Log, number: number | undefined):
     }),
   ];
 
-  const door = new GrpcDoor({
-    bind: config.listen.bind,
-    port: config.listen.grpcPort,
+  const { tls } = config.listen;
+  const certificates = tls && new Certificates(tls.certFile, tls.keyFile, log);
+  const doorOptions = {
     services: served,
     gate: new Gate(tokens, metrics, log),
     maxMessageBytes: limits.maxMessageBytes,
     requestTimeoutMs: limits.requestTimeoutMs,
     drainTimeoutMs: Math.floor(config.drainTimeoutMs * 0.8), // the log behind it needs the rest
     metrics,
-    log,
+  };
+  const grpcDoor = new GrpcDoor({ ...doorOptions, bind: config.listen.bind, port: config.listen.grpcPort, log });
+  const httpDoor = new HttpDoor({
+    ...doorOptions,
+    corsOrigins: config.listen.corsOrigins,
+    certificates,
+    maxConnections: HTTP_CONNECTIONS,
   });
+  // Both at once: each may take all the time that there is.
+  const doors: Service = {
+    name: "doors",
+    start: async () => {
+      await grpcDoor.start();
+      await httpDoor.start();
+    },
+    stop: async () => void (await Promise.all([httpDoor.stop(), grpcDoor.stop()])),
+  };
 
   let started = false;
   const connections: Service = {
@@ -178,6 +198,7 @@ async function runProcess(config: Config, log: Log, number: number | undefined):
     bind: config.listen.bind,
     port: config.listen.httpPort,
     log,
+    routes: httpDoor,
     metrics: number === undefined ? registry : { registry: new SharedRegistry(registry.registry) },
     checks: {
       redis: async () => void (await reading.ping()),
@@ -186,9 +207,12 @@ async function runProcess(config: Config, log: Log, number: number | undefined):
         // One that was shut by a failure says why, and nobody has to send an order to open it again.
         for (const appender of appenders) if (!appender.isOpen) await appender.open();
       },
+      doors: async () => {
+        if (!httpDoor.isOpen) throw new Error("no calls are taken");
+      },
     },
   });
-  const services = [connections, http, orderLogs, admission, door];
+  const services = [connections, ...(certificates ? [certificates] : []), http, orderLogs, admission, doors];
   const { drainTimeoutMs } = config;
   if (number === undefined) return runServices(services, log, { drainTimeoutMs });
   // The terminal's Ctrl-C reaches all processes; the one that started this one then sends its SIGTERM.
