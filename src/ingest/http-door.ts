@@ -48,6 +48,8 @@ const MAX_HEADERS = 100;
 const RECEIVE_MS = 10_000;
 /** Common load balancers give up an idle connection after 60 s; whoever gives it up first must not be us. */
 const IDLE_MS = 65_000;
+/** A renewed certificate is good for weeks before the old one ends; a new connection costs a millisecond. */
+const AGE_MS = 3_600_000;
 /** A second's calls, and more than the log's queue of one partition lets wait for long; each takes some 20 kB. */
 const MAX_CALLS = 10_000;
 const TOO_MANY_RETRY_MS = 1_000;
@@ -113,6 +115,7 @@ export class HttpDoor implements Service, HttpRoutes {
       receiveMs,
       answerMs: requestTimeoutMs + receiveMs,
       idleMs: IDLE_MS,
+      ageMs: AGE_MS,
     };
     this.certificates = options.certificates;
     this.#cors = new Cors(options.corsOrigins);

@@ -1,6 +1,12 @@
 import { once } from "node:events";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
-import { constants, createSecureServer, type Http2SecureServer, type ServerHttp2Session } from "node:http2";
+import {
+  constants,
+  createSecureServer,
+  type Http2SecureServer,
+  type ServerHttp2Session,
+  type ServerHttp2Stream,
+} from "node:http2";
 import type { AddressInfo, Socket } from "node:net";
 
 /** Requests and answers of both versions: those of HTTP/2 have the same shape, and a `stream` besides. */
@@ -20,6 +26,8 @@ export interface HttpLimits {
   readonly answerMs: number;
   /** A connection without a request under way. */
   readonly idleMs: number;
+  /** After that a connection takes no more requests: its client comes again, and meets new certificates and processes. */
+  readonly ageMs: number;
 }
 
 /** A certificate with its key, as they are now and as they are renewed. (The oldest TLS that Node speaks is 1.2.) */
@@ -46,35 +54,30 @@ export interface HttpListenerOptions {
 
 /** How late a client may be cut: Node looks at the times of HTTP/1.1 so often. */
 const LOOK_MS = 500;
-/** A connection is closed between two requests after an hour: then a client meets new certificates and new processes. */
-const AGE_MS = 3_600_000;
+/**
+ * Requests under way on one connection: the least that RFC 9113 recommends for the streams of HTTP/2, where more of them wait
+ * at the client's side. On one of HTTP/1.1 hardly a client asks again before it was answered.
+ */
+const MAX_CONCURRENT = 100;
 /** For answers on their way at a stop. */
 const FLUSH_MS = 1_000;
 
 /**
- * HTTP/2 beyond what `HttpLimits` says. What Node 26 does by itself was tried (test/http-door.test.ts): it ends a session
- * that sends 1,000 resets at once and more than 33 a second after them, settings of more than 32 entries, more than 10
- * unanswered pings, and header frames without an end. Its other defaults are too wide for us:
- */
-const HTTP2 = {
-  /** The least that RFC 9113 recommends; a browser's page has a handful. More of them wait at the client's side. */
-  maxConcurrentStreams: 100,
-  /** Megabytes that a session may hold in Node, besides bodies and answers: queued frames and headers. Node: 10. */
-  maxSessionMemory: 4,
-  /** Frames that make no sense are a broken client's or an attacker's; nobody needs 1,000 of them, as Node allows. */
-  maxSessionInvalidFrames: 100,
-};
-
-/**
  * A port with limits.
+ *
+ * Against floods by HTTP/2 it relies on what Node 26 does by itself, which was tried (http-listener.test.ts): it ends a session
+ * that resets more than 1,000 streams at once or 33 a second after them, that sends PING, SETTINGS, PRIORITY or empty frames
+ * without end, or whose headers go on for ever; that holds 10 MB in queued frames it gives no new streams, and 1,000 frames that
+ * make no sense end it. (Streams beyond the bound count as such: a lower number would punish a busy client that has not read our
+ * settings yet.) Until a client has acknowledged our settings, its headers may have 64 KiB.
  *
  * Always true: a connection is receiving, answering or idle, each for a bounded time, whatever its client does or leaves
  * undone; at most `limits.connections` are open; after `stop` none is.
  */
 export class HttpListener {
   readonly #options: HttpListenerOptions;
-  /** When each had its first request, by `performance.now()`. */
-  readonly #since = new WeakMap<Socket, number>();
+  /** Of HTTP/1.1: when each had its first request, by `performance.now()`, and how many it has under way. */
+  readonly #pipelines = new WeakMap<Socket, { readonly since: number; underWay: number }>();
   readonly #sockets = new Set<Socket>();
   readonly #unfinished = new Set<HttpResponse>();
   #server: Server | Http2SecureServer | undefined;
@@ -127,7 +130,6 @@ export class HttpListener {
 
   #secure(certificates: CertificateSource): Http2SecureServer {
     const { headerBytes, headers, receiveMs } = this.#options.limits;
-    const { maxConcurrentStreams, ...others } = HTTP2;
     const server = createSecureServer(
       {
         ...certificates.current,
@@ -136,12 +138,11 @@ export class HttpListener {
         allowHTTP1: true,
         http1Options: this.#http1(),
         maxHeaderListPairs: headers,
-        settings: { maxConcurrentStreams, maxHeaderListSize: headerBytes, enableConnectProtocol: false },
-        ...others,
+        settings: { maxConcurrentStreams: MAX_CONCURRENT, maxHeaderListSize: headerBytes },
       },
       (request, response) => this.#take(request as unknown as HttpRequest, response as unknown as HttpResponse),
     );
-    Object.assign(server, { maxHeadersCount: headers });
+    Object.assign(server, { maxHeadersCount: headers }); // of HTTP/1.1
     server.on("session", (session) => this.#watch(session));
     this.#endRenewal = certificates.onRenewal((pair) => server.setSecureContext({ ...pair }));
     return server;
@@ -159,9 +160,9 @@ export class HttpListener {
   }
 
   #take(request: HttpRequest, response: HttpResponse): void {
-    const stream =
-      "stream" in request ? (request as unknown as { stream: { close(code: number): void } }).stream : undefined;
     const { socket } = request;
+    const stream = "stream" in request ? (request.stream as ServerHttp2Stream) : undefined;
+    if (stream === undefined && !this.#follows(socket, response)) return;
     const cut = setTimeout(() => {
       if (stream === undefined) socket.destroy();
       else stream.close(constants.NGHTTP2_CANCEL);
@@ -176,27 +177,46 @@ export class HttpListener {
       // It was answered before it was read to its end, and nobody will.
       if (!request.complete) stream?.close(constants.NGHTTP2_NO_ERROR);
     });
-    if (stream === undefined) {
-      const now = performance.now();
-      const since = this.#since.get(socket) ?? now;
-      this.#since.set(socket, since);
-      if (this.#stopping || now - since > AGE_MS) response.setHeader("connection", "close");
-    }
     this.#options.onRequest(request, response);
+  }
+
+  /** One more request on a connection of HTTP/1.1. False where it was one too many: the connection is closed. */
+  #follows(socket: Socket, response: HttpResponse): boolean {
+    const now = performance.now();
+    const pipeline = this.#pipelines.get(socket) ?? { since: now, underWay: 0 };
+    this.#pipelines.set(socket, pipeline);
+    if (pipeline.underWay === MAX_CONCURRENT) {
+      socket.destroy();
+      return false;
+    }
+    pipeline.underWay++;
+    response.once("close", () => pipeline.underWay--);
+    if (this.#stopping || now - pipeline.since > this.#options.limits.ageMs) response.setHeader("connection", "close");
+    return true;
   }
 
   /** Whatever frames it sends: a session without a stream is idle. */
   #watch(session: ServerHttp2Session): void {
-    const { receiveMs, idleMs } = this.#options.limits;
+    const { receiveMs, idleMs, ageMs } = this.#options.limits;
     let streams = 0;
-    let idle = setTimeout(() => session.destroy(), receiveMs);
-    const age = setTimeout(() => session.close(), AGE_MS);
+    let idle: NodeJS.Timeout;
+    // Not `close`, after which Node waits for ever until the client closes its side.
+    const rest = (ms: number): void => void (idle = setTimeout(() => session.destroy(), ms));
+    rest(receiveMs);
+    let old = false;
+    const age = setTimeout(() => {
+      old = true;
+      session.goaway();
+      if (streams > 0) return;
+      clearTimeout(idle);
+      rest(receiveMs);
+    }, ageMs);
     session.on("stream", (stream) => {
       streams++;
       clearTimeout(idle);
       stream.once("close", () => {
         streams--;
-        if (streams === 0 && !session.destroyed) idle = setTimeout(() => session.destroy(), idleMs);
+        if (streams === 0 && !session.destroyed) rest(old ? receiveMs : idleMs);
       });
     });
     session.once("close", () => {

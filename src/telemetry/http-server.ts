@@ -41,6 +41,7 @@ const PROBES: HttpLimits = {
   receiveMs: 5_000,
   answerMs: 10_000,
   idleMs: 5_000,
+  ageMs: 3_600_000,
 };
 
 /**
