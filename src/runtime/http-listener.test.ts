@@ -50,8 +50,10 @@ class Port {
         this.mostUnderWay = Math.max(this.mostUnderWay, ++this.underWay);
         response.once("close", () => this.underWay--);
         if (request.url === "/large") response.end(LARGE);
-        else if (request.url === "/at-once") response.end("at once");
-        else if (request.url !== "/never") {
+        else if (request.url === "/at-once") {
+          request.once("data", () => response.end("at once"));
+          request.resume();
+        } else if (request.url !== "/never") {
           text(request).then(
             (body) => response.end(`${body.length} bytes`),
             () => {},
@@ -99,7 +101,7 @@ suite("HTTP/1.1", { concurrency: true }, () => {
     ["an endless body", `${POST}transfer-encoding: chunked\r\n\r\n`, "1\r\nx\r\n", /^HTTP\/1.1 408 /, LIMITS.receiveMs],
     [
       "a body that goes on after the answer",
-      "POST /at-once HTTP/1.1\r\nhost: x\r\ncontent-length: 99999\r\n\r\n",
+      "POST /at-once HTTP/1.1\r\nhost: x\r\ncontent-length: 99999\r\n\r\nx",
       "x",
       /at once/,
       LIMITS.receiveMs,

@@ -173,9 +173,9 @@ export class HttpListener {
       this.#unfinished.delete(response);
       if (this.#unfinished.size === 0) this.#onFinished?.();
     });
-    response.once("finish", () => {
+    stream?.once("finish", () => {
       // It was answered before it was read to its end, and nobody will.
-      if (!request.complete) stream?.close(constants.NGHTTP2_NO_ERROR);
+      if (!request.complete) stream.close(constants.NGHTTP2_NO_ERROR);
     });
     this.#options.onRequest(request, response);
   }

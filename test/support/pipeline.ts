@@ -23,9 +23,13 @@ export interface Servers {
   readonly env?: Readonly<Record<string, string>>;
 }
 
-/** A token that every ingest started here accepts. */
-export async function tokenOf(account: string, role: "trader" | "admin" = "trader"): Promise<string> {
-  const tokens = new TokenService({ key: createSecretKey(SIGNING_KEY, "utf8"), ttlS: 3600 });
+/** A token that every ingest started here accepts; `now` is when it was issued, and it is good for an hour. */
+export async function tokenOf(
+  account: string,
+  role: "trader" | "admin" = "trader",
+  options: { now?: () => number } = {},
+): Promise<string> {
+  const tokens = new TokenService({ key: createSecretKey(SIGNING_KEY, "utf8"), ttlS: 3600, ...options });
   return (await tokens.issue(account, role)).token;
 }
 
