@@ -65,7 +65,7 @@ is in use, a free one is taken. Data, logs, addresses and tokens are kept in .pe
     )
     .action(async (options: UpOptions) => (await import("./stack/up.ts")).up(options));
   example(program.command("ingest"), "REDIS_URL=… DATABASE_URL=… PENSTOCK_SIGNING_KEY_FILE=key penstock ingest")
-    .description("take orders by gRPC and append them to the log")
+    .description("take orders by gRPC, Connect, gRPC-Web and JSON, and append them to the log")
     .action(async () => (await import("./ingest/role.ts")).runIngest(await config()));
   example(program.command("consumers"), "REDIS_URL=… DATABASE_URL=… PENSTOCK_CONSUMER_NAME=worker-1 penstock consumers")
     .description("write the log to Postgres; any number of them share the work")

@@ -159,7 +159,7 @@ suite("StreamOrders", { concurrency: true }, () => {
       t.test("wants a good token, and ends with it", async (t) => {
         const unknown = await streamOf(t, venue, { token: "nonsense" });
         assert.equal((await unknown.ended)?.code, "UNAUTHENTICATED");
-        const stream = await streamOf(t, venue, { token: await tokenOf("demo", "trader", 2) });
+        const stream = await streamOf(t, venue, { token: await tokenOf("demo", "trader", { ttlS: 6 }) });
         stream.send(submit("in-time"));
         await answered(stream, 1);
         assert.equal((await stream.ended)?.code, "UNAUTHENTICATED");

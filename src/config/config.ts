@@ -45,6 +45,7 @@ export interface Config {
     readonly maxConnections: number;
     /** Absent where they speak in clear. */
     readonly tls: { readonly certFile: string; readonly keyFile: string } | undefined;
+    readonly corsOrigins: readonly string[];
   };
   readonly auth: {
     /** Absent where a role does without: ingest asks for it by `requireSigningKey`. */
@@ -230,6 +231,7 @@ function assemble(o: Variables, signingKey: string | undefined, adminSecret: str
       httpPort: o.PENSTOCK_HTTP_PORT,
       processes: o.PENSTOCK_INGEST_PROCESSES,
       maxConnections: o.PENSTOCK_MAX_CONNECTIONS,
+      corsOrigins: Object.freeze(o.PENSTOCK_CORS_ORIGINS),
       tls:
         o.PENSTOCK_TLS_CERT_FILE === undefined || o.PENSTOCK_TLS_KEY_FILE === undefined
           ? undefined

@@ -64,6 +64,9 @@ const address = (schemes: readonly string[], description: string) =>
 /** Text that no message repeats: a secret, or the path of the file that holds it. */
 const hidden = (description: string) => v.pipe(v.optional(v.string()), v.description(description));
 
+/** What a browser sends in its header "origin", or `*` for any. */
+const isOrigin = (text: string) => text === "*" || (URL.canParse(text) && new URL(text).origin === text);
+
 const second = 1_000;
 const minute = 60 * second;
 const hour = 60 * minute;
@@ -140,7 +143,29 @@ export const variables = v.object(
       "The address on which both ports listen. 0.0.0.0 is every interface.",
     ),
     PENSTOCK_GRPC_PORT: whole(0, 65_535, 50_051, "The gRPC port of ingest. 0 takes a free one."),
-    PENSTOCK_HTTP_PORT: whole(0, 65_535, 8_080, "The port of health and metrics of a role. 0 takes a free one."),
+    PENSTOCK_HTTP_PORT: whole(
+      0,
+      65_535,
+      8_080,
+      "The HTTP port of a role: health and metrics, and with ingest Connect, gRPC-Web and JSON. 0 takes a free one.",
+    ),
+    PENSTOCK_CORS_ORIGINS: v.pipe(
+      v.optional(v.string(), ""),
+      v.transform((input) =>
+        input
+          .split(",")
+          .map((origin) => origin.trim())
+          .filter(Boolean),
+      ),
+      v.check(
+        (origins) => origins.every(isOrigin),
+        "must be origins such as https://trade.example, joined by commas, or *",
+      ),
+      v.description(
+        "The origins whose pages may call the HTTP port from a browser, joined by commas (https://trade.example), or * for all. " +
+          "None by default. Calls carry tokens and no cookies.",
+      ),
+    ),
     PENSTOCK_INGEST_PROCESSES: whole(
       1,
       64,
@@ -204,8 +229,8 @@ export const variables = v.object(
     PENSTOCK_MAX_CONNECTIONS: whole(
       1,
       100_000,
-      1_000,
-      "Connections of the gRPC port in one ingest process; more are closed at once. An idle one takes ... kB.",
+      4_096,
+      "Connections of each port of one ingest process; more are closed at once. An idle one takes some 20 kB, 80 kB under TLS.",
     ),
     PENSTOCK_REQUEST_TIMEOUT_MS: whole(
       100,

@@ -1,6 +1,6 @@
 import { create } from "@bufbuild/protobuf";
+import type { DescMessage, Message } from "@bufbuild/protobuf";
 import { anyPack } from "@bufbuild/protobuf/wkt";
-import type { Any } from "@bufbuild/protobuf/wkt";
 
 import { BadRequestSchema, RetryInfoSchema } from "../gen/google/rpc/error_details_pb.ts";
 import { StatusSchema } from "../gen/google/rpc/status_pb.ts";
@@ -19,6 +19,7 @@ export const CODES = {
   RESOURCE_EXHAUSTED: 8,
   FAILED_PRECONDITION: 9,
   ABORTED: 10,
+  UNIMPLEMENTED: 12,
   INTERNAL: 13,
   UNAVAILABLE: 14,
   UNAUTHENTICATED: 16,
@@ -87,18 +88,24 @@ export function asRequestError(thrown: unknown): RequestError {
   return new RequestError("INTERNAL", "internal error", { cause: thrown });
 }
 
-/** The form on the wire: a result within a batch, or "grpc-status-details-bin" of a call. */
-export function toStatus(error: RequestError): Status {
-  const details: Any[] = [];
+/** What is sent with a refusal besides its code and message. */
+export function detailsOf(error: RequestError): { desc: DescMessage; value: Message }[] {
+  const details: { desc: DescMessage; value: Message }[] = [];
   if (error.violations.length > 0) {
     const fieldViolations = error.violations.map(({ field, description }) => ({ field, description }));
-    details.push(anyPack(BadRequestSchema, create(BadRequestSchema, { fieldViolations })));
+    details.push({ desc: BadRequestSchema, value: create(BadRequestSchema, { fieldViolations }) });
   }
   if (error.retryAfterMs !== undefined) {
     const ms = Math.ceil(error.retryAfterMs);
     const seconds = Math.floor(ms / 1000);
     const retryDelay = { seconds: BigInt(seconds), nanos: (ms - seconds * 1000) * 1_000_000 };
-    details.push(anyPack(RetryInfoSchema, create(RetryInfoSchema, { retryDelay })));
+    details.push({ desc: RetryInfoSchema, value: create(RetryInfoSchema, { retryDelay }) });
   }
+  return details;
+}
+
+/** The form on the wire: a result within a batch, or "grpc-status-details-bin" of a call. */
+export function toStatus(error: RequestError): Status {
+  const details = detailsOf(error).map(({ desc, value }) => anyPack(desc, value));
   return create(StatusSchema, { code: CODES[error.code], message: error.message, details });
 }

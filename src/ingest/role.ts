@@ -31,6 +31,7 @@ import { Certificates } from "./certificates.ts";
 import { ensureAdmin } from "./first-admin.ts";
 import { Gate } from "./gate.ts";
 import { GrpcDoor } from "./grpc-door.ts";
+import { HttpDoor } from "./http-door.ts";
 import { InstrumentMethods } from "./instruments.ts";
 import { Keys } from "./keys.ts";
 import { IngestMetrics } from "./metrics.ts";
@@ -66,7 +67,7 @@ export async function runIngest(config: Config): Promise<void> {
   await runServices([new IngestProcesses(processes, log)], log, { drainTimeoutMs });
 }
 
-/** Takes orders by gRPC and appends them to the log. `number` is that of one of several processes. */
+/** Takes orders and appends them to the log. `number` is that of one of several processes. */
 async function runProcess(config: Config, log: Log, number: number | undefined): Promise<void> {
   const registry = createMetrics("ingest", number === undefined ? {} : { process: String(number) });
   const onError = (error: Error) => log.warn({ err: error }, "Redis connection");
@@ -182,19 +183,31 @@ async function runProcess(config: Config, log: Log, number: number | undefined):
     }),
   ].map((service) => rateLimits.around(service));
 
-  const door = new GrpcDoor({
-    bind: config.listen.bind,
-    port: config.listen.grpcPort,
-    maxConnections: config.listen.maxConnections,
+  const doorOptions = {
     certificates,
+    maxConnections: config.listen.maxConnections,
     services: served,
     gate,
     maxMessageBytes: limits.maxMessageBytes,
     requestTimeoutMs,
     drainTimeoutMs: Math.floor(config.drainTimeoutMs * 0.8), // the log behind it needs the rest
     metrics,
-    log,
+  };
+  const { bind, grpcPort: port } = config.listen;
+  const grpcDoor = new GrpcDoor({ ...doorOptions, bind, port, log });
+  const httpDoor = new HttpDoor({
+    ...doorOptions,
+    corsOrigins: config.listen.corsOrigins,
   });
+  // Both at once: each may take all the time that there is.
+  const doors: Service = {
+    name: "doors",
+    start: async () => {
+      await grpcDoor.start();
+      await httpDoor.start();
+    },
+    stop: async () => void (await Promise.all([httpDoor.stop(), grpcDoor.stop()])),
+  };
 
   let started = false;
   const connections: Service = {
@@ -229,6 +242,7 @@ async function runProcess(config: Config, log: Log, number: number | undefined):
     bind: config.listen.bind,
     port: config.listen.httpPort,
     log,
+    routes: httpDoor,
     metrics: number === undefined ? registry : { registry: new SharedRegistry(registry.registry) },
     checks: {
       redis: async () => void (await reading.ping()),
@@ -236,6 +250,9 @@ async function runProcess(config: Config, log: Log, number: number | undefined):
         if (!started) throw new Error("the log is not open yet");
         // One that was shut by a failure says why, and nobody has to send an order to open it again.
         for (const appender of appenders) if (!appender.isOpen) await appender.open();
+      },
+      doors: async () => {
+        if (!httpDoor.isOpen) throw new Error("no calls are taken");
       },
     },
   });
@@ -246,7 +263,7 @@ async function runProcess(config: Config, log: Log, number: number | undefined):
     http,
     orderLogs,
     admission,
-    door,
+    doors,
   ];
   const { drainTimeoutMs } = config;
   if (number === undefined) return runServices(services, log, { drainTimeoutMs });

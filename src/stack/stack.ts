@@ -155,6 +155,7 @@ function welcome(grpc: string, http: string, stateFolder: string): string {
   return `up. Ctrl-C drains and stops.
 
   orders by gRPC     ${new URL(grpc).host}
+  by Connect, JSON   ${http}
   health, metrics    ${http}/readyz, ${http}/metrics
   addresses, tokens  ${join(folder, "stack.json")}
   logs               ${join(folder, "logs")}

@@ -1,9 +1,6 @@
-import { once } from "node:events";
-import { createServer } from "node:http";
-import type { IncomingMessage, Server, ServerResponse } from "node:http";
-import type { AddressInfo } from "node:net";
-
 import { messageOf } from "../runtime/errors.ts";
+import { HttpListener } from "../runtime/http-listener.ts";
+import type { CertificateSource, HttpLimits, HttpRequest, HttpResponse } from "../runtime/http-listener.ts";
 import type { Service } from "../runtime/service.ts";
 import type { Log } from "./log.ts";
 import type { Metrics } from "./metrics.ts";
@@ -21,84 +18,91 @@ export interface HttpServerOptions {
   readonly metrics: { readonly registry: Pick<Metrics["registry"], "contentType" | "metrics"> };
   /** By name, which `/readyz` gives where a check fails. */
   readonly checks: Readonly<Record<string, Check>>;
+  /** What else is served on this port. */
+  readonly routes?: HttpRoutes;
+}
+
+/** What a role serves beside its health, and to what it holds the clients of the port. */
+export interface HttpRoutes {
+  readonly limits: HttpLimits;
+  readonly certificates: CertificateSource | undefined;
+  /** False where the path is none of its own; else it ends the response. Must not throw. */
+  answer(request: HttpRequest, response: HttpResponse): boolean;
 }
 
 /** Probes commonly wait 1 s or more; a check that needs longer is a failed one. */
 const checkTimeoutMs = 800;
-/** Probes and scrapers are few. Beyond this a connection is closed at once. */
-const maxConnections = 64;
-/** A probe sends a dozen short headers. */
-const maxHeaderBytes = 8_192;
-/** From the first byte to the last of a request; an idle connection is kept as long. */
-const openTimeMs = 5_000;
+/** Of a port for health and metrics alone. */
+const PROBES: HttpLimits = {
+  // Probes and scrapers are few, and send a dozen short headers each.
+  connections: 64,
+  headerBytes: 8_192,
+  headers: 100,
+  receiveMs: 5_000,
+  answerMs: 10_000,
+  idleMs: 5_000,
+  ageMs: 3_600_000,
+};
 
 /**
- * The small HTTP port that every role has: `/healthz` (the process answers), `/readyz` (what it needs is there) and
- * `/metrics`. None of them is logged. Any number of probes at once is one run of the checks.
+ * The HTTP port that every role has: `/healthz` (the process answers), `/readyz` (what it needs is there), `/metrics`, and
+ * what else the role serves. None of the three is logged. Any number of probes at once is one run of the checks, any number
+ * of scrapes at once one collection.
  */
 export class HttpServer implements Service {
   readonly name = "http";
   readonly #options: HttpServerOptions;
-  readonly #server: Server;
+  readonly #listener: HttpListener;
   #running: Promise<Record<string, string>> | undefined;
+  #collecting: Promise<string> | undefined;
 
   constructor(options: HttpServerOptions) {
     this.#options = options;
-    this.#server = createServer(
-      {
-        maxHeaderSize: maxHeaderBytes,
-        headersTimeout: openTimeMs,
-        requestTimeout: openTimeMs,
-        keepAliveTimeout: openTimeMs,
-        connectionsCheckingInterval: 1_000,
-      },
-      (request, response) => {
+    const { bind, port, log, routes } = options;
+    this.#listener = new HttpListener({
+      bind,
+      port,
+      limits: routes?.limits ?? PROBES,
+      certificates: routes?.certificates,
+      onRequest: (request, response) => {
         this.#answer(request, response).catch((error: unknown) => {
-          options.log.error({ err: error }, "http request failed");
+          log.error({ err: error }, "http request failed");
           if (response.headersSent) response.destroy();
           else send(response, 500, "text/plain", "internal error\n");
         });
       },
-    );
-    this.#server.maxConnections = maxConnections;
+    });
   }
 
   /** Where it listens, once it has started: `http://127.0.0.1:8080`. */
   get url(): string {
-    const { address, port, family } = this.#server.address() as AddressInfo;
-    return `http://${family === "IPv6" ? `[${address}]` : address}:${port}`;
+    return this.#listener.url;
   }
 
   async start(): Promise<void> {
-    this.#server.listen(this.#options.port, this.#options.bind);
-    await once(this.#server, "listening");
+    await this.#listener.start();
     this.#options.log.info({ url: this.url }, "health and metrics");
   }
 
   async stop(): Promise<void> {
-    if (!this.#server.listening) return;
-    const closed = once(this.#server, "close");
-    this.#server.close();
-    // Whoever still asks is a probe; it asks again.
-    this.#server.closeAllConnections();
-    await closed;
+    await this.#listener.stop();
   }
 
-  async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
+  async #answer(request: HttpRequest, response: HttpResponse): Promise<void> {
     const path = request.url?.split("?", 1)[0];
     if (path !== "/healthz" && path !== "/readyz" && path !== "/metrics") {
+      if (this.#options.routes?.answer(request, response)) return;
       return send(response, 404, "text/plain", "not found: /healthz, /readyz and /metrics are here\n");
     }
     if (request.method !== "GET" && request.method !== "HEAD") {
       response.setHeader("allow", "GET, HEAD");
-      // What else it sends is not read.
-      response.setHeader("connection", "close");
       return send(response, 405, "text/plain", "method not allowed\n");
     }
     if (path === "/healthz") return send(response, 200, "text/plain", "ok\n");
     if (path === "/metrics") {
       const { registry } = this.#options.metrics;
-      return send(response, 200, registry.contentType, await registry.metrics());
+      this.#collecting ??= registry.metrics().finally(() => (this.#collecting = undefined));
+      return send(response, 200, registry.contentType, await this.#collecting);
     }
     this.#running ??= this.#check().finally(() => (this.#running = undefined));
     const failing = await this.#running;
@@ -124,7 +128,7 @@ export class HttpServer implements Service {
   }
 }
 
-function send(response: ServerResponse, status: number, type: string, body: string): void {
+function send(response: HttpResponse, status: number, type: string, body: string): void {
   response.writeHead(status, {
     "content-type": type,
     "content-length": Buffer.byteLength(body),

@@ -2,7 +2,6 @@ import { execFileSync } from "node:child_process";
 import { mkdtempSync, readFileSync, renameSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import type { TestContext } from "node:test";
 
 /** A folder with `tls.crt` and `tls.key` in it, as Kubernetes names them; self-signed, so the certificate is its own CA. */
 export class TestCertificate {
@@ -11,7 +10,7 @@ export class TestCertificate {
   readonly #folder: string;
 
   /** For `localhost` and 127.0.0.1, good for a day. The folder goes with the test. */
-  constructor(t: TestContext) {
+  constructor(t: { after(end: () => void): void }) {
     this.#folder = mkdtempSync(join(tmpdir(), "penstock-test-tls-"));
     t.after(() => rmSync(this.#folder, { recursive: true }));
     this.certFile = join(this.#folder, "tls.crt");
@@ -22,6 +21,11 @@ export class TestCertificate {
   /** PEM, as clients take it. */
   get ca(): Buffer {
     return readFileSync(this.certFile);
+  }
+
+  /** As a server takes it. */
+  get current(): { readonly cert: Buffer; readonly key: Buffer } {
+    return { cert: this.ca, key: readFileSync(this.keyFile) };
   }
 
   /** Another key and certificate in the place of the present ones; with `days` below 0 one that has expired. */

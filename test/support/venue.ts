@@ -1,3 +1,8 @@
+import { once } from "node:events";
+import { get as getClear } from "node:http";
+import type { IncomingMessage } from "node:http";
+import { get as getSecure } from "node:https";
+import { text } from "node:stream/consumers";
 import type { TestContext } from "node:test";
 
 import type { MessageInitShape } from "@bufbuild/protobuf";
@@ -78,10 +83,18 @@ export class Venue {
       });
   }
 
+  /** What /metrics says; `ca` for a port that speaks TLS. */
+  async scrape(ca?: Buffer): Promise<string> {
+    const url = new URL("/metrics", this.ingest.http);
+    url.hostname = "localhost";
+    const asked = ca === undefined ? getClear(url) : getSecure(url, { ca });
+    const [response] = (await once(asked, "response")) as [IncomingMessage];
+    return text(response);
+  }
+
   /** The sum of a metric's samples, of those labels where given. */
   async metric(name: string, labels = ""): Promise<number> {
-    const text = await (await fetch(`${this.ingest.http}/metrics`)).text();
-    return text
+    return (await this.scrape())
       .split("\n")
       .filter((line) => line.startsWith(`penstock_${name}`) && /^[{ ]/.test(line.slice(9 + name.length)))
       .filter((line) => line.includes(labels))
