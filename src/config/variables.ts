@@ -193,7 +193,7 @@ export const variables = v.object(
       1,
       100_000,
       1_000,
-      "Connections of the gRPC port in one ingest process; more are closed at once. An idle one takes ... kB.",
+      "Connections of the gRPC port in one ingest process; more are closed at once. An idle one takes 30 kB, with TLS 70 kB.",
     ),
     PENSTOCK_REQUEST_TIMEOUT_MS: whole(
       100,
