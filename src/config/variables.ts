@@ -230,7 +230,7 @@ export const variables = v.object(
       1,
       100_000,
       4_096,
-      "Connections of each port of one ingest process; more are closed at once. An idle one takes some 20 kB, 80 kB under TLS.",
+      "Connections of each port of one ingest process; more are closed at once. An idle one takes some 30 kB, 80 kB under TLS.",
     ),
     PENSTOCK_REQUEST_TIMEOUT_MS: whole(
       100,

@@ -87,7 +87,8 @@ export class OpenCalls {
       for (const call of calls) {
         if (call.latest > now) break;
         this.ending(call);
-        call.sendStatus(this.#options.tooLate(call.path));
+        // At the client's own deadline grpc-js has sent a status, and at a second one it forgets the call.
+        if (Number(call.getDeadline()) > Date.now()) call.sendStatus(this.#options.tooLate(call.path));
       }
     }
     for (const call of this.#ending) {

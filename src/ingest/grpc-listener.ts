@@ -40,11 +40,12 @@ export class GrpcListener {
 
   /** Resolves with the port. */
   async listen(bind: string, port: number): Promise<number> {
-    const { maxConnections, metrics } = this.#options;
+    const { maxConnections, metrics, log } = this.#options;
     const server = this.#create();
     this.#server = server;
     // Dropped: several processes that are all full would hand a connection round for ever.
     Object.assign(server, { maxConnections, dropMaxConnection: true });
+    server.on("error", (error) => log.error({ err: error }, "a connection could not be taken"));
     server.on("drop", () => metrics.connectionsCut.inc({ reason: "limit" }));
     server.prependListener("connection", (socket: Socket) => this.#keep(socket));
     server.listen(port, bind);

@@ -34,7 +34,8 @@ export type StreamedCall = Pick<
 
 /**
  * A stream both ways over grpc-js, without Node's object streams, which hold up each answer until the one before it is
- * written: by the bench's closed loop of 500 they cost ... µs an order.
+ * written: 21 µs of CPU an order with them, 15 without (one stream, 500 under way, on a busy machine; there a batch of 100
+ * takes 9 µs an order, and a call for each 75 µs).
  *
  * Always true: a message is asked for only while the method is hungry, and one at a time; after its status nothing is sent.
  */
@@ -137,9 +138,14 @@ export class GrpcStream implements CallListener, Outlet<never> {
     if (this.#heard) this.#heardAt = now;
     if (this.#took || this.#untaken === 0) this.#takenAt = now;
     this.#heard = this.#took = false;
-    if (this.#inlet === undefined || this.#leaving !== undefined) return;
+    if (this.#inlet === undefined || this.#leaving !== undefined || this.#over) return;
 
-    const { gate, served } = this.#options;
+    const { gate, served, onEnd } = this.#options;
+    if (Number(this.#call.getDeadline()) < Date.now()) {
+      // grpc-js has sent its status, which the client has not taken: a second one would make it forget the call.
+      this.#over = true;
+      return onEnd();
+    }
     if (now - this.#takenAt > MAX_UNREAD_MS) {
       this.finish(new RequestError("RESOURCE_EXHAUSTED", `no answer was read for ${MAX_UNREAD_MS / 1_000} s`));
     } else if (now - this.#openedAt > MAX_OPEN_MS || now - this.#heardAt > MAX_IDLE_MS) {

@@ -15,7 +15,6 @@ export const FRAME = {
   CONTINUATION: 9,
 };
 export const END_STREAM = 1;
-export const ACK = 1;
 export const END_HEADERS = 4;
 
 export const PREFACE = Buffer.from("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
