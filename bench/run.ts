@@ -7,35 +7,41 @@ import { print } from "./bencher.ts";
 import { compareAlternatives } from "./comparison.ts";
 import { measureFigures } from "./figures.ts";
 import type { FigureOptions } from "./figures.ts";
+import { measureScaling } from "./scaling.ts";
+import type { ScalingOptions } from "./scaling.ts";
 import { Stacks } from "./stacks.ts";
 
-const USAGE = `penstock bench [figures | alternatives] [options]: measures stacks of its own on this machine
+const USAGE = `penstock bench [figures | alternatives | scaling] [options]: measures stacks of its own on this machine
 
   figures       rates, latencies, CPU and memory of Penstock, in about 40 minutes (this is the default)
   alternatives  Penstock beside what people would use instead, in about 45 minutes
+  scaling       20 million rows before, and more processes, in about 45 minutes; takes 20 GB of disk meanwhile
 
-  --quick       a trial of some minutes: short, once each, without the long run; writes no file
+  --quick       a trial of some minutes: short, once each, without the long run, with fewer rows; writes no file
   --runs N      runs of which the median counts (default 3)
-  --seconds N   of one run (default 20; for alternatives 10)
+  --seconds N   of one run (default 20; for alternatives and scaling 10)
   --minutes N   figures: of the long run for Redis' memory (default 10; 0 leaves it out)
 
-Prints tables and writes them to bench/RESULTS.md or bench/ALTERNATIVES.md.
+Prints tables and writes them to bench/RESULTS.md, bench/ALTERNATIVES.md or bench/SCALING.md.
 `;
+
+type Options = FigureOptions & ScalingOptions;
 
 interface Subject {
   readonly file: string;
   readonly seconds: number;
-  readonly measure: (stacks: Stacks, options: FigureOptions) => AsyncGenerator<string>;
+  readonly measure: (stacks: Stacks, options: Options) => AsyncGenerator<string>;
 }
 
 const SUBJECTS: ReadonlyMap<string, Subject> = new Map([
   ["figures", { file: "RESULTS.md", seconds: 20, measure: measureFigures }],
   ["alternatives", { file: "ALTERNATIVES.md", seconds: 10, measure: compareAlternatives }],
+  ["scaling", { file: "SCALING.md", seconds: 10, measure: measureScaling }],
 ]);
 
 interface Order {
   readonly subject: Subject;
-  readonly options: FigureOptions;
+  readonly options: Options;
   readonly write: boolean;
 }
 
@@ -101,6 +107,7 @@ function readArguments(args: readonly string[]): Order | undefined {
       seconds: number("seconds", values.quick ? 5 : subject.seconds, 1),
       warmupSeconds: values.quick ? 1 : 3,
       minutes: number("minutes", values.quick ? 0 : 10, 0),
+      rows: values.quick ? 1_000_000 : 20_000_000,
     },
   };
 }

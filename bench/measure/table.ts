@@ -51,6 +51,11 @@ export function measurementTable(rows: readonly Row[]): string {
   );
 }
 
+/** The orders a second that were reached, the median of a row's runs. */
+export function medianRate({ runs }: Row): number {
+  return median(runs.map(({ report }) => report.rate));
+}
+
 export function promiseTable(rows: readonly { readonly target: string; readonly promises: Promises }[]): string {
   return table(
     ["", "acknowledged when", "orders in the hands of a worker that dies", "a row that Postgres refuses"],
