@@ -9,6 +9,7 @@ import type {
   SubmitOrdersRequest,
   SubmitOrdersResponse,
 } from "../src/gen/penstock/v1/order_service_pb.ts";
+import { announceReady } from "./child-server.ts";
 
 /** What a server of the bench does with orders; the service's other methods are not implemented. */
 export interface OrderHandlers {
@@ -33,9 +34,8 @@ export function serveOrders(handlers: OrderHandlers): void {
   server.addService(definition, { ...others, ...handlers });
   server.bindAsync("127.0.0.1:0", ServerCredentials.createInsecure(), (error, port) => {
     if (error !== null) throw error;
-    process.stdout.write(`${port}\n`);
+    announceReady(String(port));
   });
-  process.stdin.resume().once("end", () => process.exit());
 }
 
 function serviceDefinition(): ServiceDefinition {

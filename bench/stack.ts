@@ -4,13 +4,14 @@ import { setTimeout as delay } from "node:timers/promises";
 import { Redis } from "ioredis";
 import postgres from "postgres";
 import { DetachedProcess } from "../src/stack/detached-process.ts";
+import { findRedis, RedisServer } from "../src/stack/redis-server.ts";
 import { dataHome, findServiceUser } from "../src/stack/service-user.ts";
 import { clientOptions } from "../src/store/connection.ts";
 import { parseInfo } from "../src/stream/durability.ts";
 import { PERSIST_GROUP } from "../src/stream/groups.ts";
 import { PartitionKeys } from "../src/stream/keys.ts";
 import { descendants, parentOf } from "./measure/cpu.ts";
-import type { Target } from "./measure/measure.ts";
+import type { Contender } from "./measure/loss.ts";
 
 const ROOT = join(import.meta.dirname, "..");
 const STREAM = new PartitionKeys(0).orders;
@@ -32,15 +33,27 @@ const SETTLE_LIMIT_MS = 30_000;
 const POLL_MS = 50;
 const STATEMENT_TIMEOUT_MS = 10_000;
 
-/** Penstock as `penstock up` starts it, with data of its own that goes when it stops. */
-export interface Stack {
-  readonly target: Target;
+export interface StackOptions {
+  /** Where its data is kept when it stops (newStateFolder); without it they go. */
+  readonly folder?: string;
+  readonly workers?: number;
+  readonly ingestProcesses?: number;
+}
+
+/** Penstock as `penstock up` starts it. */
+export interface Stack extends Contender {
   readonly redis: Redis;
   readonly redisUrl: string;
+  /** The HTTP port of ingest. */
+  readonly httpUrl: string;
   /** The log's stream. */
   readonly stream: string;
-  /** A new, empty database on the same Postgres. */
+  readonly databaseUrl: string;
+  /** A new, empty database on the same Postgres; `dropDatabase` cuts its connections off and removes it. */
   createDatabase(name: string): Promise<string>;
+  dropDatabase(name: string): Promise<void>;
+  /** Another Redis, an empty one, under the settings of the stack's and on the same disk. Its data go with the stack's. */
+  startRedis(): Promise<RedisServer>;
   /** The pid of the Postgres server. */
   readonly postgresPid: number;
   readonly versions: Readonly<Record<string, string>>;
@@ -49,26 +62,41 @@ export interface Stack {
   stop(): Promise<void>;
 }
 
-export async function startStack(): Promise<Stack> {
-  // Beside the data of `penstock up`, so on the same disk.
-  await mkdir(join(ROOT, ".penstock"), { recursive: true });
-  const folder = await mkdtemp(join(ROOT, ".penstock", "bench-"));
+/** For a stack whose data outlast it, on the disk of `penstock up`'s. */
+export async function newStateFolder(): Promise<string> {
+  const home = join(ROOT, ".penstock");
+  await mkdir(home, { recursive: true });
+  return mkdtemp(join(home, "bench-"));
+}
+
+export async function removeStateFolder(folder: string): Promise<void> {
+  const home = dataHome(folder, findServiceUser());
+  await rm(folder, { recursive: true, force: true });
+  await rm(home, { recursive: true, force: true });
+}
+
+export async function startStack(options: StackOptions = {}): Promise<Stack> {
+  const folder = options.folder ?? (await newStateFolder());
   // In a group of its own, so that Ctrl-C reaches the bench alone, which then stops it.
   const up = await DetachedProcess.spawn({
     command: process.execPath,
-    args: [join(ROOT, "src", "main.ts"), "up"],
+    args: [join(ROOT, "src", "main.ts"), "up", "--workers", String(options.workers ?? 1)],
     cwd: ROOT,
-    env: { ...withoutServers(process.env), ...FREE_PORTS, PENSTOCK_STATE_DIR: folder, PENSTOCK_LOG_LEVEL: "warn" },
+    env: {
+      ...withoutServers(process.env),
+      ...FREE_PORTS,
+      PENSTOCK_STATE_DIR: folder,
+      PENSTOCK_LOG_LEVEL: "warn",
+      PENSTOCK_INGEST_PROCESSES: String(options.ingestProcesses ?? 1),
+    },
     orphan: { signal: "SIGTERM", graceSeconds: STOP_LIMIT_MS / 1000, remove: folder },
   });
   const stop = async (): Promise<void> => {
     await up.end("SIGTERM", STOP_LIMIT_MS);
-    const home = dataHome(folder, findServiceUser());
-    await rm(folder, { recursive: true, force: true });
-    await rm(home, { recursive: true, force: true });
+    if (options.folder === undefined) await removeStateFolder(folder);
   };
   try {
-    const { grpc, redis: redisUrl, postgres: databaseUrl, token } = await readStack(folder, up);
+    const { grpc, http: httpUrl, redis: redisUrl, postgres: databaseUrl, token } = await readStack(folder, up);
     const redis = new Redis(redisUrl, { maxRetriesPerRequest: 0 });
     const sql = postgres(databaseUrl, { ...clientOptions(STATEMENT_TIMEOUT_MS), max: 1 });
     const [server] = await sql<{ pid: number; version: string }[]>`
@@ -76,14 +104,16 @@ export async function startStack(): Promise<Stack> {
     const postgresPid = parentOf(server?.pid ?? 0);
     const redisInfo = parseInfo(await redis.info("server"));
     const redisPid = Number(redisInfo.get("process_id"));
-    const role = (name: string): number => {
-      const [pid] = descendants(up.pid, name);
-      if (pid === undefined) throw new Error(`there is no ${name} process`);
-      return pid;
+    const role = (name: string): number[] => {
+      const pids = descendants(up.pid, name);
+      if (pids.length === 0) throw new Error(`there is no ${name} process`);
+      return pids;
     };
+    let otherRedis = 0;
+    const waiting = (): Promise<number> => waitingEntries(redis);
     const settled = async (): Promise<void> => {
       const last = Date.now() + SETTLE_LIMIT_MS;
-      while (Date.now() < last && !(await isDrained(redis))) await delay(POLL_MS);
+      while (Date.now() < last && (await waiting()) > 0) await delay(POLL_MS);
     };
     return {
       target: {
@@ -94,16 +124,43 @@ export async function startStack(): Promise<Stack> {
         processes: () => ({
           ingest: role("ingest"),
           consumers: role("consumers"),
-          redis: redisPid,
-          postgres: postgresPid,
+          redis: [redisPid],
+          postgres: [postgresPid],
         }),
         settled,
       },
+      waiting,
+      killWorker: async () => {
+        const killed = role("consumers");
+        for (const pid of killed) process.kill(pid, "SIGKILL");
+        // The supervisor starts another.
+        const last = Date.now() + START_LIMIT_MS;
+        while (Date.now() < last && descendants(up.pid, "consumers").every((pid) => killed.includes(pid))) {
+          await delay(POLL_MS);
+        }
+        return true;
+      },
       redis,
       redisUrl,
+      httpUrl,
       stream: STREAM,
       postgresPid,
       versions: { Redis: redisInfo.get("redis_version") ?? "", Postgres: server?.version ?? "" },
+      databaseUrl,
+      startRedis: async () => {
+        const user = findServiceUser();
+        const server = new RedisServer({
+          folder: join(dataHome(folder, user), `other-redis-${++otherRedis}`),
+          program: findRedis(join(ROOT, ".penstock")),
+          user,
+          removeWhenOrphaned: true,
+        });
+        await server.start();
+        return server;
+      },
+      dropDatabase: async (name) => {
+        await sql`DROP DATABASE ${sql(name)} WITH (FORCE)`;
+      },
       createDatabase: async (name) => {
         await sql`CREATE DATABASE ${sql(name)}`;
         const url = new URL(databaseUrl);
@@ -111,7 +168,7 @@ export async function startStack(): Promise<Stack> {
         return url.href;
       },
       pauseConsumers: (pause) => {
-        process.kill(role("consumers"), pause ? "SIGSTOP" : "SIGCONT");
+        for (const pid of role("consumers")) process.kill(pid, pause ? "SIGSTOP" : "SIGCONT");
       },
       stop: async () => {
         redis.disconnect();
@@ -132,6 +189,7 @@ function withoutServers({ REDIS_URL: _redis, DATABASE_URL: _database, ...env }: 
 
 interface StackFile {
   readonly grpc: string;
+  readonly http: string;
   readonly redis: string;
   readonly postgres: string;
   readonly token: string;
@@ -154,16 +212,18 @@ async function readStack(folder: string, up: DetachedProcess): Promise<StackFile
   throw new Error(`penstock up was not ready within ${START_LIMIT_MS / 1000} s`);
 }
 
-// Everything was delivered to the group and acknowledged by it.
-async function isDrained(redis: Redis): Promise<boolean> {
+// Entries that were not delivered to the group yet, or not acknowledged by it; at least one where the log's end is not known
+// to be reached.
+async function waitingEntries(redis: Redis): Promise<number> {
   const [stream, groups] = (await Promise.all([redis.xinfo("STREAM", STREAM), redis.xinfo("GROUPS", STREAM)])) as [
     unknown[],
     unknown[][],
   ];
   const end = field(stream, "last-generated-id");
-  return groups
-    .filter((group) => field(group, "name") === PERSIST_GROUP)
-    .every((group) => field(group, "pending") === 0 && field(group, "last-delivered-id") === end);
+  const group = groups.find((candidate) => field(candidate, "name") === PERSIST_GROUP);
+  if (group === undefined) return 1;
+  const undelivered = field(group, "last-delivered-id") === end ? 0 : Math.max(1, Number(field(group, "lag")));
+  return Number(field(group, "pending")) + undelivered;
 }
 
 function field(pairs: readonly unknown[], name: string): unknown {

@@ -13,7 +13,7 @@ const PROGRAM = `
 `;
 
 test("a tree's CPU holds its children's, also when they have ended", async (t) => {
-  const before = sampleCpu({ tree: 0 });
+  const before = sampleCpu({ tree: [] });
   const child = spawn(process.execPath, ["-e", PROGRAM], { stdio: ["pipe", "pipe", "inherit"] });
   t.after(async () => {
     child.stdin.end();
@@ -21,9 +21,21 @@ test("a tree's CPU holds its children's, also when they have ended", async (t) =
   });
   await once(child.stdout, "data");
   const pid = child.pid ?? 0;
-  const used = cpuBetween({ ...before, seconds: {} }, sampleCpu({ tree: pid }));
+  const used = cpuBetween(before, sampleCpu({ tree: [pid] }));
   assert.ok((used.seconds["tree"] ?? 0) >= 0.45, `${used.seconds["tree"]} s`);
   assert.ok(used.machineShare > 0 && used.machineShare <= 1.1, `${used.machineShare}`);
   assert.equal(parentOf(pid), process.pid);
   assert.deepEqual(descendants(process.pid, "-e", PROGRAM), [pid]);
+});
+
+test("a process below another with the same arguments belongs to that one's tree", async (t) => {
+  const inner = "echo up; read end; exit";
+  const child = spawn("sh", ["-c", `sh -c '${inner}' penstock-cpu-test; exit`, "penstock-cpu-test"]);
+  t.after(async () => {
+    child.stdin.end();
+    await once(child, "exit");
+  });
+  await once(child.stdout, "data");
+  assert.deepEqual(descendants(process.pid, "penstock-cpu-test"), [child.pid]);
+  assert.equal(descendants(child.pid ?? 0, "penstock-cpu-test").length, 1);
 });

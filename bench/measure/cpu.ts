@@ -25,15 +25,21 @@ export interface CpuUsed {
   readonly seconds: Readonly<Record<string, number>>;
 }
 
-/** `roots` names the process at the top of each tree. A child's time stays in its tree when it ends. */
-export function sampleCpu(roots: Readonly<Record<string, number>>): CpuSample {
+/** The processes of a server, each at the top of a tree of its own. */
+export type Roots = Readonly<Record<string, readonly number[]>>;
+
+/** A child's time stays in its tree when it ends. */
+export function sampleCpu(roots: Roots): CpuSample {
   const processes = readProcesses();
   const children = new Map<number, number[]>();
   for (const [pid, { parent }] of processes) children.set(parent, [...(children.get(parent) ?? []), pid]);
   const ticksOf = (pid: number): number =>
     (processes.get(pid)?.ticks ?? 0) + (children.get(pid) ?? []).reduce((sum, child) => sum + ticksOf(child), 0);
   const seconds = Object.fromEntries(
-    Object.entries(roots).map(([name, pid]) => [name, ticksOf(pid) / TICKS_PER_SECOND]),
+    Object.entries(roots).map(([name, pids]) => [
+      name,
+      pids.reduce((sum, pid) => sum + ticksOf(pid), 0) / TICKS_PER_SECOND,
+    ]),
   );
   return { at: performance.now(), machineSeconds: machineSeconds(), seconds };
 }
@@ -47,14 +53,22 @@ export function cpuBetween(from: CpuSample, to: CpuSample): CpuUsed {
   return { wallSeconds, machineShare, seconds };
 }
 
-/** The pids of all processes below `root` whose command line has all of these arguments. */
+/**
+ * The pids of all processes below `root` whose command line has all of these arguments; not those below another such
+ * process, which belong to its tree.
+ */
 export function descendants(root: number, ...words: readonly string[]): number[] {
   const processes = readProcesses();
-  const below = (pid: number): boolean => {
+  const below = (pid: number, ancestors: (ancestor: number) => boolean): boolean => {
     const parent = processes.get(pid)?.parent ?? 0;
-    return parent === root || (parent > 1 && below(parent));
+    return ancestors(parent) || (parent > 1 && below(parent, ancestors));
   };
-  return [...processes.keys()].filter((pid) => below(pid) && words.every((word) => commandLine(pid).includes(word)));
+  const found = new Set(
+    [...processes.keys()].filter(
+      (pid) => below(pid, (parent) => parent === root) && words.every((word) => commandLine(pid).includes(word)),
+    ),
+  );
+  return [...found].filter((pid) => !below(pid, (parent) => found.has(parent)));
 }
 
 /** The parent of a process. Throws where there is no such process. */

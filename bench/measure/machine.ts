@@ -17,7 +17,9 @@ function commit(): string {
   const git = (...args: readonly string[]): string =>
     execFileSync("git", args, { cwd: import.meta.dirname, encoding: "utf8", stdio: "pipe" }).trim();
   try {
-    const changed = git("status", "--porcelain", "--untracked-files=no") === "" ? "" : " with changes";
+    // The bench writes its own results while it runs.
+    const paths = [":/", ":(top,exclude)bench/*.md"];
+    const changed = git("status", "--porcelain", "--untracked-files=no", "--", ...paths) === "" ? "" : " with changes";
     return git("rev-parse", "--short", "HEAD") + changed;
   } catch {
     return "unknown"; // not a clone

@@ -5,10 +5,11 @@ import { join } from "node:path";
 import { promisify } from "node:util";
 import type { LoadReport } from "../load/load.ts";
 import { cpuBetween, sampleCpu } from "./cpu.ts";
+import type { Roots } from "./cpu.ts";
 import { compareWithRows } from "./rows.ts";
 import type { RowFigures } from "./rows.ts";
 
-const run = promisify(execFile);
+const execute = promisify(execFile);
 
 /** Something that takes orders. */
 export interface Target {
@@ -17,8 +18,8 @@ export interface Target {
   readonly token: string;
   /** Where its rows are; undefined where it writes none. */
   readonly databaseUrl: string | undefined;
-  /** The process at the top of each of its servers. Asked for at each measurement: a restart changes it. */
-  readonly processes: () => Readonly<Record<string, number>>;
+  /** The processes of each of its servers. Asked for at each measurement: a restart changes them. */
+  readonly processes: () => Roots;
   /** Resolves when nothing that was acknowledged waits for its row any more, or nothing more can be hoped for. */
   readonly settled: () => Promise<void>;
 }
@@ -53,8 +54,7 @@ const LEAST_SHARE_OF_RATE = 0.98;
 
 /** Sends a load from a process of its own and accounts for every order and every CPU second of it. */
 export async function measure(target: Target, load: Load): Promise<Measurement> {
-  const folder = await mkdtemp(join(tmpdir(), "penstock-bench-"));
-  try {
+  return withFolder(async (folder) => {
     const file = join(folder, "acknowledged.tsv");
     const processes = target.processes();
     const before = sampleCpu(processes);
@@ -80,12 +80,24 @@ export async function measure(target: Target, load: Load): Promise<Measurement> 
       othersShare: Math.max(0, used.machineShare - servers / machineSeconds - generatorShare),
       faults: faultsOf(load, report, rows),
     };
+  });
+}
+
+/** Gives `work` a folder that goes afterwards. */
+export async function withFolder<T>(work: (folder: string) => Promise<T>): Promise<T> {
+  const folder = await mkdtemp(join(tmpdir(), "penstock-bench-"));
+  try {
+    return await work(folder);
   } finally {
     await rm(folder, { recursive: true });
   }
 }
 
-async function send(target: Target, load: Load, file: string): Promise<LoadReport> {
+/**
+ * Sends a load from a process of its own; its record of what was acknowledged (load/record.ts) goes to `file`. `run` begins
+ * the client order ids, random by default.
+ */
+export async function send(target: Target, load: Load, file: string, run?: string): Promise<LoadReport> {
   const options = {
     address: `127.0.0.1:${target.port}`,
     rate: load.rate,
@@ -93,9 +105,10 @@ async function send(target: Target, load: Load, file: string): Promise<LoadRepor
     warmup: load.warmupSeconds,
     batch: load.batch,
     acknowledged: file,
+    ...(run !== undefined && { run }),
   };
   const args = Object.entries(options).map(([name, value]) => `--${name}=${value}`);
-  const { stdout } = await run(process.execPath, [join(import.meta.dirname, "../load/main.ts"), ...args], {
+  const { stdout } = await execute(process.execPath, [join(import.meta.dirname, "../load/main.ts"), ...args], {
     env: { ...process.env, PENSTOCK_TOKEN: target.token },
   });
   return JSON.parse(stdout) as LoadReport;

@@ -8,7 +8,7 @@ import { ensurePartitions } from "../../src/store/partitions.ts";
 import { Writer } from "../../src/store/writer.ts";
 import { orderIdAt, orderIdPrefix } from "../../src/stream/position.ts";
 import { createTestDatabase } from "../../test/support/servers.ts";
-import { compareWithRows } from "./rows.ts";
+import { compareWithRows, countRows } from "./rows.ts";
 
 test("acknowledged orders are found as rows, and those that are none are not", async (t) => {
   const { url } = await createTestDatabase(t);
@@ -23,13 +23,12 @@ test("acknowledged orders are found as rows, and those that are none are not", a
   const ids = [0, 1, 2, 3].map((index) => orderIdAt(prefix, index));
   const sql = connect(url, { max: 1 });
   t.after(() => sql.end());
+  const write = (id: string, clientOrderId: string) => sql`
+    INSERT INTO orders (order_id, client_key, created_at, post_only, account, client_order_id, symbol, side, type,
+      time_in_force, quantity)
+    VALUES (${id}, 0, now(), false, 'a', ${clientOrderId}, 'X', 'BUY', 'MARKET', 'IOC', 1)`;
   // The third was never acknowledged; the fourth never written.
-  for (const [at, id] of ids.slice(0, 3).entries()) {
-    await sql`
-      INSERT INTO orders (order_id, client_key, created_at, post_only, account, client_order_id, symbol, side, type,
-        time_in_force, quantity)
-      VALUES (${id}, 0, now(), false, 'a', ${`order-${at}`}, 'X', 'BUY', 'MARKET', 'IOC', 1)`;
-  }
+  for (const [at, id] of ids.slice(0, 3).entries()) await write(id, `order-${at}`);
   const acknowledged = [
     ["order-0", ids[0], (now - 5_000) * 1000],
     ["order-1", ids[1], (now + 60_000) * 1000],
@@ -46,4 +45,9 @@ test("acknowledged orders are found as rows, and those that are none are not", a
   assert.equal(rows.p50, 0);
   assert.ok(rows.max >= 5_000 && rows.max < 60_000, `${rows.max} ms`);
   assert.ok(Math.abs(rows.lastCommitUs / 1000 - now) < 60_000, `${rows.lastCommitUs}`);
+
+  // Of order-3 and order-4 there is no row. One of order-0 comes again under another id.
+  assert.deepEqual(await countRows(url, file), { missing: 2, surplus: 0 });
+  await write(orderIdAt(prefix, 4), "order-0");
+  assert.deepEqual(await countRows(url, file), { missing: 2, surplus: 1 });
 });

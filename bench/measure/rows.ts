@@ -21,17 +21,13 @@ export interface RowFigures {
 
 /** Compares a client's record of acknowledgements (load/record.ts) with the table `orders`. */
 export async function compareWithRows(databaseUrl: string, acknowledgedFile: string): Promise<RowFigures> {
-  const client = postgres(databaseUrl, { ...clientOptions(STATEMENT_TIMEOUT_MS), max: 1 });
-  try {
-    await client`CREATE TEMPORARY TABLE acknowledged (client_order_id text, symbol text, order_id uuid, us float8)`;
-    await pipeline(createReadStream(acknowledgedFile), await client`COPY acknowledged FROM STDIN`.writable());
+  return withAcknowledged(databaseUrl, acknowledgedFile, async (client) => {
     const [row] = await client<
       { acknowledged: number; written: number; waits: number[] | null; last: number | null }[]
     >`
-      WITH first AS (SELECT min(order_id::text)::uuid AS id FROM acknowledged),
-      written AS (
+      WITH written AS (
         SELECT order_id, client_order_id, extract(epoch FROM pg_xact_commit_timestamp(xmin))::float8 * 1e6 AS us
-        FROM orders WHERE order_id >= (SELECT id FROM first)
+        FROM orders WHERE order_id >= (SELECT id FROM first_acknowledged)
       )
       SELECT count(*)::int AS acknowledged, count(written.us)::int AS written, max(written.us) AS last,
         percentile_disc(ARRAY[0.5, 0.99, 1]) WITHIN GROUP (ORDER BY greatest(0, written.us - acknowledged.us)) AS waits
@@ -45,6 +41,44 @@ export async function compareWithRows(databaseUrl: string, acknowledgedFile: str
       p99,
       max,
     };
+  });
+}
+
+/** Client order ids among the acknowledged that have no row at all, and rows that some of them have beyond their first. */
+export interface RowCounts {
+  readonly missing: number;
+  readonly surplus: number;
+}
+
+/** Counts by client order id, whatever order id was acknowledged: what the client sees of its orders. */
+export async function countRows(databaseUrl: string, acknowledgedFile: string): Promise<RowCounts> {
+  return withAcknowledged(databaseUrl, acknowledgedFile, async (client) => {
+    const [row] = await client<RowCounts[]>`
+      WITH written AS (
+        SELECT client_order_id, count(*) AS rows
+        FROM orders WHERE order_id >= (SELECT id FROM first_acknowledged) GROUP BY client_order_id
+      )
+      SELECT count(*) FILTER (WHERE rows IS NULL)::int AS missing, coalesce(sum(rows - 1), 0)::int AS surplus
+      FROM acknowledged LEFT JOIN written USING (client_order_id)`;
+    return { missing: row?.missing ?? 0, surplus: row?.surplus ?? 0 };
+  });
+}
+
+// With the record as the temporary table `acknowledged`, and its least order id in `first_acknowledged`.
+async function withAcknowledged<T>(
+  databaseUrl: string,
+  acknowledgedFile: string,
+  ask: (client: postgres.Sql) => Promise<T>,
+): Promise<T> {
+  const client = postgres(databaseUrl, { ...clientOptions(STATEMENT_TIMEOUT_MS), max: 1 });
+  try {
+    await client`CREATE TEMPORARY TABLE acknowledged (client_order_id text, symbol text, order_id uuid, us float8)`;
+    await pipeline(createReadStream(acknowledgedFile), await client`COPY acknowledged FROM STDIN`.writable());
+    await client`
+      CREATE TEMPORARY TABLE first_acknowledged AS SELECT min(order_id::text)::uuid AS id FROM acknowledged`;
+    // What is asked for is the end of a table of maybe many millions, which the planner cannot know.
+    await client`SET enable_seqscan = off`;
+    return await ask(client);
   } finally {
     await client.end({ timeout: 5 });
   }

@@ -1,4 +1,6 @@
 import type { DiskLatency } from "./disk.ts";
+import type { Loss } from "./loss.ts";
+import type { ProbeLatency } from "./health.ts";
 import type { Measurement } from "./measure.ts";
 import type { MemorySample, WaitingMemory } from "./memory.ts";
 
@@ -6,6 +8,16 @@ import type { MemorySample, WaitingMemory } from "./memory.ts";
 export interface Row {
   readonly target: string;
   readonly runs: readonly Measurement[];
+}
+
+/** What somebody can rely on, in words. */
+export interface Promises {
+  /** When an order is acknowledged. */
+  readonly acknowledged: string;
+  /** What becomes of the orders in the hands of a worker that dies. */
+  readonly death: string;
+  /** What becomes of a row that Postgres refuses, and of those beside it. */
+  readonly refusedRow: string;
 }
 
 /** A table of Markdown: medians of each row's runs. */
@@ -23,7 +35,7 @@ export function measurementTable(rows: readonly Row[]): string {
       const cpu = servers.map((name) => of((run) => run.cpuMicros[name]));
       return [
         target,
-        count(first?.load.rate ?? NaN),
+        count(of((run) => run.load.rate)),
         count(of((run) => run.report.rate)),
         milliseconds(of((run) => run.report.latencyMs.p50)),
         milliseconds(of((run) => run.report.latencyMs.p99)),
@@ -40,11 +52,48 @@ export function measurementTable(rows: readonly Row[]): string {
   );
 }
 
+/** The orders a second that were reached, the median of a row's runs. */
+export function medianRate({ runs }: Row): number {
+  return median(runs.map(({ report }) => report.rate));
+}
+
+export function promiseTable(rows: readonly { readonly target: string; readonly promises: Promises }[]): string {
+  return table(
+    ["", "acknowledged when", "orders in the hands of a worker that dies", "a row that Postgres refuses"],
+    rows.map(({ target, promises: { acknowledged, death, refusedRow } }) => [target, acknowledged, death, refusedRow]),
+    "words",
+  );
+}
+
+export function lossTable(losses: readonly Loss[]): string {
+  return table(
+    ["", "killed", "acknowledged", "lost", "stuck", "rows doubled", "last row after", "rows of an order sent twice"],
+    losses.map(({ target, kills, acknowledged, lost, stuck, doubled, lateSeconds, rowsOfResent }) => [
+      target,
+      kills === 0 ? "no worker" : `${kills} times`,
+      ...[acknowledged, lost, stuck, doubled].map(count),
+      `${lateSeconds.toFixed(1)} s`,
+      rowsOfResent.toFixed(2).replace(".00", ""),
+    ]),
+  );
+}
+
 /** A row a run: they differ too much for a median to say much. */
 export function diskTable(runs: readonly DiskLatency[]): string {
   return table(
     ["run", "p50 ms", "p99 ms", "longest ms"],
     runs.map(({ p50, p99, max }, run) => [String(run + 1), milliseconds(p50), milliseconds(p99), milliseconds(max)]),
+  );
+}
+
+export function healthTable(probes: readonly ProbeLatency[]): string {
+  return table(
+    ["", "p50 ms", "p99 ms", "longest ms", "failed"],
+    probes.map(({ name, p50, p99, max, failures }) => [
+      name,
+      ...[p50, p99, max].map((value) => value.toFixed(1)),
+      count(failures),
+    ]),
   );
 }
 
@@ -73,9 +122,15 @@ export function memoryTable(samples: readonly MemorySample[]): string {
   );
 }
 
-function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
+// Numbers stand on the right, beside a first column of names; words on the left.
+function table(
+  head: readonly string[],
+  rows: readonly (readonly string[])[],
+  holds: "numbers" | "words" = "numbers",
+): string {
   const line = (cells: readonly string[]): string => `| ${cells.join(" | ")} |`;
-  return [line(head), line(head.map((_, at) => (at === 0 ? "---" : "---:"))), ...rows.map(line)].join("\n");
+  const alignment = head.map((_, at) => (at === 0 || holds === "words" ? "---" : "---:"));
+  return [line(head), line(alignment), ...rows.map(line)].join("\n");
 }
 
 function faults(runs: readonly Measurement[]): string {

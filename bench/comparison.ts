@@ -1,0 +1,126 @@
+import { Alternative } from "./alternatives/alternative.ts";
+import { ALTERNATIVES } from "./alternatives/kinds.ts";
+import type { AlternativeKind, Place } from "./alternatives/alternative.ts";
+import { BATCH, Bencher, print } from "./bencher.ts";
+import type { Durations } from "./bencher.ts";
+import { CALM_RATE, HIGHEST, LEGEND, TARGET_RATES } from "./figures.ts";
+import { startFloor } from "./floor.ts";
+import { describeMachine } from "./measure/machine.ts";
+import { measureLoss } from "./measure/loss.ts";
+import type { Contender, Loss } from "./measure/loss.ts";
+import type { Load, Measurement } from "./measure/measure.ts";
+import { lossTable, measurementTable, promiseTable } from "./measure/table.ts";
+import type { Promises, Row } from "./measure/table.ts";
+import type { Stack } from "./stack.ts";
+import type { Stacks } from "./stacks.ts";
+
+const PENSTOCK: Promises = {
+  acknowledged: "its entry of the log is on Redis' disk",
+  death: "its successor or another worker takes them over",
+  refusedRow: "a dead letter beside the good rows of its entry",
+};
+
+/** Penstock beside what people would use instead: the sections of the results, each as soon as it is measured. */
+export async function* compareAlternatives(stacks: Stacks, durations: Durations): AsyncGenerator<string> {
+  const stack = await stacks.start();
+  const bencher = new Bencher(durations);
+  yield "# Penstock and the alternatives";
+  yield (
+    "Written by `penstock bench alternatives`: all of them behind the same gRPC door with the same validation, on the same " +
+    "Postgres with the same table and indexes, each in a database of its own, those on Redis with one of their own under " +
+    `the same settings. Each has one server and one worker process and uses its own best bulk call. ${LEGEND}`
+  );
+  yield describeMachine(stack.versions);
+  yield `Each row: the medians of ${durations.runs} runs of ${durations.seconds} s, \`appendfsync always\`, \`fsync on\`.`;
+  yield "## What is promised";
+  const promises = ALTERNATIVES.map((kind) => ({ target: kind.name, promises: kind.promises }));
+  yield promiseTable([{ target: stack.target.name, promises: PENSTOCK }, ...promises]);
+
+  yield `## One order a call, ${CALM_RATE.toLocaleString("en")} a second`;
+  yield "Penstock takes turns with each alternative, the two alone; its row is of all of them.";
+  yield measurementTable(await calm(stack, bencher));
+
+  const highest = {
+    unary: [await bencher.highest(stack.target, TARGET_RATES.unary, 0)],
+    batches: [await bencher.highest(stack.target, TARGET_RATES.batches, BATCH)],
+  };
+  for (const kind of ALTERNATIVES) {
+    await withAlternative(stack, kind, async ({ target }) => {
+      await bencher.warmUp(target);
+      highest.unary.push(await bencher.highest(target, kind.guess.unary, 0));
+      highest.batches.push(await bencher.highest(target, kind.guess.batches, BATCH));
+    });
+  }
+  yield "## The highest rate that was sustained";
+  yield `${HIGHEST} Penstock and then each alternative, alone.`;
+  yield measurementTable(highest.unary);
+  yield measurementTable(highest.batches);
+  yield "## The worker killed, and an order sent twice";
+  yield (
+    `${LOSS.rate.toLocaleString("en")} orders a second for ${LOSS.seconds} s, in batches of ${BATCH}; meanwhile the worker got SIGKILL again and ` +
+    "again, and another was started each time. Lost is what was then neither a row nor in the queue, stuck what still stood in " +
+    "the queue after 90 s with a worker there. Before that 500 orders were sent, acknowledged, and sent again with the same " +
+    "ids, as a client does whose answer was lost."
+  );
+  const losses = [await lossOf(stack)];
+  for (const kind of ALTERNATIVES) losses.push(await withAlternative(stack, kind, lossOf));
+  yield lossTable(losses);
+}
+
+/** Within the reach of all. */
+const LOSS: Load = { rate: 2_000, seconds: 12, warmupSeconds: 0, batch: BATCH };
+
+async function lossOf(contender: Contender): Promise<Loss> {
+  const loss = await measureLoss(contender, LOSS);
+  const { kills, lost, stuck, doubled } = loss;
+  print(`${loss.target}, worker killed ${kills} times: lost ${lost}, stuck ${stuck}, doubled ${doubled}`);
+  return loss;
+}
+
+async function calm(stack: Stack, bencher: Bencher): Promise<Row[]> {
+  const floor = await startFloor(stack.target.token);
+  await bencher.warmUp(floor.target);
+  const rows = await bencher.inTurns([floor.target], CALM_RATE, 0);
+  await floor.stop();
+  await bencher.warmUp(stack.target);
+  const penstock: Measurement[] = [];
+  rows.push({ target: stack.target.name, runs: penstock });
+  for (const kind of ALTERNATIVES) {
+    await withAlternative(stack, kind, async ({ target }) => {
+      await bencher.warmUp(target);
+      const [own, other] = await bencher.inTurns([stack.target, target], CALM_RATE, 0);
+      if (own === undefined || other === undefined) return;
+      penstock.push(...own.runs);
+      rows.push(other);
+    });
+  }
+  return rows;
+}
+
+// Alone beside Penstock's stack, in an empty database.
+async function withAlternative<T>(
+  stack: Stack,
+  kind: AlternativeKind,
+  work: (alternative: Alternative) => Promise<T>,
+): Promise<T> {
+  const alternative = await Alternative.start(kind, await placeOf(stack, kind));
+  try {
+    return await work(alternative);
+  } finally {
+    await alternative.stop();
+    await stack.dropDatabase(databaseOf(kind));
+  }
+}
+
+async function placeOf(stack: Stack, kind: AlternativeKind): Promise<Place> {
+  return {
+    databaseUrl: await stack.createDatabase(databaseOf(kind)),
+    postgresPid: stack.postgresPid,
+    startRedis: () => stack.startRedis(),
+    token: stack.target.token,
+  };
+}
+
+function databaseOf({ folder }: AlternativeKind): string {
+  return folder.replaceAll("-", "_");
+}
