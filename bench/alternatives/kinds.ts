@@ -29,7 +29,7 @@ export const ALTERNATIVES: readonly PresentedKind[] = [
   {
     name: "Redis list, batch writer",
     folder: "redis-list",
-    guess: { unary: 5_000, batches: 15_000 },
+    guess: { unary: 4_000, batches: 20_000 },
     promises: {
       acknowledged: "its RPUSH is on Redis' disk",
       death: "up to 50 that it had popped are lost",
@@ -41,7 +41,7 @@ export const ALTERNATIVES: readonly PresentedKind[] = [
   {
     name: "BullMQ",
     folder: "bullmq",
-    guess: { unary: 2_000, batches: 2_500 },
+    guess: { unary: 2_000, batches: 3_000 },
     promises: {
       acknowledged: "its job is on Redis' disk",
       death: "come again when their locks of 30 s have run out",
@@ -64,7 +64,7 @@ export const ALTERNATIVES: readonly PresentedKind[] = [
   {
     name: "pg-boss",
     folder: "pg-boss",
-    guess: { unary: 2_500, batches: 6_000 },
+    guess: { unary: 1_000, batches: 12_000 },
     promises: {
       acknowledged: "its job is committed in Postgres",
       death: "come again after 30 s (15 minutes by default)",
@@ -84,7 +84,7 @@ export const ALTERNATIVES: readonly PresentedKind[] = [
   {
     name: "graphile-worker",
     folder: "graphile-worker",
-    guess: { unary: 2_500, batches: 10_000 },
+    guess: { unary: 1_000, batches: 10_000 },
     promises: {
       acknowledged: "its job is committed in Postgres",
       death: "locked for 4 hours, unless somebody unlocks them",

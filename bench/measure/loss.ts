@@ -19,9 +19,9 @@ export interface Loss {
   readonly target: string;
   readonly kills: number;
   readonly acknowledged: number;
-  /** Neither a row nor in the queue when nothing moved any more. */
+  /** Neither a row nor in the queue when nothing moved any more; at least so many where others are stuck. */
   readonly lost: number;
-  /** In the queue still, though a worker was there, when the bench had waited long enough. */
+  /** No row but in the queue still, though a worker was there, when the bench had waited long enough. */
   readonly stuck: number;
   /** Rows beyond the first of a client order id. */
   readonly doubled: number;
@@ -56,16 +56,19 @@ export async function measureLoss(contender: Contender, load: Load): Promise<Los
     const report = await sending;
     const last = Date.now() + QUIET_LIMIT_MS;
     while (Date.now() < last && (await contender.waiting()) > 0) await delay(POLL_MS);
-    const stuck = await contender.waiting();
-    if (stuck === 0) await target.settled();
+    const waiting = await contender.waiting();
+    if (waiting === 0) await target.settled();
     const figures = await compareWithRows(databaseUrl, file);
+    const missing = report.acknowledged - figures.written;
+    // What waits may have its row already: its worker was killed between the commit and the queue's own book-keeping.
+    const lost = Math.max(0, missing - waiting);
     const { surplus } = await countRows(databaseUrl, file);
     return {
       target: target.name,
       kills,
       acknowledged: report.acknowledged,
-      stuck,
-      lost: report.acknowledged - figures.written - stuck,
+      lost,
+      stuck: missing - lost,
       doubled: surplus,
       lateSeconds: Math.max(0, (figures.lastCommitUs - report.endedUs) / 1e6),
       rowsOfResent,
