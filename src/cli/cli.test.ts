@@ -116,6 +116,37 @@ test("a refusal names every field at fault, a line each, and ends with 1", optio
   assert.match(trader.stderr, /^penstock: PERMISSION_DENIED: /);
 });
 
+test("accounts: made, listed, changed, given keys; and all of it is written down", options, async (t) => {
+  const { stack, env } = await startStack(t);
+  const json = async <T>(...args: string[]): Promise<T> => {
+    const { code, stdout, stderr } = await penstock(["accounts", ...args, "--json"], env);
+    assert.equal(code, 0, stderr);
+    return JSON.parse(stdout) as T;
+  };
+  const created = await penstock(["accounts", "create", "desk", "--role", "read-only"], env);
+  assert.match(created.stdout, /^account +key +secret\ndesk +([0-9a-f]{12}) +\1\.[\w-]{43}\n$/);
+  const changes = [["role", "desk", "trader"], ["rate", "desk", "500"], ["suspend", "desk"]]; // prettier-ignore
+  for (const change of changes) assert.equal((await penstock(["accounts", ...change], env)).code, 0);
+  assert.match((await penstock(["accounts"], env)).stdout, /^desk +trader +yes +500 +\S+Z$/m);
+  assert.match((await penstock(["accounts", "resume", "desk"], env)).stdout, /^desk +trader +no +500 +\S+Z$/m);
+
+  const key = await json<{ keyId: string; secret: string }>("keys", "create", "desk", "--expires", "2035-01-31");
+  assert.ok(key.secret.startsWith(`${key.keyId}.`));
+  const revoked = await penstock(["accounts", "keys", "revoke", "desk", key.keyId], env);
+  assert.match(revoked.stdout, new RegExp(`^${key.keyId} +\\S+Z +2035-01-31T00:00:00.000Z +\\S+Z$`, "m"));
+  const keys = (await penstock(["accounts", "keys", "list", "desk"], env)).stdout.trim().split("\n");
+  assert.deepEqual([keys.length, /never +no$/.test(keys[1] ?? "")], [3, true]);
+  const ended = await penstock(["accounts", "revoke-tokens", "desk"], env);
+  assert.equal(ended.stdout, "the tokens of desk have ended\n");
+
+  const actions = (await penstock(["accounts", "actions", "--limit", "2"], env)).stdout;
+  assert.match(actions, /root +RevokeTokens +desk +done\n.*root +RevokeKey +desk +done +key_id=[0-9a-f]{12}\n$/);
+  const again = await penstock(["accounts", "create", "desk"], env);
+  assert.deepEqual([again.code, again.stderr], [1, "penstock: ALREADY_EXISTS: there is an account of this name\n"]);
+  const trader = await penstock(["accounts"], { ...env, PENSTOCK_TOKEN: stack.token });
+  assert.deepEqual([trader.code, trader.stderr.startsWith("penstock: PERMISSION_DENIED: ")], [1, true]);
+});
+
 test("tail --follow shows what comes, and ends with its reader", options, async (t) => {
   const { env } = await startStack(t);
   await penstock(["instruments", "define", "ETH-USD", "--tick", "0.01", "--lot", "0.0001"], env);
@@ -173,6 +204,13 @@ test("wrong usage and a wrong configuration end with 2 and a line that helps", o
     [order, {}, /no stack runs here/],
     [[...order, "--url", "ftp://h:1", "--token", "x"], {}, /not an address such as http:/],
     [[...order, "--expire-time", "soon", "--url", "h:1", "--token", "x"], {}, /not a time such as/],
+    [["accounts", "role", "desk", "god"], {}, /Allowed choices are trader, read-only, admin/],
+    [["accounts", "rate", "desk", "much"], {}, /A whole number from 0 to 1000000/],
+    [
+      ["accounts", "keys", "create", "d", "--expires", "soon", "--url", "h:1", "--token", "x"],
+      {},
+      /not a time such as/,
+    ],
     [["tail", "--from", "yesterday"], { REDIS_URL: "redis://127.0.0.1:1" }, /not an entry ID/],
     [["ingest"], { REDIS_URL: "nonsense" }, /REDIS_URL: must be.*\n  DATABASE_URL: is required/],
     [["migrate"], {}, /DATABASE_URL: is required/],

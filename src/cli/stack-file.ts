@@ -3,6 +3,7 @@ import { join } from "node:path";
 
 import * as v from "valibot";
 
+import { loadAddress } from "../config/config.ts";
 import { UsageError } from "../runtime/errors.ts";
 
 const stackSchema = v.object({
@@ -48,9 +49,9 @@ export function apiOf(
 
 /** The Redis that holds the log. */
 export function redisOf(env: NodeJS.ProcessEnv = process.env): string {
-  return env.REDIS_URL || readStack(env, "its address by REDIS_URL").redis;
+  return env.REDIS_URL ? loadAddress("REDIS", env) : readStack(env, "its address by REDIS_URL").redis;
 }
 
 export function postgresOf(env: NodeJS.ProcessEnv = process.env): string {
-  return env.DATABASE_URL || readStack(env, "its address by DATABASE_URL").postgres;
+  return env.DATABASE_URL ? loadAddress("DATABASE", env) : readStack(env, "its address by DATABASE_URL").postgres;
 }

@@ -1,7 +1,7 @@
 import { randomBytes } from "node:crypto";
 
 import { create, toJsonString } from "@bufbuild/protobuf";
-import { timestampDate, timestampFromDate } from "@bufbuild/protobuf/wkt";
+import { timestampDate } from "@bufbuild/protobuf/wkt";
 
 import { OrderStatus, OrderType, SelfTradePrevention, Side, TimeInForce } from "../gen/penstock/v1/order_pb.ts";
 import {
@@ -10,10 +10,11 @@ import {
   SubmitOrderResponseSchema,
 } from "../gen/penstock/v1/order_service_pb.ts";
 import type { SubmitOrderRequest, SubmitOrderResponse } from "../gen/penstock/v1/order_service_pb.ts";
-import { exitCodes, UsageError } from "../runtime/errors.ts";
+import { exitCodes } from "../runtime/errors.ts";
 import { ApiClient, describeRefusal, violationsIn } from "./client.ts";
 import { apiOf } from "./stack-file.ts";
 import { enumName, formatTable } from "./table.ts";
+import { readTime } from "./time.ts";
 
 export const orderWords = {
   side: { buy: Side.BUY, sell: Side.SELL },
@@ -106,12 +107,7 @@ function requestOf(options: SubmitOptions, id: string): SubmitOrderRequest {
       ? orderWords.selfTradePrevention[options.selfTradePrevention]
       : SelfTradePrevention.UNSPECIFIED,
   });
-  if (options.expireTime !== undefined) {
-    const time = new Date(options.expireTime);
-    if (Number.isNaN(time.getTime()))
-      throw new UsageError(`not a time such as 2030-01-31T12:00:00Z: ${options.expireTime}`);
-    request.expireTime = timestampFromDate(time);
-  }
+  if (options.expireTime !== undefined) request.expireTime = readTime(options.expireTime);
   return request;
 }
 

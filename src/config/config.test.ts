@@ -8,7 +8,7 @@ import type { TestContext } from "node:test";
 
 import * as v from "valibot";
 
-import { ConfigError, loadConfig, loadDatabaseUrl, requireSigningKey } from "./config.ts";
+import { ConfigError, loadAddress, loadConfig, requireSigningKey } from "./config.ts";
 import { variables } from "./variables.ts";
 
 const needed = { REDIS_URL: "redis://127.0.0.1:6379", DATABASE_URL: "postgres://penstock@127.0.0.1/penstock" };
@@ -157,10 +157,29 @@ test("TLS wants both its files", () => {
   ]);
 });
 
+test("the password of a server comes from its file, whatever characters it has", (t) => {
+  const password = "p@ss/w%41rd é";
+  const REDIS_PASSWORD_FILE = fileWith(t, `${password}\n`);
+  const DATABASE_PASSWORD_FILE = REDIS_PASSWORD_FILE;
+  const config = loadConfig({ ...needed, REDIS_PASSWORD_FILE, DATABASE_PASSWORD_FILE });
+  for (const [url, user] of [[config.redisUrl, ""] as const, [config.databaseUrl, "penstock"] as const]) {
+    assert.equal(decodeURIComponent(new URL(url).password), password);
+    assert.equal(new URL(url).username, user);
+  }
+  assert.equal(loadAddress("REDIS", { ...needed, REDIS_PASSWORD_FILE }), config.redisUrl);
+  assert.deepEqual(problemsOf({ ...needed, REDIS_URL: "redis://:hunter2@h", REDIS_PASSWORD_FILE }), [
+    "REDIS_PASSWORD_FILE: REDIS_URL has a password already",
+  ]);
+  assert.deepEqual(problemsOf({ ...needed, REDIS_PASSWORD_FILE: fileWith(t, "\n") }), [
+    "REDIS_PASSWORD_FILE: is empty, or REDIS_URL names no host",
+  ]);
+  assert.throws(() => loadAddress("DATABASE", { ...needed, DATABASE_PASSWORD_FILE: "/not-there" }), /\(ENOENT\)/);
+});
+
 test("the database alone can be asked for", () => {
-  assert.equal(loadDatabaseUrl({ DATABASE_URL: needed.DATABASE_URL }), needed.DATABASE_URL);
-  assert.throws(() => loadDatabaseUrl({ DATABASE_URL: "" }), /DATABASE_URL: is required/);
-  assert.throws(() => loadDatabaseUrl({ DATABASE_URL: "mysql://h" }), /DATABASE_URL: must be an address/);
+  assert.equal(loadAddress("DATABASE", { DATABASE_URL: needed.DATABASE_URL }), needed.DATABASE_URL);
+  assert.throws(() => loadAddress("DATABASE", { DATABASE_URL: "" }), /DATABASE_URL: is required/);
+  assert.throws(() => loadAddress("DATABASE", { DATABASE_URL: "mysql://h" }), /DATABASE_URL: must be an address/);
 });
 
 test("every variable is described", () => {

@@ -42,6 +42,7 @@ export interface Config {
     readonly httpPort: number;
     /** Of ingest, on the same ports. */
     readonly processes: number;
+    readonly maxConnections: number;
     /** Absent where they speak in clear. */
     readonly tls: { readonly certFile: string; readonly keyFile: string } | undefined;
     readonly corsOrigins: readonly string[];
@@ -52,6 +53,8 @@ export interface Config {
     readonly tokenTtlS: number;
     readonly adminSecret: string | undefined;
   };
+  /** Calls and orders a second of an account without a limit of its own; 0: none. */
+  readonly accountRate: number;
   readonly admission: {
     readonly maxInFlight: number;
     readonly maxBacklog: number;
@@ -93,8 +96,10 @@ export function loadConfig(env: NodeJS.ProcessEnv = process.env): Config {
 
   const signingKey = secret(given, "PENSTOCK_SIGNING_KEY", 32, problems);
   const adminSecret = secret(given, "PENSTOCK_ADMIN_SECRET", 16, problems);
+  const redisUrl = address(given, "REDIS", problems);
+  const databaseUrl = address(given, "DATABASE", problems);
   if (!parsed.success || problems.length > 0) throw new ConfigError(problems);
-  return assemble(parsed.output, signingKey, adminSecret);
+  return assemble({ ...parsed.output, REDIS_URL: redisUrl, DATABASE_URL: databaseUrl }, signingKey, adminSecret);
 }
 
 /** @throws ConfigError where no signing key is given. */
@@ -103,11 +108,14 @@ export function requireSigningKey(config: Config): KeyObject {
   throw new ConfigError(["PENSTOCK_SIGNING_KEY: is required by ingest (or PENSTOCK_SIGNING_KEY_FILE)"]);
 }
 
-/** The one setting of what needs a database and nothing else. @throws ConfigError */
-export function loadDatabaseUrl(env: NodeJS.ProcessEnv = process.env): string {
-  const parsed = v.safeParse(v.pick(variables, ["DATABASE_URL"]), env.DATABASE_URL ? env : {});
-  if (!parsed.success) throw new ConfigError(parsed.issues.map(problemOf));
-  return parsed.output.DATABASE_URL;
+/** One of the two addresses, for what needs no other setting. @throws ConfigError */
+export function loadAddress(server: Server, env: NodeJS.ProcessEnv = process.env): string {
+  const name = `${server}_URL` as const;
+  const parsed = v.safeParse(v.pick(variables, [name]), env[name] ? env : {});
+  const problems = parsed.success ? [] : parsed.issues.map(problemOf);
+  const url = address(env, server, problems);
+  if (problems.length > 0) throw new ConfigError(problems);
+  return url;
 }
 
 function problemOf(issue: v.BaseIssue<unknown>): string {
@@ -153,7 +161,21 @@ function conflicts(o: Variables): string[] {
   return problems;
 }
 
-/** A secret from its variable or from its file, where one final line break does not count. */
+type Server = "REDIS" | "DATABASE";
+
+/** The address of a server, with the password of its file: one file then serves the server and all who connect to it. */
+function address(given: NodeJS.ProcessEnv, server: Server, problems: string[]): string {
+  const address = given[`${server}_URL`] ?? "";
+  const password = contentOf(given, `${server}_PASSWORD_FILE`, problems);
+  if (password === undefined || !URL.canParse(address)) return address;
+  const url = new URL(address);
+  if (url.password !== "") problems.push(`${server}_PASSWORD_FILE: ${server}_URL has a password already`);
+  url.password = encodeURIComponent(password);
+  if (url.password === "") problems.push(`${server}_PASSWORD_FILE: is empty, or ${server}_URL names no host`);
+  return url.href;
+}
+
+/** A secret from its variable or from its file. */
 function secret(
   given: NodeJS.ProcessEnv,
   name: "PENSTOCK_SIGNING_KEY" | "PENSTOCK_ADMIN_SECRET",
@@ -167,21 +189,24 @@ function secret(
     return undefined;
   }
   const source = path === undefined ? name : `${name}_FILE`;
-  let text = value;
-  if (path !== undefined) {
-    try {
-      text = readFileSync(path, "utf8").replace(/\r?\n$/, "");
-    } catch (error) {
-      problems.push(
-        `${source}: cannot be read (${error instanceof Error && "code" in error ? String(error.code) : messageOf(error)})`,
-      );
-      return undefined;
-    }
-  }
+  const text = value ?? contentOf(given, `${name}_FILE`, problems);
   if (text !== undefined && Buffer.byteLength(text) < leastBytes) {
     problems.push(`${source}: must be at least ${leastBytes} bytes long`);
   }
   return text;
+}
+
+/** What stands in the file that a variable names, if any, where one final line break does not count. */
+function contentOf(given: NodeJS.ProcessEnv, name: keyof Variables, problems: string[]): string | undefined {
+  const path = given[name];
+  if (!path) return undefined;
+  try {
+    return readFileSync(path, "utf8").replace(/\r?\n$/, "");
+  } catch (error) {
+    const reason = error instanceof Error && "code" in error ? String(error.code) : messageOf(error);
+    problems.push(`${name}: cannot be read (${reason})`);
+    return undefined;
+  }
 }
 
 function assemble(o: Variables, signingKey: string | undefined, adminSecret: string | undefined): Config {
@@ -205,6 +230,7 @@ function assemble(o: Variables, signingKey: string | undefined, adminSecret: str
       grpcPort: o.PENSTOCK_GRPC_PORT,
       httpPort: o.PENSTOCK_HTTP_PORT,
       processes: o.PENSTOCK_INGEST_PROCESSES,
+      maxConnections: o.PENSTOCK_MAX_CONNECTIONS,
       corsOrigins: Object.freeze(o.PENSTOCK_CORS_ORIGINS),
       tls:
         o.PENSTOCK_TLS_CERT_FILE === undefined || o.PENSTOCK_TLS_KEY_FILE === undefined
@@ -216,6 +242,7 @@ function assemble(o: Variables, signingKey: string | undefined, adminSecret: str
       tokenTtlS: o.PENSTOCK_TOKEN_TTL_S,
       adminSecret,
     }),
+    accountRate: o.PENSTOCK_ACCOUNT_RATE,
     admission: Object.freeze({
       maxInFlight: o.PENSTOCK_MAX_IN_FLIGHT,
       maxBacklog: o.PENSTOCK_MAX_BACKLOG,

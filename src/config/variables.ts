@@ -72,10 +72,15 @@ const minute = 60 * second;
 const hour = 60 * minute;
 const day = 24 * hour;
 
+/** The longest life of a token that can be configured: a month. What is revoked is remembered for so long. */
+export const MAX_TOKEN_TTL_S = 30 * 86_400;
+
 export const variables = v.object(
   {
     REDIS_URL: address(["redis:", "rediss:"], "The Redis server that holds the log. Required."),
+    REDIS_PASSWORD_FILE: hidden("The file that holds the password of REDIS_URL, which then has none itself."),
     DATABASE_URL: address(["postgres:", "postgresql:"], "The Postgres database. Required."),
+    DATABASE_PASSWORD_FILE: hidden("The file that holds the password of DATABASE_URL, which then has none itself."),
     PENSTOCK_STATE_DIR: text(
       /^[^\0]{1,1024}$/,
       "a path",
@@ -176,14 +181,21 @@ export const variables = v.object(
     PENSTOCK_SIGNING_KEY_FILE: hidden("The file that holds the signing key, in place of PENSTOCK_SIGNING_KEY."),
     PENSTOCK_TOKEN_TTL_S: whole(
       60,
-      30 * 86_400,
+      MAX_TOKEN_TTL_S,
       12 * 3_600,
-      "Seconds for which a token is good. 12 hours are a trading day; a token cannot be called back before.",
+      "Seconds for which a token is good, unless it is revoked before. 12 hours are a trading day.",
     ),
     PENSTOCK_ADMIN_SECRET: hidden(
-      'The secret of the account "admin", which is created with it where there is none: at least 16 characters.',
+      'A secret of the account "admin", which is created where there is none: at least 16 characters. Another one at a later ' +
+        "start takes the place of this one.",
     ),
     PENSTOCK_ADMIN_SECRET_FILE: hidden("The file that holds the secret of admin, in place of PENSTOCK_ADMIN_SECRET."),
+    PENSTOCK_ACCOUNT_RATE: whole(
+      0,
+      1_000_000,
+      0,
+      "Orders and other calls that an account may make a second at each ingest process, where it has no limit of its own. 0: no limit.",
+    ),
 
     PENSTOCK_MAX_IN_FLIGHT: whole(
       1_000, // as many as a SubmitOrders may hold
@@ -195,8 +207,8 @@ export const variables = v.object(
       1,
       1_000_000_000,
       1_000_000,
-      "Entries that a group may lag before new orders are refused. An entry of one order takes 84 bytes: a million are a " +
-        "third of 256 MiB.",
+      "Entries that a group may lag before new orders are refused. An entry of one order takes 125 bytes: a million are " +
+        "half of 256 MiB.",
     ),
     PENSTOCK_MAX_BACKLOG_AGE_MS: whole(
       second,
@@ -213,6 +225,12 @@ export const variables = v.object(
       16 * 1_048_576,
       1_048_576,
       "Bytes of one request. 1,000 orders take less than 200 kB; an entry of the log holds 1 MiB.",
+    ),
+    PENSTOCK_MAX_CONNECTIONS: whole(
+      1,
+      100_000,
+      4_096,
+      "Connections of each port of one ingest process; more are closed at once. An idle one takes some 30 kB, 80 kB under TLS.",
     ),
     PENSTOCK_REQUEST_TIMEOUT_MS: whole(
       100,

@@ -12,6 +12,7 @@ const CODES: Readonly<Record<CodeName, Code>> = {
   ALREADY_EXISTS: Code.AlreadyExists,
   PERMISSION_DENIED: Code.PermissionDenied,
   RESOURCE_EXHAUSTED: Code.ResourceExhausted,
+  FAILED_PRECONDITION: Code.FailedPrecondition,
   ABORTED: Code.Aborted,
   UNIMPLEMENTED: Code.Unimplemented,
   INTERNAL: Code.Internal,

@@ -23,6 +23,7 @@ test("every code has its number on the wire, and no details of its own", () => {
     ALREADY_EXISTS: 6,
     PERMISSION_DENIED: 7,
     RESOURCE_EXHAUSTED: 8,
+    FAILED_PRECONDITION: 9,
     ABORTED: 10,
     UNIMPLEMENTED: 12,
     INTERNAL: 13,

@@ -1,12 +1,20 @@
 import { randomUUID } from "node:crypto";
 import type { DescMethod } from "@bufbuild/protobuf";
 import type { Logger } from "pino";
+import { AdminService } from "../gen/penstock/v1/admin_service_pb.ts";
 import { bearerToken, type Principal, type TokenService } from "./auth/tokens.ts";
 import { asRequestError, RequestError } from "./errors.ts";
 import type { IngestMetrics } from "./metrics.ts";
 import type { Access } from "./served.ts";
 
-const NOBODY: Principal = { account: "", role: "trader" };
+const NOBODY: Principal = {
+  account: "",
+  role: "read_only",
+  suspended: false,
+  rateLimit: 0,
+  tokenId: "",
+  expiresAtMs: Infinity,
+};
 const MAX_REQUEST_ID = 64;
 
 /** A call that was refused, and where it is our fault the id under which it was logged. */
@@ -29,7 +37,8 @@ export class Gate {
 
   /**
    * Who calls, by the value of the header "authorization". The hot path is one look-up; only a token that was not seen
-   * before waits for its check. Throws, or rejects with, a RequestError.
+   * before, or whose account has changed, waits for its check. Throws, or rejects with, a RequestError. A call that
+   * lasts is admitted again from time to time: its token may have ended, its account may have changed.
    */
   admit(access: Access, authorization: string | undefined): Principal | Promise<Principal> {
     if (access === "anyone") return NOBODY;
@@ -45,6 +54,9 @@ export class Gate {
   refuse(method: DescMethod, thrown: unknown, givenRequestId: string | undefined): Refusal {
     const error = asRequestError(thrown);
     this.#metrics.requests.inc({ method: method.name, code: error.code });
+    if (error.code === "PERMISSION_DENIED" && method.parent === AdminService) {
+      this.#log.warn({ method: method.name, account: error.cause }, "an admin's call was refused");
+    }
     if (error.code !== "INTERNAL" && (error.code !== "UNAVAILABLE" || error.cause === undefined)) {
       return { error, requestId: undefined };
     }
@@ -62,8 +74,15 @@ export class Gate {
 }
 
 function permitted(access: Access, principal: Principal): Principal {
-  if (access === "admin" && principal.role !== "admin") {
-    throw new RequestError("PERMISSION_DENIED", "this needs a token of the role admin");
-  }
+  const refusal = refusalOf(access, principal);
+  if (refusal !== undefined) throw new RequestError("PERMISSION_DENIED", refusal, { cause: principal.account });
   return principal;
+}
+
+/** Why this principal may not make such a call, or undefined where it may. */
+function refusalOf(access: Access, { role, suspended }: Principal): string | undefined {
+  if (suspended) return "the account is suspended";
+  if (access === "admin" && role !== "admin") return "this needs a token of the role admin";
+  if (access === "trade" && role === "read_only") return "this needs a token of a role that may trade";
+  return undefined;
 }

@@ -1,8 +1,8 @@
 import {
   create,
   type DescMethod,
-  type DescMethodUnary,
   type DescFile,
+  type DescMethodUnary,
   type DescService,
   fromBinary,
   type DescMessage,
@@ -17,23 +17,32 @@ import {
   Server,
   ServerCredentials,
   type ServerUnaryCall,
+  status,
   type UntypedServiceImplementation,
 } from "@grpc/grpc-js";
 import { ReflectionService } from "@grpc/reflection";
 import { HealthImplementation } from "grpc-health-check";
 import type { Logger } from "pino";
 import { StatusSchema } from "../gen/google/rpc/status_pb.ts";
+import { delay } from "../runtime/backoff.ts";
 import type { Service } from "../runtime/service.ts";
-import { CODES, RequestError, toStatus } from "./errors.ts";
+import type { Certificates } from "./certificates.ts";
+import { RequestError, toStatus } from "./errors.ts";
 import type { Gate } from "./gate.ts";
+import { type CallListener, type CallStatus, type OpenCall, OpenCalls } from "./grpc-calls.ts";
+import { GrpcListener } from "./grpc-listener.ts";
+import { GrpcStream, MALFORMED, MAX_OPEN_MS } from "./grpc-stream.ts";
 import type { IngestMetrics } from "./metrics.ts";
-import type { ServedMethod, ServedService } from "./served.ts";
+import type { ServedMethod, ServedService, ServedStream } from "./served.ts";
 import { type Codec, HAND_CODECS } from "./submit-codec.ts";
 
 export interface GrpcDoorOptions {
   readonly bind: string;
   /** 0 takes a free one. */
   readonly port: number;
+  readonly maxConnections: number;
+  /** Undefined: in clear. */
+  readonly certificates: Certificates | undefined;
   readonly services: readonly ServedService[];
   readonly gate: Gate;
   readonly maxMessageBytes: number;
@@ -50,25 +59,16 @@ const MAX_CONCURRENT_STREAMS = 1_000;
 /** A client that went silent is noticed within about a minute. */
 const KEEPALIVE_MS = 40_000;
 const KEEPALIVE_TIMEOUT_MS = 20_000;
-/** Headers of a call: a token of some 220 characters and what tracing adds. */
-const MAX_METADATA_BYTES = 16 * 1024;
-
-/** In place of a request whose bytes are none. grpc-js takes a falsy one for "no message was sent". */
-const MALFORMED = Symbol("malformed");
+/** A connection without a call: as proxies commonly keep one. A client that has something to say makes another. */
+const MAX_IDLE_MS = 300_000;
+/** After an hour, more or less, clients come to the servers and certificates that there are by then. */
+const MAX_AGE_MS = 3_600_000;
+/** A stream that was opened at the last moment ends by itself. */
+const AGE_GRACE_MS = MAX_OPEN_MS + 60_000;
+/** How far beyond its time a call may go on. */
+const SWEEP_MS = 250;
 
 type UnaryCall = ServerUnaryCall<Message | typeof MALFORMED, object>;
-
-/** A call that is being served. `callback` is undefined once its time was up and it was answered. */
-interface UnderWay {
-  /** Milliseconds since 1970. */
-  readonly latest: number;
-  readonly method: DescMethodUnary;
-  readonly call: UnaryCall;
-  callback: sendUnaryData<object> | undefined;
-}
-
-/** How far beyond its time a call may go on where its client gave no deadline. */
-const SWEEP_MS = 250;
 
 /**
  * Native gRPC, with health and reflection. It translates: bytes to messages, tokens to principals, refusals to statuses.
@@ -79,21 +79,42 @@ export class GrpcDoor implements Service {
   readonly #options: GrpcDoorOptions;
   readonly #server: Server;
   readonly #health: HealthImplementation;
-  /** In the order of their coming, which is that of their `latest`: so only those that are late are looked at. */
-  readonly #underWay = new Set<UnderWay>();
+  readonly #calls: OpenCalls;
+  readonly #listener: GrpcListener;
+  /** By their paths: of our own services. */
+  readonly #methods = new Map<string, DescMethod>();
+  readonly #served = new Map<string, ServedStream>();
+  readonly #streams = new Set<GrpcStream>();
   #sweeper: NodeJS.Timeout | undefined;
   #port = 0;
 
   constructor(options: GrpcDoorOptions) {
     this.#options = options;
+    this.#calls = new OpenCalls({
+      callTimeoutMs: options.requestTimeoutMs,
+      streamTimeoutMs: MAX_OPEN_MS,
+      listenerOf: (path, call) => this.#open(path, call),
+      tooLate: (path) => this.#tooLate(path),
+      cut: (peer) => this.#listener.cut(peer),
+    });
     this.#server = new Server({
+      interceptors: [this.#calls.intercept],
       "grpc.max_receive_message_length": options.maxMessageBytes,
       "grpc.max_concurrent_streams": MAX_CONCURRENT_STREAMS,
-      "grpc.max_metadata_size": MAX_METADATA_BYTES,
       "grpc.keepalive_time_ms": KEEPALIVE_MS,
       "grpc.keepalive_timeout_ms": KEEPALIVE_TIMEOUT_MS,
+      "grpc.max_connection_idle_ms": MAX_IDLE_MS,
+      "grpc.max_connection_age_ms": MAX_AGE_MS,
+      "grpc.max_connection_age_grace_ms": AGE_GRACE_MS,
       // Statistics that nobody reads here: 3 to 26 µs a call (bench, three pairs of runs).
       "grpc.enable_channelz": 0,
+    });
+    this.#listener = new GrpcListener({
+      injector: this.#server.createConnectionInjector(ServerCredentials.createInsecure()),
+      maxConnections: options.maxConnections,
+      certificates: options.certificates,
+      metrics: options.metrics,
+      log: options.log,
     });
     for (const served of options.services) this.#add(served);
     const names = options.services.map(({ service }) => service.typeName);
@@ -109,12 +130,12 @@ export class GrpcDoor implements Service {
 
   async start(): Promise<void> {
     const { bind, port, log } = this.#options;
-    this.#port = await new Promise<number>((resolve, reject) => {
-      this.#server.bindAsync(`${bind}:${port}`, ServerCredentials.createInsecure(), (error, bound) =>
-        error === null ? resolve(bound) : reject(error),
-      );
-    });
-    this.#sweeper = setInterval(() => this.#endLate(), SWEEP_MS);
+    this.#port = await this.#listener.listen(bind, port);
+    this.#sweeper = setInterval(() => {
+      const now = performance.now();
+      this.#calls.sweep(now);
+      for (const stream of this.#streams) stream.sweep(now);
+    }, SWEEP_MS);
     log.info({ address: this.address }, "gRPC");
   }
 
@@ -122,43 +143,36 @@ export class GrpcDoor implements Service {
   async stop(): Promise<void> {
     for (const { service } of this.#options.services) this.#health.setStatus(service.typeName, "NOT_SERVING");
     this.#health.setStatus("", "NOT_SERVING");
-    await new Promise<void>((resolve) => {
-      const timer = setTimeout(() => {
-        this.#server.forceShutdown();
-        resolve();
-      }, this.#options.drainTimeoutMs);
-      this.#server.tryShutdown(() => {
-        clearTimeout(timer);
-        resolve();
-      });
-    });
+    const closed = this.#listener.close();
+    for (const stream of this.#streams) {
+      stream.finish(new RequestError("UNAVAILABLE", "this server is shutting down: open another stream"));
+    }
+    // Its callback comes at once: it does not know of connections that were handed to it. They close when all is answered.
+    this.#server.tryShutdown(() => {});
+    const drained = new AbortController();
+    const late = delay(this.#options.drainTimeoutMs, drained.signal);
+    await Promise.race([closed, late]);
+    drained.abort();
+    this.#server.forceShutdown();
+    this.#listener.end();
+    await closed;
     clearInterval(this.#sweeper);
   }
 
-  /** Of a client's own deadline grpc-js takes care. Without one, a server behind us that says nothing would hold the call. */
-  #endLate(): void {
-    const now = Date.now();
-    for (const underWay of this.#underWay) {
-      if (underWay.latest > now) return;
-      const { method, call, callback } = underWay;
-      this.#underWay.delete(underWay);
-      underWay.callback = undefined;
-      const error = new RequestError(
-        "DEADLINE_EXCEEDED",
-        "not answered in time: its outcome is unknown, send the same id again",
-      );
-      callback?.(this.#refusal(method, call, error));
-    }
-  }
-
-  #add({ service, methods }: ServedService): void {
+  #add({ service, methods, streams }: ServedService): void {
     const definition: Record<string, object> = {};
     const handlers: UntypedServiceImplementation = {};
     for (const method of service.methods) {
-      const served = methods[method.localName];
-      if (!isUnary(method) || served === undefined) throw new TypeError(`${method.name} is not served`);
-      definition[method.localName] = unaryDefinition(service, method);
-      handlers[method.localName] = this.#handler(method, served);
+      const { localName } = method;
+      const path = `/${service.typeName}/${method.name}`;
+      definition[localName] = { path, ...definitionOf(method) };
+      this.#methods.set(path, method);
+      if (methods[localName] !== undefined && isUnary(method)) {
+        handlers[localName] = this.#handler(method, methods[localName]);
+      } else if (streams[localName] !== undefined && method.methodKind === "bidi_streaming") {
+        this.#served.set(path, streams[localName]);
+        handlers[localName] = () => {}; // `#open` listens in its place
+      } else throw new TypeError(`${method.name} is not served`);
     }
     this.#server.addService(definition as never, handlers);
   }
@@ -170,12 +184,10 @@ export class GrpcDoor implements Service {
 
     const answer = async (call: UnaryCall, callback: sendUnaryData<object>): Promise<void> => {
       const started = performance.now();
-      const underWay: UnderWay = { latest: Date.now() + requestTimeoutMs, method, call, callback };
-      this.#underWay.add(underWay);
       try {
         const principal = await gate.admit(access, call.metadata.get("authorization")[0]?.toString());
         if (call.request === MALFORMED) throw new RequestError("INVALID_ARGUMENT", `not a ${method.input.typeName}`);
-        const deadline = Math.min(Number(call.getDeadline()), underWay.latest);
+        const deadline = Math.min(Number(call.getDeadline()), Date.now() + requestTimeoutMs);
         const response = await serve(call.request as never, {
           principal,
           deadline,
@@ -183,26 +195,58 @@ export class GrpcDoor implements Service {
             return call.cancelled;
           },
         });
-        if (underWay.callback !== undefined) {
+        // Also where its time was up and it was answered.
+        if (!call.cancelled) {
           callback(null, response);
           succeeded.inc();
         }
       } catch (error) {
-        underWay.callback?.(this.#refusal(method, call, error));
+        if (!call.cancelled) callback(this.#statusOf(method, error, call.metadata.get("x-request-id")[0]?.toString()));
       }
-      this.#underWay.delete(underWay);
       latency.observe((performance.now() - started) / 1000);
     };
     return (call: UnaryCall, callback: sendUnaryData<object>) => void answer(call, callback);
   }
 
-  #refusal(method: DescMethodUnary, call: UnaryCall, thrown: unknown) {
-    const given = call.metadata.get("x-request-id")[0]?.toString();
-    const { error, requestId } = this.#options.gate.refuse(method, thrown, given);
+  /** Of a client's own deadline grpc-js takes care. Without one, a server behind us that says nothing would hold the call. */
+  #tooLate(path: string): CallStatus {
+    const error = new RequestError(
+      "DEADLINE_EXCEEDED",
+      "not answered in time: its outcome is unknown, send the same id again",
+    );
+    const method = this.#methods.get(path);
+    return method === undefined
+      ? { code: status.DEADLINE_EXCEEDED, details: error.message }
+      : this.#statusOf(method, error, undefined);
+  }
+
+  #open(path: string, call: OpenCall): CallListener | undefined {
+    const method = this.#methods.get(path);
+    const served = this.#served.get(path);
+    if (method === undefined || served === undefined) return undefined;
+    const options = {
+      method,
+      served,
+      gate: this.#options.gate,
+      statusOf: (error: RequestError, requestId: string | undefined) => this.#statusOf(method, error, requestId),
+      onEnd: () => this.#calls.ending(call),
+      onClose: () => {
+        this.#streams.delete(stream);
+        this.#options.metrics.streams.set(this.#streams.size);
+      },
+    };
+    const stream = new GrpcStream(call, options, performance.now());
+    this.#streams.add(stream);
+    this.#options.metrics.streams.set(this.#streams.size);
+    return stream;
+  }
+
+  #statusOf(method: DescMethod, thrown: unknown, givenRequestId: string | undefined) {
+    const { error, requestId } = this.#options.gate.refuse(method, thrown, givenRequestId);
     const metadata = new Metadata();
     metadata.set("grpc-status-details-bin", Buffer.from(toBinary(StatusSchema, toStatus(error))));
     if (requestId !== undefined) metadata.set("x-request-id", requestId);
-    return { code: CODES[error.code], details: error.message, metadata };
+    return { code: status[error.code], details: error.message, metadata };
   }
 }
 
@@ -210,12 +254,11 @@ function isUnary(method: DescMethod): method is DescMethod & DescMethodUnary {
   return method.methodKind === "unary";
 }
 
-function unaryDefinition(service: DescService, method: DescMethod & DescMethodUnary): object {
+function definitionOf(method: DescMethod): object {
   const codec = HAND_CODECS.get(method) ?? generatedCodec(method);
   return {
-    path: `/${service.typeName}/${method.name}`,
-    requestStream: false,
-    responseStream: false,
+    requestStream: !isUnary(method),
+    responseStream: !isUnary(method),
     requestSerialize: (message: Message) => Buffer.from(toBinary(method.input, message)),
     // Bytes that are no such message are the client's fault; thrown here they would be INTERNAL.
     requestDeserialize: (bytes: Buffer) => {
@@ -230,7 +273,7 @@ function unaryDefinition(service: DescService, method: DescMethod & DescMethodUn
   };
 }
 
-function generatedCodec(method: DescMethodUnary): Codec {
+function generatedCodec(method: DescMethod): Codec {
   return {
     decode: (bytes) => fromBinary(method.input, bytes),
     encode: (answer: MessageInitShape<DescMessage>) =>

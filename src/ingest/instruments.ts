@@ -6,6 +6,7 @@ import type { MarketDataService } from "../gen/penstock/v1/market_data_service_p
 import { prepareInstrument } from "../stream/command.ts";
 import type { InstrumentBook } from "../stream/instrument-book.ts";
 import type { Partitioning } from "../stream/partition.ts";
+import type { AuditTrail } from "./audit-trail.ts";
 import type { Implementation } from "./call.ts";
 import { invalidArgument, RequestError } from "./errors.ts";
 import type { OrderLog } from "./order-log.ts";
@@ -21,12 +22,14 @@ export class InstrumentMethods
   readonly #book: InstrumentBook;
   readonly #partitioning: Partitioning;
   readonly #orderLog: OrderLog;
+  readonly #trail: AuditTrail;
   readonly #log: Logger;
 
-  constructor(book: InstrumentBook, partitioning: Partitioning, orderLog: OrderLog, log: Logger) {
+  constructor(book: InstrumentBook, partitioning: Partitioning, orderLog: OrderLog, trail: AuditTrail, log: Logger) {
     this.#book = book;
     this.#partitioning = partitioning;
     this.#orderLog = orderLog;
+    this.#trail = trail;
     this.#log = log;
   }
 
@@ -49,13 +52,23 @@ export class InstrumentMethods
       present: present?.encoded ?? Buffer.alloc(0),
       next: Buffer.from(toBinary(InstrumentSchema, next)),
     };
-    const command = prepareInstrument(call.principal.account, next);
-    const [placement] = await this.#orderLog.append(this.#partitioning.of(next.symbol), [command], call, change);
-    const { id, outcome } = placement!;
-    if (outcome === "conflict")
-      throw new RequestError("ABORTED", `version ${next.version} of ${next.symbol} is another one`);
+    const actor = call.principal.account;
+    const command = prepareInstrument(actor, next);
+    const action = {
+      actor,
+      action: "UpsertInstrument",
+      subject: next.symbol,
+      details: { version: String(next.version) },
+    };
+    const commandId = await this.#trail.around(action, async () => {
+      const [placement] = await this.#orderLog.append(this.#partitioning.of(next.symbol), [command], call, change);
+      const { id, outcome } = placement!;
+      if (outcome === "conflict")
+        throw new RequestError("ABORTED", `version ${next.version} of ${next.symbol} is another one`);
+      return id;
+    });
     await this.#book.refresh();
-    this.#log.info({ symbol: next.symbol, version: next.version, by: call.principal.account }, "instrument defined");
-    return { instrument: next, commandId: id };
+    this.#log.info({ symbol: next.symbol, version: next.version, by: actor }, "instrument defined");
+    return { instrument: next, commandId };
   };
 }

@@ -18,6 +18,10 @@ export class IngestMetrics {
   readonly recognised: Gauge<"partition">;
   readonly redisMemory: Gauge<"limit">;
   readonly refusing: Gauge;
+  readonly accountsRead: Gauge;
+  readonly connections: Gauge;
+  readonly streams: Gauge;
+  readonly connectionsCut: Counter<"reason">;
 
   constructor(metrics: Metrics, waiting: () => number) {
     const orders = metrics.counter("orders_total", "Orders answered, by outcome: each order of a batch counts.", [
@@ -26,7 +30,11 @@ export class IngestMetrics {
     this.accepted = orders.labels("accepted");
     this.duplicates = orders.labels("duplicate");
     this.refused = orders.labels("refused");
-    this.requests = metrics.counter("requests_total", "Calls answered, by method and gRPC code.", ["method", "code"]);
+    this.requests = metrics.counter(
+      "requests_total",
+      "Calls answered, and commands of streams, by method and gRPC code.",
+      ["method", "code"],
+    );
     this.latency = metrics.histogram(
       "request_seconds",
       "From a call's arrival to its answer: for SubmitOrder, its acknowledgement.",
@@ -62,6 +70,17 @@ export class IngestMetrics {
       "limit",
     ]);
     this.refusing = metrics.gauge("refusing", "1 while new orders are refused.");
+    this.accountsRead = metrics.gauge(
+      "accounts_read_timestamp_seconds",
+      "When what is known of the accounts was read last, in seconds since 1970.",
+    );
+    this.connections = metrics.gauge("grpc_connections", "Connections of the gRPC port.");
+    this.streams = metrics.gauge("grpc_streams", "StreamOrders that are open.");
+    this.connectionsCut = metrics.counter(
+      "grpc_connections_cut_total",
+      "Connections of the gRPC port that were ended for what the client did, or did not do in time.",
+      ["reason"],
+    );
     metrics.gauge("waiting_commands", "Commands waiting for the log.", [], (gauge) => gauge.set(waiting()));
   }
 }

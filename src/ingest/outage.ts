@@ -1,3 +1,5 @@
+import { TransactionError } from "../store/errors.ts";
+
 /** How Redis says that it cannot answer now; https://redis.io/docs/latest/develop/reference/protocol-spec/ has no list. */
 const REDIS_REPLY = /^(LOADING|BUSY|READONLY|MASTERDOWN|CLUSTERDOWN|TRYAGAIN|NOREPLICAS|MISCONF|OOM) /;
 /** A connection of postgres.js or a socket that failed, or an SQLSTATE that says the same: 08, 40, 53, 57. */
@@ -12,6 +14,7 @@ export function isOutage(error: unknown): boolean {
   // ioredis: a command on a connection that was lost, or could not be made.
   if (error.name === "MaxRetriesPerRequestError" || error.name === "AbortError") return true;
   if (error.message === "Connection is closed.") return true;
+  if (error instanceof TransactionError) return true;
   if (error.name === "ReplyError") return REDIS_REPLY.test(error.message);
   return "code" in error && typeof error.code === "string" && CODE.test(error.code);
 }

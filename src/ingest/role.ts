@@ -6,6 +6,7 @@ import { MarketDataService } from "../gen/penstock/v1/market_data_service_pb.ts"
 import { OrderService } from "../gen/penstock/v1/order_service_pb.ts";
 import { runServices } from "../runtime/run.ts";
 import type { Service } from "../runtime/service.ts";
+import { AccountChanges } from "../store/account-changes.ts";
 import { connect } from "../store/connection.ts";
 import { claimPartitionCount as claimInStore } from "../store/settings.ts";
 import { Appender } from "../stream/append.ts";
@@ -19,22 +20,31 @@ import { connectRedis } from "../stream/redis.ts";
 import { HttpServer } from "../telemetry/http-server.ts";
 import { createLog, type Log } from "../telemetry/log.ts";
 import { createMetrics } from "../telemetry/metrics.ts";
+import { AccountBook } from "./account-book.ts";
 import { Accounts } from "./accounts.ts";
+import { Administration } from "./administration.ts";
 import { Admission } from "./admission.ts";
+import { AuditTrail } from "./audit-trail.ts";
 import { Secrets } from "./auth/secrets.ts";
 import { TokenService } from "./auth/tokens.ts";
 import { Certificates } from "./certificates.ts";
+import { ensureAdmin } from "./first-admin.ts";
 import { Gate } from "./gate.ts";
 import { GrpcDoor } from "./grpc-door.ts";
 import { HttpDoor } from "./http-door.ts";
 import { InstrumentMethods } from "./instruments.ts";
+import { Keys } from "./keys.ts";
 import { IngestMetrics } from "./metrics.ts";
+import { OrderCommands } from "./order-commands.ts";
 import { OrderEntry } from "./order-entry.ts";
 import { OrderLog } from "./order-log.ts";
 import { OrderReads } from "./order-reads.ts";
+import { OrderStreams } from "./order-stream.ts";
 import { PipelineStatus } from "./pipeline-status.ts";
 import { IngestProcesses, processNumber, readiness, SharedRegistry } from "./processes.ts";
+import { RateLimits } from "./rate-limits.ts";
 import { serve } from "./served.ts";
+import { SignIn } from "./sign-in.ts";
 import { storeJournal } from "./store-journal.ts";
 
 /** An answer of Redis this late is none: the call it belongs to has 10 s by default, and it is sent again. */
@@ -43,9 +53,6 @@ const REDIS_TIMEOUT_MS = 4_000;
 const POSTGRES_CONNECTIONS = 4;
 /** What a key of idempotency takes in Redis, measured (bench/RESULTS.md): bounds a generation by its memory. */
 const BYTES_PER_KEY = 110;
-
-/** Of the HTTP port, in each process. An idle one was measured at 27 kB of memory, under TLS at 76 to 89 kB. */
-const HTTP_CONNECTIONS = 4_096;
 
 /** What the first of several processes waits for beyond their own drains. */
 const PROCESSES_MARGIN_MS = 1_000;
@@ -112,18 +119,47 @@ async function runProcess(config: Config, log: Log, number: number | undefined):
   const orderLog = new OrderLog(appenders);
   const instruments = new InstrumentBook(reading, partitions, log);
   const admission = new Admission(reading, partitions, limits, metrics, log);
-  const tokens = new TokenService({ key: requireSigningKey(config), ttlS: config.auth.tokenTtlS });
+  const tokens: TokenService = new TokenService({
+    key: requireSigningKey(config),
+    ttlS: config.auth.tokenTtlS,
+    judge: (claims) => accountBook.judge(claims),
+  });
+  const accountBook = new AccountBook({
+    databaseUrl: config.databaseUrl,
+    onChange: (accounts) => tokens.forget(accounts),
+    onLook: () => metrics.accountsRead.setToCurrentTime(),
+    log,
+  });
+  const changes = new AccountChanges(config.databaseUrl);
+  const administration = new Administration(changes, accountBook, log);
+  const secrets = new Secrets();
+  const rateLimits = new RateLimits(config.accountRate);
+  const { tls } = config.listen;
+  const certificates = tls && new Certificates(tls.certFile, tls.keyFile, log);
+  if (certificates !== undefined) {
+    registry.gauge("certificate_expiry_seconds", "Until the certificate in use ends.", [], (gauge) =>
+      gauge.set((certificates.expiresAt - Date.now()) / 1000),
+    );
+  }
 
-  const accounts = new Accounts(sql, new Secrets(), tokens, log);
+  const signIn = new SignIn({ sql, secrets, tokens, administration, log });
+  const accounts = new Accounts(sql, secrets, administration);
+  const keys = new Keys(sql, secrets, administration);
+  const trail = new AuditTrail(sql, log);
   const reads = new OrderReads({ redis: reading, sql, partitions, partitioning, instruments, admission });
-  const entry = new OrderEntry({ log: orderLog, instruments, partitioning, admission, reads, metrics });
-  const instrumentMethods = new InstrumentMethods(instruments, partitioning, orderLog, log);
+  const commands = new OrderCommands({ instruments, partitioning, admission, reads, metrics });
+  const entry = new OrderEntry({ commands, log: orderLog, rateLimits, metrics });
+  const gate = new Gate(tokens, metrics, log);
+  const { requestTimeoutMs } = limits;
+  const streams = new OrderStreams({ commands, log: orderLog, gate, rateLimits, metrics, requestTimeoutMs });
+  const instrumentMethods = new InstrumentMethods(instruments, partitioning, orderLog, trail, log);
   const status = new PipelineStatus(admission, sql);
 
   const served = [
     serve(OrderService, {
       submitOrder: ["trade", entry.submitOrder],
       submitOrders: ["trade", entry.submitOrders],
+      streamOrders: ["trade", streams.streamOrders],
       cancelOrder: ["trade", entry.cancelOrder],
       replaceOrder: ["trade", entry.replaceOrder],
       cancelAllOrders: ["trade", entry.cancelAllOrders],
@@ -131,30 +167,37 @@ async function runProcess(config: Config, log: Log, number: number | undefined):
       listOrders: ["read", reads.listOrders],
     }),
     serve(MarketDataService, { listInstruments: ["read", instrumentMethods.listInstruments] }),
-    serve(AuthService, { issueToken: ["anyone", accounts.issueToken] }),
+    serve(AuthService, { issueToken: ["anyone", signIn.issueToken], revokeToken: ["read", signIn.revokeToken] }),
     serve(AdminService, {
       createAccount: ["admin", accounts.createAccount],
+      getAccount: ["admin", accounts.getAccount],
+      listAccounts: ["admin", accounts.listAccounts],
+      updateAccount: ["admin", accounts.updateAccount],
+      createKey: ["admin", keys.createKey],
+      listKeys: ["admin", keys.listKeys],
+      revokeKey: ["admin", keys.revokeKey],
+      revokeTokens: ["admin", accounts.revokeTokens],
+      listAdminActions: ["admin", trail.listAdminActions],
       upsertInstrument: ["admin", instrumentMethods.upsertInstrument],
       getPipelineStatus: ["admin", status.getPipelineStatus],
     }),
-  ];
+  ].map((service) => rateLimits.around(service));
 
-  const { tls } = config.listen;
-  const certificates = tls && new Certificates(tls.certFile, tls.keyFile, log);
   const doorOptions = {
+    certificates,
+    maxConnections: config.listen.maxConnections,
     services: served,
-    gate: new Gate(tokens, metrics, log),
+    gate,
     maxMessageBytes: limits.maxMessageBytes,
-    requestTimeoutMs: limits.requestTimeoutMs,
+    requestTimeoutMs,
     drainTimeoutMs: Math.floor(config.drainTimeoutMs * 0.8), // the log behind it needs the rest
     metrics,
   };
-  const grpcDoor = new GrpcDoor({ ...doorOptions, bind: config.listen.bind, port: config.listen.grpcPort, log });
+  const { bind, grpcPort: port } = config.listen;
+  const grpcDoor = new GrpcDoor({ ...doorOptions, bind, port, log });
   const httpDoor = new HttpDoor({
     ...doorOptions,
     corsOrigins: config.listen.corsOrigins,
-    certificates,
-    maxConnections: HTTP_CONNECTIONS,
   });
   // Both at once: each may take all the time that there is.
   const doors: Service = {
@@ -175,10 +218,11 @@ async function runProcess(config: Config, log: Log, number: number | undefined):
       await checkPartitionCount(reading, config.log.partitions);
       await claimInStore(sql, config.log.partitions);
       await claimInLog(reading, config.log.partitions);
-      if (config.auth.adminSecret !== undefined) await accounts.ensureAdmin(config.auth.adminSecret);
+      if (config.auth.adminSecret !== undefined) await ensureAdmin(sql, changes, secrets, config.auth.adminSecret, log);
     },
     stop: async () => {
       for (const redis of [reading, ...appending]) redis.disconnect();
+      await changes.close();
       await sql.end({ timeout: 1 });
     },
   };
@@ -212,7 +256,15 @@ async function runProcess(config: Config, log: Log, number: number | undefined):
       },
     },
   });
-  const services = [connections, ...(certificates ? [certificates] : []), http, orderLogs, admission, doors];
+  const services = [
+    ...(certificates ? [certificates] : []),
+    connections,
+    accountBook,
+    http,
+    orderLogs,
+    admission,
+    doors,
+  ];
   const { drainTimeoutMs } = config;
   if (number === undefined) return runServices(services, log, { drainTimeoutMs });
   // The terminal's Ctrl-C reaches all processes; the one that started this one then sends its SIGTERM.

@@ -1,5 +1,5 @@
 import type { DescService } from "@bufbuild/protobuf";
-import type { Call, Implementation } from "./call.ts";
+import type { Call, Implementation, Inlet, Outlet } from "./call.ts";
 
 /** Who may call: `anyone` needs no token; `read` and `trade` are for an account's own orders, `admin` for the role admin. */
 export type Access = "anyone" | "read" | "trade" | "admin";
@@ -10,19 +10,32 @@ export interface ServedMethod {
   readonly serve: (request: never, call: Call) => Promise<object>;
 }
 
+/** A method that is a stream both ways, for doors that can carry one. */
+export interface ServedStream {
+  readonly access: Access;
+  readonly open: (call: Call, outlet: Outlet<never>) => Inlet<never>;
+}
+
 /** A service with its methods, by their names in the generated code. */
 export interface ServedService {
   readonly service: DescService;
   readonly methods: Readonly<Record<string, ServedMethod>>;
+  readonly streams: Readonly<Record<string, ServedStream>>;
 }
 
 /** Every method of the service must be there, with its own types and with who may call it. */
 export function serve<Service extends DescService>(
   service: Service,
-  methods: {
+  implementation: {
     readonly [Name in keyof Implementation<Service>]: readonly [access: Access, serve: Implementation<Service>[Name]];
   },
 ): ServedService {
-  const entries = Object.entries<readonly [Access, ServedMethod["serve"]]>(methods);
-  return { service, methods: Object.fromEntries(entries.map(([name, [access, serve]]) => [name, { access, serve }])) };
+  const methods: Record<string, ServedMethod> = {};
+  const streams: Record<string, ServedStream> = {};
+  for (const { localName, methodKind } of service.methods) {
+    const [access, work] = implementation[localName as keyof typeof implementation] as readonly [Access, unknown];
+    if (methodKind === "unary") methods[localName] = { access, serve: work as ServedMethod["serve"] };
+    else streams[localName] = { access, open: work as ServedStream["open"] };
+  }
+  return { service, methods, streams };
 }

@@ -5,6 +5,9 @@ import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 
 import { OrderStatus, type OrderType, type Side } from "../gen/penstock/v1/order_pb.ts";
 import {
+  type StreamOrdersRequest,
+  StreamOrdersRequestSchema,
+  StreamOrdersResponseSchema,
   type SubmitOrderRequest,
   SubmitOrderRequestSchema,
   SubmitOrderResponseSchema,
@@ -12,7 +15,15 @@ import {
   SubmitOrdersResponseSchema,
 } from "../gen/penstock/v1/order_service_pb.ts";
 import { StatusSchema } from "../gen/google/rpc/status_pb.ts";
-import { decodeSubmitOrder, decodeSubmitOrders, encodeSubmitted, encodeSubmittedAll } from "./submit-codec.ts";
+import {
+  decodeStreamOrders,
+  decodeSubmitOrder,
+  decodeSubmitOrders,
+  encodeStreamed,
+  encodeSubmitted,
+  encodeSubmittedAll,
+  type Streamed,
+} from "./submit-codec.ts";
 
 type Init = MessageInitShape<typeof SubmitOrderRequestSchema>;
 
@@ -62,18 +73,18 @@ test("bytes that are no request throw, as in the generated code", () => {
   const bytes = encode(REQUESTS[3]!);
   for (let length = 0; length < bytes.length; length++) {
     const cut = bytes.subarray(0, length);
-    const wanted = attempt(() => fromBinary(SubmitOrderRequestSchema, cut));
+    const wanted = attempt(() => fieldsOf(fromBinary(SubmitOrderRequestSchema, cut)));
     assert.deepEqual(
-      attempt(() => decodeSubmitOrder(cut)),
+      attempt(() => fieldsOf(decodeSubmitOrder(cut))),
       wanted,
       `cut at ${length}`,
     );
   }
 });
 
-function attempt(decode: () => SubmitOrderRequest): object | string {
+function attempt(decode: () => object): object | string {
   try {
-    return fieldsOf(decode());
+    return decode();
   } catch {
     return "refused";
   }
@@ -98,4 +109,58 @@ test("answers are written as the generated code reads them", () => {
   }));
   const all = fromBinary(SubmitOrdersResponseSchema, encodeSubmittedAll({ results }));
   assert.deepEqual(all, create(SubmitOrdersResponseSchema, { results: results as never }));
+});
+
+/** Without what the generated code keeps beside the fields, in the command too. */
+function streamedFieldsOf({ sequence, command }: StreamOrdersRequest): object {
+  return { sequence, case: command.case, value: command.case === "submit" ? fieldsOf(command.value) : command.value };
+}
+
+test("commands of a stream are read as the generated code reads them", () => {
+  const cancel = { case: "cancel", value: { clientRequestId: "c", orderId: "o" } } as const;
+  const requests: MessageInitShape<typeof StreamOrdersRequestSchema>[] = [
+    {},
+    { sequence: 7n },
+    { sequence: 2n ** 64n - 1n, command: { case: "submit", value: PLAIN } },
+    { sequence: 8n, command: cancel },
+    { sequence: 9n, command: { case: "cancelAll", value: {} } },
+    ...REQUESTS.map((value, i) => ({ sequence: BigInt(i), command: { case: "submit", value } as const })),
+  ];
+  const encoded = requests.map((request) =>
+    Buffer.from(toBinary(StreamOrdersRequestSchema, create(StreamOrdersRequestSchema, request))),
+  );
+  const [submit, another, other] = [encoded[5]!, encoded.at(-1)!, encoded[3]!];
+  // Of a oneof the last one counts, and the same one twice is merged.
+  encoded.push(Buffer.concat([submit, other]), Buffer.concat([other, submit]), Buffer.concat([submit, another]));
+  for (const bytes of encoded) {
+    for (let length = 0; length <= bytes.length; length++) {
+      const cut = bytes.subarray(0, length);
+      assert.deepEqual(
+        attempt(() => streamedFieldsOf(decodeStreamOrders(cut))),
+        attempt(() => streamedFieldsOf(fromBinary(StreamOrdersRequestSchema, cut))),
+        `${bytes.toString("hex")} cut at ${length}`,
+      );
+    }
+  }
+});
+
+test("answers of a stream are written as the generated code reads them", () => {
+  const value = {
+    orderId: "01a20339-6d00-7000-8001-000000000000",
+    clientOrderId: "c".repeat(64),
+    status: OrderStatus.PENDING_NEW,
+    createdAt: timestampFromMs(1_795_350_424_832),
+    duplicate: true,
+  };
+  const answers: Streamed[] = [
+    { sequence: 1n, result: { case: "submit", value } },
+    { sequence: 2n ** 53n - 1n, result: { case: "submit", value: { ...value, clientOrderId: "", duplicate: false } } },
+    { sequence: 2n ** 64n - 1n, result: { case: "submit", value } },
+    { sequence: 300n, result: { case: "refused", value: { code: 3, message: "m".repeat(1_000) } } },
+    { sequence: 300n, result: { case: "cancelAll", value: { commandIds: ["a", "b"] } } },
+  ];
+  for (const answer of answers) {
+    const wanted = create(StreamOrdersResponseSchema, answer);
+    assert.deepEqual(fromBinary(StreamOrdersResponseSchema, encodeStreamed(answer)), wanted);
+  }
 });

@@ -14,7 +14,7 @@ export interface StackSettings {
   /** Of the servers of our own, on loopback. */
   readonly redisPort: PortChoice;
   readonly postgresPort: PortChoice;
-  /** Servers that stand already, in place of our own. */
+  /** Servers that stand already, in place of our own; with their passwords. */
   readonly redisUrl: string | undefined;
   readonly databaseUrl: string | undefined;
   /** Whether the environment gives one; else the stack makes its own. */
@@ -35,7 +35,11 @@ export function loadStackSettings(env: NodeJS.ProcessEnv): StackSettings {
     REDIS_URL: redisUrl ?? "redis://127.0.0.1",
     DATABASE_URL: databaseUrl ?? "postgres://127.0.0.1",
   });
-  const { bind, grpcPort, httpPort } = config.listen;
+  const { bind, grpcPort, httpPort, tls } = config.listen;
+  // A certificate names a host, and everything here goes to loopback, the stack's own probes too.
+  if (tls !== undefined) {
+    throw new ConfigError(["PENSTOCK_TLS_CERT_FILE: up speaks in clear, on this machine; TLS is for the role ingest"]);
+  }
   return {
     stateFolder: resolve(config.stateDir),
     bind,
@@ -44,8 +48,8 @@ export function loadStackSettings(env: NodeJS.ProcessEnv): StackSettings {
     httpPort: choice(env, "PENSTOCK_HTTP_PORT", httpPort),
     redisPort: serverPort(env, "PENSTOCK_REDIS_PORT", REDIS_PORT),
     postgresPort: serverPort(env, "PENSTOCK_POSTGRES_PORT", POSTGRES_PORT),
-    redisUrl,
-    databaseUrl,
+    redisUrl: redisUrl && config.redisUrl,
+    databaseUrl: databaseUrl && config.databaseUrl,
     hasSigningKey: config.auth.signingKey !== undefined,
     adminSecret: config.auth.adminSecret,
   };

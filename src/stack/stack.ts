@@ -68,7 +68,11 @@ export class Stack {
     const secrets = keepSecrets(settings);
     const frame: RoleFrame = {
       program: parts.program,
-      env: () => ({ ...env, ...secrets.env, REDIS_URL: redis.url(), DATABASE_URL: postgres.url() }),
+      env: () => ({
+        ...{ ...env, ...secrets.env, REDIS_URL: redis.url(), DATABASE_URL: postgres.url() },
+        // Those addresses are complete.
+        ...{ REDIS_PASSWORD_FILE: "", DATABASE_PASSWORD_FILE: "" },
+      }),
       stateFolder,
       bind,
       drainMs,

@@ -1,17 +1,20 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
+import { createHash } from "node:crypto";
 import { once } from "node:events";
-import { readdir } from "node:fs/promises";
+import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { text } from "node:stream/consumers";
 import { test } from "node:test";
 import type { TestContext } from "node:test";
 
 import { createTestDatabase } from "../../test/support/servers.ts";
+import { findCredentials } from "./account-keys.ts";
 import { migrate, SchemaError } from "./migrate.ts";
 import { openSql } from "./test-entries.ts";
 
-const ALL = (await readdir(join(import.meta.dirname, "..", "..", "migrations"))).sort();
+const FOLDER = join(import.meta.dirname, "..", "..", "migrations");
+const ALL = (await readdir(FOLDER)).sort();
 
 /** A database with nothing in it. */
 async function createEmpty(t: TestContext) {
@@ -26,9 +29,31 @@ test("applies what is missing, once", async (t) => {
   const { url, sql } = await createEmpty(t);
   assert.deepEqual(await migrate(url), { applied: ALL });
   assert.deepEqual(await migrate(url), { applied: [] });
-  await sql`DROP TABLE settings, accounts, instruments`;
-  await sql`DELETE FROM schema_migrations WHERE number = ${ALL.length}`;
-  assert.deepEqual(await migrate(url), { applied: ALL.slice(-1) });
+  await sql`DROP TABLE settings, accounts, instruments, account_keys, account_revision, revocations, admin_actions`;
+  await sql`DELETE FROM schema_migrations WHERE number > 3`;
+  assert.deepEqual(await migrate(url), { applied: ALL.slice(3) });
+});
+
+test("the secret of an account that was there becomes its first key", async (t) => {
+  const { url, sql } = await createEmpty(t);
+  await migrate(url);
+  await sql`DROP TABLE settings, accounts, instruments, account_keys, account_revision, revocations, admin_actions`;
+  await sql`DELETE FROM schema_migrations WHERE number > 3`;
+  await sql.unsafe(await readFile(join(FOLDER, "0004_reference.sql"), "utf8"));
+  const checksum = createHash("sha256")
+    .update(await readFile(join(FOLDER, "0004_reference.sql")))
+    .digest("hex");
+  await sql`INSERT INTO schema_migrations (number, name, checksum) VALUES (4, '0004_reference.sql', ${checksum})`;
+  await sql`INSERT INTO accounts (name, role, secret_hash) VALUES ('alice', 'trader', 'hash of alice'), ('bob', 'admin', 'b')`;
+  await migrate(url);
+  const [credentials, none] = [
+    await findCredentials(sql, "alice", undefined),
+    await findCredentials(sql, "carol", undefined),
+  ];
+  assert.equal(credentials?.key.secretHash, "hash of alice");
+  assert.match(credentials.key.id, /^[0-9a-f]{12}$/);
+  assert.deepEqual([credentials.role, credentials.suspended, credentials.generation], ["trader", false, 0]);
+  assert.equal(none, undefined);
 });
 
 test("several processes at once: each migration is applied by one of them", async (t) => {
@@ -61,10 +86,10 @@ test("refuses a schema that is newer than this program, and one with another pas
 
 test("a migration that fails leaves nothing of itself", async (t) => {
   const { url, sql } = await createEmpty(t);
-  await sql`CREATE TABLE instruments (mine int)`; // in the way of the last one
+  await sql`CREATE TABLE admin_actions (mine int)`; // in the way of the last one, at its end
   await assert.rejects(migrate(url), { code: "42P07" });
   const names = await sql<{ name: string }[]>`SELECT name FROM schema_migrations ORDER BY number`;
   assert.deepEqual(names.map(({ name }) => name), ALL.slice(0, -1)); // prettier-ignore
-  const [row] = await sql`SELECT to_regclass('accounts') AS accounts`;
-  assert.equal(row?.accounts, null);
+  const [row] = await sql`SELECT to_regclass('account_keys') AS keys`;
+  assert.equal(row?.keys, null);
 });

@@ -2,24 +2,11 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { createTestDatabase } from "../../test/support/servers.ts";
-import { createAccount, findAccount } from "./accounts.ts";
 import { persist } from "./batch.ts";
 import { connect } from "./connection.ts";
 import { countDeadLetters, listDeadLetters } from "./dead-letters.ts";
 import { claimPartitionCount, PartitionCountError } from "./settings.ts";
 import { makeEntry, NOON, openSql, openWriter } from "./test-entries.ts";
-
-test("an account is created once", async (t) => {
-  const { url } = await createTestDatabase(t);
-  const sql = openSql(t, url);
-  assert.equal(await createAccount(sql, { name: "alice", role: "trader", secretHash: "first" }), true);
-  assert.equal(await createAccount(sql, { name: "alice", role: "admin", secretHash: "second" }), false);
-  const account = await findAccount(sql, "alice");
-  assert.equal(account?.role, "trader");
-  assert.equal(account.secretHash, "first");
-  assert.ok(account.createdAt instanceof Date);
-  assert.equal(await findAccount(sql, "bob"), undefined);
-});
 
 test("the number of partitions is fixed by whoever starts first", async (t) => {
   const { url } = await createTestDatabase(t);

@@ -106,6 +106,20 @@ test("I3: each command gets its own place: in the new entry by what was kept, el
   ]);
 });
 
+test("a call of which a part is in the log never hears that nothing was done (I11)", () => {
+  const large = new Call(commands(0, 600));
+  const first = new Flush(1);
+  first.add(large.ticket);
+  first.settle(0, 1, { ms: 5, seq: 0 }, []);
+  const second = new Flush(2);
+  second.add(large.ticket);
+  second.fail(new AppendError("unavailable", "shut"));
+  assert.deepEqual(
+    large.errors.map(({ code, message }) => [code, message]),
+    [["unknown", "500 of 600 commands are in the log, the others are not"]],
+  );
+});
+
 test("a call over several flushes is answered when the last of them is settled; a failed one tells each call once", () => {
   const call = new Call(commands(0, 501));
   const [first, second] = [new Flush(1), new Flush(2)];

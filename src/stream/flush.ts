@@ -59,8 +59,12 @@ export class Ticket {
     if (this.placements.push(placement) === this.commands.length) this.#resolve(this.placements);
   }
 
+  /** Where the first commands stand in the log already, the outcome of the call as a whole is not that nothing was done. */
   fail(error: AppendError): void {
-    this.#reject(error);
+    const { length } = this.placements;
+    if (length === 0 || error.code === "unknown") return this.#reject(error);
+    const message = `${length} of ${this.commands.length} commands are in the log, the others are not`;
+    this.#reject(new AppendError("unknown", message, { cause: error }));
   }
 }
 

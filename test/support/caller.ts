@@ -43,16 +43,17 @@ export interface CallOptions {
 /** A client of one connection that shows what came over the wire. */
 export class Caller {
   readonly client: Client;
-  readonly #metadata = new Metadata();
+  readonly metadata = new Metadata();
 
-  constructor(address: string, token?: string) {
-    this.client = new Client(address, credentials.createInsecure(), {
+  /** With a `ca` (PEM) over TLS, else in clear. */
+  constructor(address: string, token?: string, ca?: Buffer) {
+    this.client = new Client(address, ca ? credentials.createSsl(ca) : credentials.createInsecure(), {
       "grpc.use_local_subchannel_pool": 1,
       "grpc.initial_reconnect_backoff_ms": 100,
       "grpc.max_reconnect_backoff_ms": 500,
       "grpc.max_send_message_length": -1,
     });
-    if (token !== undefined) this.#metadata.set("authorization", token);
+    if (token !== undefined) this.metadata.set("authorization", token);
   }
 
   /** @throws Refusal */
@@ -67,7 +68,7 @@ export class Caller {
       (message: MessageShape<I>) => options.bytes ?? Buffer.from(toBinary(method.input, message)),
       (bytes) => fromBinary(method.output, bytes),
       create(method.input, request),
-      this.#metadata,
+      this.metadata,
       options.deadlineMs === undefined ? {} : { deadline: Date.now() + options.deadlineMs },
       (error, response) => (error === null ? resolve(response!) : reject(toRefusal(error))),
     );
@@ -80,7 +81,7 @@ export class Caller {
   }
 }
 
-function toRefusal(error: ServiceError): Refusal {
+export function toRefusal(error: ServiceError): Refusal {
   const [encoded] = error.metadata.get("grpc-status-details-bin");
   return new Refusal(
     error.code,

@@ -23,11 +23,11 @@ export interface Servers {
   readonly env?: Readonly<Record<string, string>>;
 }
 
-/** A token that every ingest started here accepts; `now` is when it was issued, and it is good for an hour. */
+/** A token that every ingest started here accepts: issued `now`, good for `ttlS` seconds, an hour by default. */
 export async function tokenOf(
   account: string,
   role: "trader" | "admin" = "trader",
-  options: { now?: () => number } = {},
+  options: { now?: () => number; ttlS?: number } = {},
 ): Promise<string> {
   const tokens = new TokenService({ key: createSecretKey(SIGNING_KEY, "utf8"), ttlS: 3600, ...options });
   return (await tokens.issue(account, role)).token;

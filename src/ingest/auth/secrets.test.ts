@@ -1,11 +1,11 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { generateSecret, Secrets, SecretsBusyError } from "./secrets.ts";
+import { generateSecret, keyIdOf, Secrets, SecretsBusyError } from "./secrets.ts";
 
 test("a secret is known again, and no other is", async () => {
   const secrets = new Secrets();
-  const secret = generateSecret();
+  const { secret } = generateSecret();
   const stored = await secrets.hash(secret);
   assert.match(stored, /^scrypt\$16384\$8\$1\$/);
   assert.ok(!stored.includes(secret));
@@ -19,10 +19,21 @@ test("the same secret is stored in another form each time", async () => {
   assert.notEqual(await secrets.hash("one secret"), await secrets.hash("one secret"));
 });
 
-test("secrets are random and need no escaping", () => {
-  const made = new Set(Array.from({ length: 1_000 }, generateSecret));
-  assert.equal(made.size, 1_000);
-  for (const secret of made) assert.match(secret, /^[\w-]{43}$/);
+test("secrets are random, need no escaping, and name their keys", () => {
+  const made = Array.from({ length: 1_000 }, generateSecret);
+  assert.equal(new Set(made.map(({ secret }) => secret.slice(13))).size, 1_000);
+  for (const { keyId, secret } of made) {
+    assert.match(secret, /^[0-9a-f]{12}\.[\w-]{43}$/);
+    assert.equal(keyIdOf(secret), keyId);
+  }
+  for (const bare of [
+    "",
+    "a person's own",
+    "x".repeat(43),
+    `0123456789ab.${"x".repeat(42)}`,
+    `0123456789AB.${"x".repeat(43)}`,
+  ])
+    assert.equal(keyIdOf(bare), undefined);
 });
 
 test("an account that does not exist costs a hash as well", async () => {

@@ -24,9 +24,15 @@ export class SecretsBusyError extends Error {
   }
 }
 
-/** A new secret of 256 bits: 43 characters that need no escaping anywhere. */
-export function generateSecret(): string {
-  return randomBytes(32).toString("base64url");
+/** A new secret of 256 bits, with the id of its key in front: 56 characters that need no escaping anywhere. */
+export function generateSecret(): { readonly keyId: string; readonly secret: string } {
+  const keyId = randomBytes(6).toString("hex");
+  return { keyId, secret: `${keyId}.${randomBytes(32).toString("base64url")}` };
+}
+
+/** The id of the key that a secret names; undefined for one of another form, as a person or an older version made it. */
+export function keyIdOf(secret: string): string | undefined {
+  return /^([0-9a-f]{12})\.[\w-]{43}$/.exec(secret)?.[1];
 }
 
 /**

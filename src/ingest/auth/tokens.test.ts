@@ -5,18 +5,25 @@ import { test } from "node:test";
 
 import { SignJWT } from "jose";
 
-import { bearerToken, TokenService } from "./tokens.ts";
+import { bearerToken, type Claims, type Principal, TokenService } from "./tokens.ts";
 
 const key = createSecretKey("0123456789abcdef0123456789abcdef", "utf8");
 const start = Date.UTC(2026, 0, 1);
 
 /** A service whose clock the test turns. */
-function serviceAt(nowMs: number) {
+function serviceAt(nowMs: number, judge?: (claims: Claims) => Principal | undefined) {
   const clock = { now: nowMs };
-  return { clock, tokens: new TokenService({ key, ttlS: 3_600, now: () => clock.now }) };
+  const options = { key, ttlS: 3_600, now: () => clock.now };
+  return { clock, tokens: new TokenService(judge === undefined ? options : { ...options, judge }) };
 }
 
-interface Claims {
+/** Whose a token is found to be. */
+async function bearerOf(tokens: TokenService, token: string): Promise<[account: string, role: string] | undefined> {
+  const principal = await tokens.verify(token);
+  return principal && [principal.account, principal.role];
+}
+
+interface Forgery {
   readonly alg?: string;
   readonly issuer?: string;
   readonly audience?: string;
@@ -24,11 +31,12 @@ interface Claims {
   readonly role?: unknown;
   readonly signedBy?: KeyObject;
   readonly exp?: number | null;
+  readonly more?: Record<string, unknown>;
 }
 
 /** A token that is right but for what the test says. */
-async function forge(claims: Claims): Promise<string> {
-  const jwt = new SignJWT({ role: "role" in claims ? claims.role : "admin" })
+async function forge(claims: Forgery): Promise<string> {
+  const jwt = new SignJWT({ role: "role" in claims ? claims.role : "admin", ...claims.more })
     .setProtectedHeader({ alg: claims.alg ?? "HS256" })
     .setIssuer(claims.issuer ?? "penstock")
     .setAudience(claims.audience ?? "penstock.v1")
@@ -41,7 +49,56 @@ test("an issued token names its account and role", async () => {
   const { tokens } = serviceAt(start);
   const { token, expiresAt } = await tokens.issue("alice", "trader");
   assert.equal(expiresAt.getTime(), start + 3_600_000);
-  assert.deepEqual(await tokens.verify(token), { account: "alice", role: "trader" });
+  const { tokenId, ...principal } = (await tokens.verify(token))!;
+  const expiresAtMs = start + 3_600_000;
+  assert.deepEqual(principal, { account: "alice", role: "trader", suspended: false, rateLimit: 0, expiresAtMs });
+  const again = await tokens.verify((await tokens.issue("alice", "trader")).token);
+  assert.match(tokenId, /^[\w-]{22}$/);
+  assert.notEqual(again?.tokenId, tokenId);
+});
+
+test("a token says what it was issued for, and ends no later than its key", async () => {
+  const seen: Claims[] = [];
+  const { tokens } = serviceAt(start, (claims) => void seen.push(claims));
+  const until = start + 90_500;
+  const { token, expiresAt } = await tokens.issue("alice", "read_only", {
+    generation: 7,
+    keyId: "0123456789ab",
+    until,
+  });
+  assert.equal(expiresAt.getTime(), start + 90_000, "whole seconds, rounded down");
+  assert.equal(await tokens.verify(token), undefined, "it is judged, and what is refused is not kept");
+  assert.equal(await tokens.verify(token), undefined);
+  assert.equal(seen.length, 2);
+  const { tokenId: _, ...claims } = seen[0]!;
+  const wanted = { account: "alice", role: "read_only", generation: 7, keyId: "0123456789ab" };
+  assert.deepEqual(claims, { ...wanted, expiresAtMs: start + 90_000 });
+});
+
+test("a token of before there were generations, keys and ids is one of the first generation", async () => {
+  const seen: Claims[] = [];
+  const { tokens } = serviceAt(start, (claims) => void seen.push(claims));
+  await tokens.verify(await forge({}));
+  const expiresAtMs = start + 60_000;
+  assert.deepEqual(seen, [{ account: "mallory", role: "admin", generation: 0, keyId: "", tokenId: "", expiresAtMs }]);
+});
+
+test("the tokens of an account that changed are judged anew, and no others", async () => {
+  let judgements = 0;
+  const { tokens } = serviceAt(start, ({ account, tokenId, expiresAtMs }) => {
+    judgements++;
+    return { account, role: "trader", suspended: judgements > 3, rateLimit: 0, tokenId, expiresAtMs };
+  });
+  const issued = [
+    await tokens.issue("alice", "trader"),
+    await tokens.issue("alice", "trader"),
+    await tokens.issue("bob", "trader"),
+  ];
+  for (const { token } of issued) assert.equal((await tokens.verify(token))?.suspended, false);
+  tokens.forget(new Set(["alice", "carol"]));
+  const known = issued.map(({ token }) => tokens.cached(token)?.account);
+  assert.deepEqual(known, [undefined, undefined, "bob"]);
+  assert.equal((await tokens.verify(issued[0]!.token))?.suspended, true);
 });
 
 test("a token is known without a check from its first check to its end", async () => {
@@ -89,8 +146,8 @@ test("an altered token is refused, whatever was altered", async () => {
 
 test("a token is refused that lacks or bends a claim, or that another key signed", async () => {
   const { tokens } = serviceAt(start);
-  assert.deepEqual(await tokens.verify(await forge({})), { account: "mallory", role: "admin" });
-  const forged: Claims[] = [
+  assert.deepEqual(await bearerOf(tokens, await forge({})), ["mallory", "admin"]);
+  const forged: Forgery[] = [
     { signedBy: createSecretKey("another key another key another k", "utf8") },
     { audience: "another-service" },
     { issuer: "somebody" },
@@ -99,6 +156,9 @@ test("a token is refused that lacks or bends a claim, or that another key signed
     { role: undefined },
     { role: ["admin"] },
     { subject: "" },
+    { more: { gen: "1" } },
+    { more: { gen: 0.5 } },
+    { more: { key: 1 } },
     { exp: null },
     { exp: start / 1_000 - 1 },
   ];
@@ -139,8 +199,8 @@ test("what is kept is bounded, and what falls out is still good", { timeout: 60_
   for (const { token } of issued) await tokens.verify(token);
   const [first, second] = issued;
   assert.equal(tokens.cached(first?.token ?? ""), undefined);
-  assert.deepEqual(tokens.cached(second?.token ?? ""), { account: "account-1", role: "trader" });
-  assert.deepEqual(await tokens.verify(first?.token ?? ""), { account: "account-0", role: "trader" });
+  assert.equal(tokens.cached(second?.token ?? "")?.account, "account-1");
+  assert.deepEqual(await bearerOf(tokens, first?.token ?? ""), ["account-0", "trader"]);
 });
 
 test("the token of an authorization header", () => {

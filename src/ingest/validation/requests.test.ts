@@ -5,8 +5,6 @@ import { inspect } from "node:util";
 import { create } from "@bufbuild/protobuf";
 import type { MessageInitShape } from "@bufbuild/protobuf";
 
-import { CreateAccountRequestSchema, Role } from "../../gen/penstock/v1/admin_service_pb.ts";
-import { IssueTokenRequestSchema } from "../../gen/penstock/v1/auth_service_pb.ts";
 import { InstrumentSchema } from "../../gen/penstock/v1/instrument_pb.ts";
 import { AckLevel } from "../../gen/penstock/v1/order_pb.ts";
 import {
@@ -22,15 +20,12 @@ import {
   validateBatchSize,
   validateCancel,
   validateCancelAll,
-  validateCreateAccount,
   validateGet,
-  validateIssueToken,
   validateList,
   validateReplace,
   validateReplaceValues,
 } from "./requests.ts";
 import { isRefused } from "./violation.ts";
-import type { Violations } from "./violation.ts";
 
 const BTC = prepareInstrument(
   create(InstrumentSchema, {
@@ -202,26 +197,4 @@ test("a batch has 1 to 1,000 orders", () => {
   assert.equal(validateBatchSize(1000), undefined);
   refused(validateBatchSize(0), { orders: "must be 1 to 1000 orders" });
   refused(validateBatchSize(1001), { orders: "must be 1 to 1000 orders" });
-});
-
-test("an account has a name and a role", () => {
-  const ask = (account: string, role: number) =>
-    validateCreateAccount({ ...create(CreateAccountRequestSchema, { account }), ...({ role } as { role: Role }) });
-  assert.deepEqual(ask("desk-1.a_b", Role.TRADER), { account: "desk-1.a_b", role: "trader" });
-  assert.deepEqual(ask("a".repeat(32), Role.ADMIN), { account: "a".repeat(32), role: "admin" });
-  const name = "must be 1 to 32 characters of a-z, 0-9, '.', '-' and '_'";
-  for (const wrong of ["A", "a b", "a\0", "a\n", "é", "a".repeat(33)])
-    refused(ask(wrong, Role.TRADER), { account: name });
-  refused(ask("", 0), { account: "is required", role: "is required: TRADER or ADMIN" });
-  refused(ask("a", 3), { role: "unknown number 3: must be TRADER or ADMIN" });
-});
-
-test("a token is asked for with an account and a secret", () => {
-  const ask = (account: string, secret: string): object | Violations =>
-    validateIssueToken(create(IssueTokenRequestSchema, { account, secret }));
-  assert.deepEqual(ask("desk", "pass wörd"), { account: "desk", secret: "pass wörd" });
-  const secret = "must be 1 to 256 characters, none of them a control character";
-  for (const wrong of ["a\0b", "a\x1f", "a\n", "\x7f", "a".repeat(257)]) refused(ask("desk", wrong), { secret });
-  refused(ask("", ""), { account: "is required", secret: "is required" });
-  refused(ask("Desk\0", "s"), { account: "must be 1 to 32 characters of a-z, 0-9, '.', '-' and '_'" });
 });

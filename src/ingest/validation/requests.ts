@@ -1,11 +1,8 @@
-// Every request but SubmitOrder and UpsertInstrument: one function each, which answers what the request says, or every
-// field at fault. None throws. Shapes are valibot's; what joins two fields or asks the instruments is written out.
+// Every request about orders but SubmitOrder: one function each, which answers what the request says, or every field at
+// fault. None throws. Shapes are valibot's; what joins two fields or asks the instruments is written out.
 
 import * as v from "valibot";
 
-import { Role } from "../../gen/penstock/v1/admin_service_pb.ts";
-import type { CreateAccountRequest } from "../../gen/penstock/v1/admin_service_pb.ts";
-import type { IssueTokenRequest } from "../../gen/penstock/v1/auth_service_pb.ts";
 import { AckLevel } from "../../gen/penstock/v1/order_pb.ts";
 import type {
   CancelAllOrdersRequest,
@@ -18,7 +15,7 @@ import type { Instruments, TradedInstrument } from "../../stream/instrument.ts";
 import { parseOrderId } from "../../stream/position.ts";
 import { notionalFault, readPrice, readQuantity, readUnits } from "./amount.ts";
 import { enumeration } from "./enumeration.ts";
-import { AccountName, ClientId, optionalEnum, requiredEnum, Secret, shapeFaults } from "./shape.ts";
+import { ClientId, optionalEnum, PAGE_TOKEN, pageLimit, PageSize, shapeFaults } from "./shape.ts";
 import { readSymbol, readTarget } from "./target.ts";
 import type { Target } from "./target.ts";
 import { take } from "./violation.ts";
@@ -126,14 +123,11 @@ export function validateGet(request: Fields<GetOrderRequest>, instruments: Instr
   return readTarget(request, instruments, faults) ?? { violations: faults };
 }
 
-const MAX_PAGE = 1000;
-const DEFAULT_PAGE = 100;
-
 const List = v.object({
-  pageSize: v.pipe(v.number(), v.maxValue(MAX_PAGE, `must be at most ${MAX_PAGE}`)),
+  pageSize: PageSize,
   pageToken: v.pipe(
     v.string(),
-    v.check((token) => token === "" || parseOrderId(token) !== undefined, "must be the next_page_token of a page"),
+    v.check((token) => token === "" || parseOrderId(token) !== undefined, PAGE_TOKEN),
   ),
 });
 
@@ -150,7 +144,7 @@ export function validateList(request: Fields<ListOrdersRequest>, instruments: In
   const instrument = request.symbol === "" ? undefined : readSymbol(request.symbol, instruments, faults);
   if (faults.length > 0) return { violations: faults };
   const before = request.pageToken === "" ? undefined : request.pageToken.toLowerCase();
-  return { limit: request.pageSize === 0 ? DEFAULT_PAGE : request.pageSize, before, instrument };
+  return { limit: pageLimit(request.pageSize), before, instrument };
 }
 
 /** As many orders as the 1,000 that one SubmitOrders may hold. */
@@ -160,29 +154,4 @@ const MAX_ORDERS = 1000;
 export function validateBatchSize(orders: number): Violations | undefined {
   if (orders >= 1 && orders <= MAX_ORDERS) return undefined;
   return { violations: [{ field: "orders", description: `must be 1 to ${MAX_ORDERS} orders` }] };
-}
-
-const Account = v.object({ account: AccountName, role: requiredEnum(enumeration(Role)) });
-
-export interface AccountFields {
-  readonly account: string;
-  readonly role: "trader" | "admin";
-}
-
-export function validateCreateAccount(request: Fields<CreateAccountRequest>): AccountFields | Violations {
-  const faults = shapeFaults(Account, request);
-  if (faults.length > 0) return { violations: faults };
-  return { account: request.account, role: request.role === Role.ADMIN ? "admin" : "trader" };
-}
-
-const Credentials = v.object({ account: AccountName, secret: Secret });
-
-export interface CredentialFields {
-  readonly account: string;
-  readonly secret: string;
-}
-
-export function validateIssueToken(request: Fields<IssueTokenRequest>): CredentialFields | Violations {
-  const faults = shapeFaults(Credentials, request);
-  return faults.length > 0 ? { violations: faults } : { account: request.account, secret: request.secret };
 }

@@ -18,6 +18,21 @@ export const AccountName = text(/^[a-z0-9._-]{1,32}$/, "must be 1 to 32 characte
 /** 256 characters are more than any secret that is made here has: a bound on what gets hashed. */
 export const Secret = text(/^\P{Cc}{1,256}$/u, "must be 1 to 256 characters, none of them a control character");
 
+/** As CreateKey gives it. */
+export const KeyId = text(/^[0-9a-f]{12}$/, "must be a key_id as it was answered");
+
+const MAX_PAGE = 1_000;
+const DEFAULT_PAGE = 100;
+
+export const PageSize = v.pipe(v.number(), v.maxValue(MAX_PAGE, `must be at most ${MAX_PAGE}`));
+
+/** How many rows a page of that `page_size` holds. */
+export function pageLimit(pageSize: number): number {
+  return pageSize === 0 ? DEFAULT_PAGE : pageSize;
+}
+
+export const PAGE_TOKEN = "must be the next_page_token of a page";
+
 const SCALE_SIZE = `must be a decimal more than 0 of at most ${MAX_SCALE_DIGITS} digits, such as 0.01`;
 
 /** A tick or lot size. */

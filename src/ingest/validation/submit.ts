@@ -6,6 +6,7 @@ import type { Instruments, TradedInstrument } from "../../stream/instrument.ts";
 import { notionalFault, readPrice, readQuantity, readUnits } from "./amount.ts";
 import { enumeration, includes, namesOf, readOptional, readRequired } from "./enumeration.ts";
 import { readSymbol } from "./target.ts";
+import { readFutureTime } from "./time.ts";
 import { clientIdFault, REQUIRED, take } from "./violation.ts";
 import type { Fields, Violation, Violations } from "./violation.ts";
 
@@ -38,11 +39,6 @@ const TYPES = enumeration(OrderType);
 const TIMES = enumeration(TimeInForce);
 const PREVENTIONS = enumeration(SelfTradePrevention);
 const ACK_LEVELS = enumeration(AckLevel);
-
-// Ten years: further away it is a mistake of unit, and GTC is meant.
-const MAX_EXPIRE_AHEAD_MS = 10 * 365 * 86_400_000;
-const NANOS_PER_MS = 1_000_000;
-const NANOS_PER_S = 1_000_000_000;
 
 /**
  * An order as the log takes it, or every field at fault. Never throws.
@@ -158,10 +154,5 @@ function readDisplayQuantity(
 function readExpireTime(expire: SubmitOrderRequest["expireTime"], time: number, nowMs: number): number | string {
   if (time !== TimeInForce.GTD)
     return expire === undefined || time === 0 ? 0 : "must be absent unless the order is GTD";
-  if (expire === undefined) return "is required for a GTD order";
-  const { seconds, nanos } = expire;
-  if (nanos < 0 || nanos >= NANOS_PER_S || nanos % NANOS_PER_MS !== 0) return "must be a time in whole milliseconds";
-  const ms = Number(seconds) * 1000 + nanos / NANOS_PER_MS;
-  if (ms <= nowMs) return "must be in the future";
-  return ms > nowMs + MAX_EXPIRE_AHEAD_MS ? "must be at most 10 years ahead" : ms;
+  return expire === undefined ? "is required for a GTD order" : readFutureTime(expire, nowMs);
 }

@@ -15,7 +15,7 @@ import type { Message, UnknownEnum } from "@bufbuild/protobuf";
  * Describes the file penstock/v1/admin_service.proto.
  */
 export const file_penstock_v1_admin_service: GenFile = /*@__PURE__*/
-  fileDesc("Ch9wZW5zdG9jay92MS9hZG1pbl9zZXJ2aWNlLnByb3RvEgtwZW5zdG9jay52MSJIChRDcmVhdGVBY2NvdW50UmVxdWVzdBIPCgdhY2NvdW50GAEgASgJEh8KBHJvbGUYAiABKA4yES5wZW5zdG9jay52MS5Sb2xlIjgKFUNyZWF0ZUFjY291bnRSZXNwb25zZRIPCgdhY2NvdW50GAEgASgJEg4KBnNlY3JldBgCIAEoCSJGChdVcHNlcnRJbnN0cnVtZW50UmVxdWVzdBIrCgppbnN0cnVtZW50GAEgASgLMhcucGVuc3RvY2sudjEuSW5zdHJ1bWVudCJbChhVcHNlcnRJbnN0cnVtZW50UmVzcG9uc2USKwoKaW5zdHJ1bWVudBgBIAEoCzIXLnBlbnN0b2NrLnYxLkluc3RydW1lbnQSEgoKY29tbWFuZF9pZBgCIAEoCSIaChhHZXRQaXBlbGluZVN0YXR1c1JlcXVlc3QitgEKGUdldFBpcGVsaW5lU3RhdHVzUmVzcG9uc2USMAoKcGFydGl0aW9ucxgBIAMoCzIcLnBlbnN0b2NrLnYxLlBhcnRpdGlvblN0YXR1cxIfChdyZWRpc191c2VkX21lbW9yeV9ieXRlcxgCIAEoBBIeChZyZWRpc19tYXhfbWVtb3J5X2J5dGVzGAMgASgEEhQKDGRlYWRfbGV0dGVycxgEIAEoBBIQCghyZWZ1c2luZxgFIAEoCSLwAQoPUGFydGl0aW9uU3RhdHVzEhEKCXBhcnRpdGlvbhgBIAEoDRINCgVlcG9jaBgCIAEoDRIVCg1sYXN0X2VudHJ5X2lkGAMgASgJEhYKDmZpcnN0X2VudHJ5X2lkGAQgASgJEg8KB2VudHJpZXMYBSABKAQSKAoGZ3JvdXBzGAYgAygLMhgucGVuc3RvY2sudjEuR3JvdXBTdGF0dXMSMQoNbGFzdF9lbnRyeV9hdBgHIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASHgoWaWRlbXBvdGVuY3lfaG9yaXpvbl9tcxgIIAEoBCKXAQoLR3JvdXBTdGF0dXMSDgoGc3RyZWFtGAEgASgJEg0KBWdyb3VwGAIgASgJEhEKCWNvbnN1bWVycxgDIAEoDRIPCgdwZW5kaW5nGAQgASgEEgsKA2xhZxgFIAEoBBIZChFvbGRlc3RfcGVuZGluZ19tcxgGIAEoBBIdChVvbGRlc3RfdW5kZWxpdmVyZWRfbXMYByABKAQqPQoEUm9sZRIUChBST0xFX1VOU1BFQ0lGSUVEEAASDwoLUk9MRV9UUkFERVIQARIOCgpST0xFX0FETUlOEAIyqwIKDEFkbWluU2VydmljZRJWCg1DcmVhdGVBY2NvdW50EiEucGVuc3RvY2sudjEuQ3JlYXRlQWNjb3VudFJlcXVlc3QaIi5wZW5zdG9jay52MS5DcmVhdGVBY2NvdW50UmVzcG9uc2USXwoQVXBzZXJ0SW5zdHJ1bWVudBIkLnBlbnN0b2NrLnYxLlVwc2VydEluc3RydW1lbnRSZXF1ZXN0GiUucGVuc3RvY2sudjEuVXBzZXJ0SW5zdHJ1bWVudFJlc3BvbnNlEmIKEUdldFBpcGVsaW5lU3RhdHVzEiUucGVuc3RvY2sudjEuR2V0UGlwZWxpbmVTdGF0dXNSZXF1ZXN0GiYucGVuc3RvY2sudjEuR2V0UGlwZWxpbmVTdGF0dXNSZXNwb25zZWIGcHJvdG8z", [file_google_protobuf_timestamp, file_penstock_v1_instrument, file_penstock_v1_order]);
+  fileDesc("Ch9wZW5zdG9jay92MS9hZG1pbl9zZXJ2aWNlLnByb3RvEgtwZW5zdG9jay52MSJIChRDcmVhdGVBY2NvdW50UmVxdWVzdBIPCgdhY2NvdW50GAEgASgJEh8KBHJvbGUYAiABKA4yES5wZW5zdG9jay52MS5Sb2xlIkgKFUNyZWF0ZUFjY291bnRSZXNwb25zZRIPCgdhY2NvdW50GAEgASgJEg4KBnNlY3JldBgCIAEoCRIOCgZrZXlfaWQYAyABKAkikgEKB0FjY291bnQSDwoHYWNjb3VudBgBIAEoCRIfCgRyb2xlGAIgASgOMhEucGVuc3RvY2sudjEuUm9sZRIRCglzdXNwZW5kZWQYAyABKAgSEgoKcmF0ZV9saW1pdBgEIAEoDRIuCgpjcmVhdGVkX2F0GAUgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCIkChFHZXRBY2NvdW50UmVxdWVzdBIPCgdhY2NvdW50GAEgASgJIjsKEkdldEFjY291bnRSZXNwb25zZRIlCgdhY2NvdW50GAEgASgLMhQucGVuc3RvY2sudjEuQWNjb3VudCI8ChNMaXN0QWNjb3VudHNSZXF1ZXN0EhEKCXBhZ2Vfc2l6ZRgBIAEoDRISCgpwYWdlX3Rva2VuGAIgASgJIlcKFExpc3RBY2NvdW50c1Jlc3BvbnNlEiYKCGFjY291bnRzGAEgAygLMhQucGVuc3RvY2sudjEuQWNjb3VudBIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkipAEKFFVwZGF0ZUFjY291bnRSZXF1ZXN0Eg8KB2FjY291bnQYASABKAkSJAoEcm9sZRgCIAEoDjIRLnBlbnN0b2NrLnYxLlJvbGVIAIgBARIWCglzdXNwZW5kZWQYAyABKAhIAYgBARIXCgpyYXRlX2xpbWl0GAQgASgNSAKIAQFCBwoFX3JvbGVCDAoKX3N1c3BlbmRlZEINCgtfcmF0ZV9saW1pdCI+ChVVcGRhdGVBY2NvdW50UmVzcG9uc2USJQoHYWNjb3VudBgBIAEoCzIULnBlbnN0b2NrLnYxLkFjY291bnQipgEKA0tleRIOCgZrZXlfaWQYASABKAkSLgoKY3JlYXRlZF9hdBgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLwoLZXhwaXJlX3RpbWUYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi4KCnJldm9rZWRfYXQYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIlQKEENyZWF0ZUtleVJlcXVlc3QSDwoHYWNjb3VudBgBIAEoCRIvCgtleHBpcmVfdGltZRgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiZAoRQ3JlYXRlS2V5UmVzcG9uc2USDgoGa2V5X2lkGAEgASgJEg4KBnNlY3JldBgCIAEoCRIvCgtleHBpcmVfdGltZRgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiIgoPTGlzdEtleXNSZXF1ZXN0Eg8KB2FjY291bnQYASABKAkiMgoQTGlzdEtleXNSZXNwb25zZRIeCgRrZXlzGAEgAygLMhAucGVuc3RvY2sudjEuS2V5IjMKEFJldm9rZUtleVJlcXVlc3QSDwoHYWNjb3VudBgBIAEoCRIOCgZrZXlfaWQYAiABKAkiMgoRUmV2b2tlS2V5UmVzcG9uc2USHQoDa2V5GAEgASgLMhAucGVuc3RvY2sudjEuS2V5IiYKE1Jldm9rZVRva2Vuc1JlcXVlc3QSDwoHYWNjb3VudBgBIAEoCSIWChRSZXZva2VUb2tlbnNSZXNwb25zZSJAChdMaXN0QWRtaW5BY3Rpb25zUmVxdWVzdBIRCglwYWdlX3NpemUYASABKA0SEgoKcGFnZV90b2tlbhgCIAEoCSJeChhMaXN0QWRtaW5BY3Rpb25zUmVzcG9uc2USKQoHYWN0aW9ucxgBIAMoCzIYLnBlbnN0b2NrLnYxLkFkbWluQWN0aW9uEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSKGAgoLQWRtaW5BY3Rpb24SCgoCaWQYASABKAQSJgoCYXQYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEg0KBWFjdG9yGAMgASgJEg4KBmFjdGlvbhgEIAEoCRIPCgdzdWJqZWN0GAUgASgJEisKB291dGNvbWUYBiABKA4yGi5wZW5zdG9jay52MS5BY3Rpb25PdXRjb21lEjYKB2RldGFpbHMYByADKAsyJS5wZW5zdG9jay52MS5BZG1pbkFjdGlvbi5EZXRhaWxzRW50cnkaLgoMRGV0YWlsc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEiRgoXVXBzZXJ0SW5zdHJ1bWVudFJlcXVlc3QSKwoKaW5zdHJ1bWVudBgBIAEoCzIXLnBlbnN0b2NrLnYxLkluc3RydW1lbnQiWwoYVXBzZXJ0SW5zdHJ1bWVudFJlc3BvbnNlEisKCmluc3RydW1lbnQYASABKAsyFy5wZW5zdG9jay52MS5JbnN0cnVtZW50EhIKCmNvbW1hbmRfaWQYAiABKAkiGgoYR2V0UGlwZWxpbmVTdGF0dXNSZXF1ZXN0IrYBChlHZXRQaXBlbGluZVN0YXR1c1Jlc3BvbnNlEjAKCnBhcnRpdGlvbnMYASADKAsyHC5wZW5zdG9jay52MS5QYXJ0aXRpb25TdGF0dXMSHwoXcmVkaXNfdXNlZF9tZW1vcnlfYnl0ZXMYAiABKAQSHgoWcmVkaXNfbWF4X21lbW9yeV9ieXRlcxgDIAEoBBIUCgxkZWFkX2xldHRlcnMYBCABKAQSEAoIcmVmdXNpbmcYBSABKAki8AEKD1BhcnRpdGlvblN0YXR1cxIRCglwYXJ0aXRpb24YASABKA0SDQoFZXBvY2gYAiABKA0SFQoNbGFzdF9lbnRyeV9pZBgDIAEoCRIWCg5maXJzdF9lbnRyeV9pZBgEIAEoCRIPCgdlbnRyaWVzGAUgASgEEigKBmdyb3VwcxgGIAMoCzIYLnBlbnN0b2NrLnYxLkdyb3VwU3RhdHVzEjEKDWxhc3RfZW50cnlfYXQYByABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEh4KFmlkZW1wb3RlbmN5X2hvcml6b25fbXMYCCABKAQilwEKC0dyb3VwU3RhdHVzEg4KBnN0cmVhbRgBIAEoCRINCgVncm91cBgCIAEoCRIRCgljb25zdW1lcnMYAyABKA0SDwoHcGVuZGluZxgEIAEoBBILCgNsYWcYBSABKAQSGQoRb2xkZXN0X3BlbmRpbmdfbXMYBiABKAQSHQoVb2xkZXN0X3VuZGVsaXZlcmVkX21zGAcgASgEKlEKBFJvbGUSFAoQUk9MRV9VTlNQRUNJRklFRBAAEg8KC1JPTEVfVFJBREVSEAESDgoKUk9MRV9BRE1JThACEhIKDlJPTEVfUkVBRF9PTkxZEAMqfgoNQWN0aW9uT3V0Y29tZRIeChpBQ1RJT05fT1VUQ09NRV9VTlNQRUNJRklFRBAAEhcKE0FDVElPTl9PVVRDT01FX0RPTkUQARIYChRBQ1RJT05fT1VUQ09NRV9BU0tFRBACEhoKFkFDVElPTl9PVVRDT01FX1JFRlVTRUQQAzK+BwoMQWRtaW5TZXJ2aWNlElYKDUNyZWF0ZUFjY291bnQSIS5wZW5zdG9jay52MS5DcmVhdGVBY2NvdW50UmVxdWVzdBoiLnBlbnN0b2NrLnYxLkNyZWF0ZUFjY291bnRSZXNwb25zZRJNCgpHZXRBY2NvdW50Eh4ucGVuc3RvY2sudjEuR2V0QWNjb3VudFJlcXVlc3QaHy5wZW5zdG9jay52MS5HZXRBY2NvdW50UmVzcG9uc2USUwoMTGlzdEFjY291bnRzEiAucGVuc3RvY2sudjEuTGlzdEFjY291bnRzUmVxdWVzdBohLnBlbnN0b2NrLnYxLkxpc3RBY2NvdW50c1Jlc3BvbnNlElYKDVVwZGF0ZUFjY291bnQSIS5wZW5zdG9jay52MS5VcGRhdGVBY2NvdW50UmVxdWVzdBoiLnBlbnN0b2NrLnYxLlVwZGF0ZUFjY291bnRSZXNwb25zZRJKCglDcmVhdGVLZXkSHS5wZW5zdG9jay52MS5DcmVhdGVLZXlSZXF1ZXN0Gh4ucGVuc3RvY2sudjEuQ3JlYXRlS2V5UmVzcG9uc2USRwoITGlzdEtleXMSHC5wZW5zdG9jay52MS5MaXN0S2V5c1JlcXVlc3QaHS5wZW5zdG9jay52MS5MaXN0S2V5c1Jlc3BvbnNlEkoKCVJldm9rZUtleRIdLnBlbnN0b2NrLnYxLlJldm9rZUtleVJlcXVlc3QaHi5wZW5zdG9jay52MS5SZXZva2VLZXlSZXNwb25zZRJTCgxSZXZva2VUb2tlbnMSIC5wZW5zdG9jay52MS5SZXZva2VUb2tlbnNSZXF1ZXN0GiEucGVuc3RvY2sudjEuUmV2b2tlVG9rZW5zUmVzcG9uc2USXwoQTGlzdEFkbWluQWN0aW9ucxIkLnBlbnN0b2NrLnYxLkxpc3RBZG1pbkFjdGlvbnNSZXF1ZXN0GiUucGVuc3RvY2sudjEuTGlzdEFkbWluQWN0aW9uc1Jlc3BvbnNlEl8KEFVwc2VydEluc3RydW1lbnQSJC5wZW5zdG9jay52MS5VcHNlcnRJbnN0cnVtZW50UmVxdWVzdBolLnBlbnN0b2NrLnYxLlVwc2VydEluc3RydW1lbnRSZXNwb25zZRJiChFHZXRQaXBlbGluZVN0YXR1cxIlLnBlbnN0b2NrLnYxLkdldFBpcGVsaW5lU3RhdHVzUmVxdWVzdBomLnBlbnN0b2NrLnYxLkdldFBpcGVsaW5lU3RhdHVzUmVzcG9uc2ViBnByb3RvMw", [file_google_protobuf_timestamp, file_penstock_v1_instrument, file_penstock_v1_order]);
 
 /**
  * @generated from message penstock.v1.CreateAccountRequest
@@ -56,6 +56,13 @@ export type CreateAccountResponse = Message<"penstock.v1.CreateAccountResponse">
    * @generated from field: string secret = 2;
    */
   secret: string;
+
+  /**
+   * Of the key that the secret belongs to.
+   *
+   * @generated from field: string key_id = 3;
+   */
+  keyId: string;
 };
 
 /**
@@ -64,6 +71,483 @@ export type CreateAccountResponse = Message<"penstock.v1.CreateAccountResponse">
  */
 export const CreateAccountResponseSchema: GenMessage<CreateAccountResponse> = /*@__PURE__*/
   messageDesc(file_penstock_v1_admin_service, 1);
+
+/**
+ * @generated from message penstock.v1.Account
+ */
+export type Account = Message<"penstock.v1.Account"> & {
+  /**
+   * @generated from field: string account = 1;
+   */
+  account: string;
+
+  /**
+   * @generated from field: penstock.v1.Role role = 2;
+   */
+  role: Role;
+
+  /**
+   * A suspended account may do nothing, and gets no token.
+   *
+   * @generated from field: bool suspended = 3;
+   */
+  suspended: boolean;
+
+  /**
+   * Orders and other calls that it may make a second, at each ingest process. 0: the default of the deployment.
+   *
+   * @generated from field: uint32 rate_limit = 4;
+   */
+  rateLimit: number;
+
+  /**
+   * @generated from field: google.protobuf.Timestamp created_at = 5;
+   */
+  createdAt?: Timestamp | undefined;
+};
+
+/**
+ * Describes the message penstock.v1.Account.
+ * Use `create(AccountSchema)` to create a new message.
+ */
+export const AccountSchema: GenMessage<Account> = /*@__PURE__*/
+  messageDesc(file_penstock_v1_admin_service, 2);
+
+/**
+ * @generated from message penstock.v1.GetAccountRequest
+ */
+export type GetAccountRequest = Message<"penstock.v1.GetAccountRequest"> & {
+  /**
+   * @generated from field: string account = 1;
+   */
+  account: string;
+};
+
+/**
+ * Describes the message penstock.v1.GetAccountRequest.
+ * Use `create(GetAccountRequestSchema)` to create a new message.
+ */
+export const GetAccountRequestSchema: GenMessage<GetAccountRequest> = /*@__PURE__*/
+  messageDesc(file_penstock_v1_admin_service, 3);
+
+/**
+ * @generated from message penstock.v1.GetAccountResponse
+ */
+export type GetAccountResponse = Message<"penstock.v1.GetAccountResponse"> & {
+  /**
+   * @generated from field: penstock.v1.Account account = 1;
+   */
+  account?: Account | undefined;
+};
+
+/**
+ * Describes the message penstock.v1.GetAccountResponse.
+ * Use `create(GetAccountResponseSchema)` to create a new message.
+ */
+export const GetAccountResponseSchema: GenMessage<GetAccountResponse> = /*@__PURE__*/
+  messageDesc(file_penstock_v1_admin_service, 4);
+
+/**
+ * @generated from message penstock.v1.ListAccountsRequest
+ */
+export type ListAccountsRequest = Message<"penstock.v1.ListAccountsRequest"> & {
+  /**
+   * 1 to 1,000; 0 means 100.
+   *
+   * @generated from field: uint32 page_size = 1;
+   */
+  pageSize: number;
+
+  /**
+   * next_page_token of the page before; empty for the first.
+   *
+   * @generated from field: string page_token = 2;
+   */
+  pageToken: string;
+};
+
+/**
+ * Describes the message penstock.v1.ListAccountsRequest.
+ * Use `create(ListAccountsRequestSchema)` to create a new message.
+ */
+export const ListAccountsRequestSchema: GenMessage<ListAccountsRequest> = /*@__PURE__*/
+  messageDesc(file_penstock_v1_admin_service, 5);
+
+/**
+ * @generated from message penstock.v1.ListAccountsResponse
+ */
+export type ListAccountsResponse = Message<"penstock.v1.ListAccountsResponse"> & {
+  /**
+   * @generated from field: repeated penstock.v1.Account accounts = 1;
+   */
+  accounts: Account[];
+
+  /**
+   * Empty on the last page.
+   *
+   * @generated from field: string next_page_token = 2;
+   */
+  nextPageToken: string;
+};
+
+/**
+ * Describes the message penstock.v1.ListAccountsResponse.
+ * Use `create(ListAccountsResponseSchema)` to create a new message.
+ */
+export const ListAccountsResponseSchema: GenMessage<ListAccountsResponse> = /*@__PURE__*/
+  messageDesc(file_penstock_v1_admin_service, 6);
+
+/**
+ * @generated from message penstock.v1.UpdateAccountRequest
+ */
+export type UpdateAccountRequest = Message<"penstock.v1.UpdateAccountRequest"> & {
+  /**
+   * @generated from field: string account = 1;
+   */
+  account: string;
+
+  /**
+   * What is absent stays as it is. At least one is required.
+   *
+   * @generated from field: optional penstock.v1.Role role = 2;
+   */
+  role?: Role | undefined;
+
+  /**
+   * @generated from field: optional bool suspended = 3;
+   */
+  suspended?: boolean | undefined;
+
+  /**
+   * 1 to 1,000,000, or 0 for the default of the deployment.
+   *
+   * @generated from field: optional uint32 rate_limit = 4;
+   */
+  rateLimit?: number | undefined;
+};
+
+/**
+ * Describes the message penstock.v1.UpdateAccountRequest.
+ * Use `create(UpdateAccountRequestSchema)` to create a new message.
+ */
+export const UpdateAccountRequestSchema: GenMessage<UpdateAccountRequest> = /*@__PURE__*/
+  messageDesc(file_penstock_v1_admin_service, 7);
+
+/**
+ * @generated from message penstock.v1.UpdateAccountResponse
+ */
+export type UpdateAccountResponse = Message<"penstock.v1.UpdateAccountResponse"> & {
+  /**
+   * @generated from field: penstock.v1.Account account = 1;
+   */
+  account?: Account | undefined;
+};
+
+/**
+ * Describes the message penstock.v1.UpdateAccountResponse.
+ * Use `create(UpdateAccountResponseSchema)` to create a new message.
+ */
+export const UpdateAccountResponseSchema: GenMessage<UpdateAccountResponse> = /*@__PURE__*/
+  messageDesc(file_penstock_v1_admin_service, 8);
+
+/**
+ * @generated from message penstock.v1.Key
+ */
+export type Key = Message<"penstock.v1.Key"> & {
+  /**
+   * @generated from field: string key_id = 1;
+   */
+  keyId: string;
+
+  /**
+   * @generated from field: google.protobuf.Timestamp created_at = 2;
+   */
+  createdAt?: Timestamp | undefined;
+
+  /**
+   * Absent where it has no end.
+   *
+   * @generated from field: google.protobuf.Timestamp expire_time = 3;
+   */
+  expireTime?: Timestamp | undefined;
+
+  /**
+   * Absent where it was not revoked.
+   *
+   * @generated from field: google.protobuf.Timestamp revoked_at = 4;
+   */
+  revokedAt?: Timestamp | undefined;
+};
+
+/**
+ * Describes the message penstock.v1.Key.
+ * Use `create(KeySchema)` to create a new message.
+ */
+export const KeySchema: GenMessage<Key> = /*@__PURE__*/
+  messageDesc(file_penstock_v1_admin_service, 9);
+
+/**
+ * @generated from message penstock.v1.CreateKeyRequest
+ */
+export type CreateKeyRequest = Message<"penstock.v1.CreateKeyRequest"> & {
+  /**
+   * @generated from field: string account = 1;
+   */
+  account: string;
+
+  /**
+   * When the key and the tokens issued for it end; absent: never.
+   *
+   * @generated from field: google.protobuf.Timestamp expire_time = 2;
+   */
+  expireTime?: Timestamp | undefined;
+};
+
+/**
+ * Describes the message penstock.v1.CreateKeyRequest.
+ * Use `create(CreateKeyRequestSchema)` to create a new message.
+ */
+export const CreateKeyRequestSchema: GenMessage<CreateKeyRequest> = /*@__PURE__*/
+  messageDesc(file_penstock_v1_admin_service, 10);
+
+/**
+ * @generated from message penstock.v1.CreateKeyResponse
+ */
+export type CreateKeyResponse = Message<"penstock.v1.CreateKeyResponse"> & {
+  /**
+   * @generated from field: string key_id = 1;
+   */
+  keyId: string;
+
+  /**
+   * Shown once. Only its hash is kept.
+   *
+   * @generated from field: string secret = 2;
+   */
+  secret: string;
+
+  /**
+   * @generated from field: google.protobuf.Timestamp expire_time = 3;
+   */
+  expireTime?: Timestamp | undefined;
+};
+
+/**
+ * Describes the message penstock.v1.CreateKeyResponse.
+ * Use `create(CreateKeyResponseSchema)` to create a new message.
+ */
+export const CreateKeyResponseSchema: GenMessage<CreateKeyResponse> = /*@__PURE__*/
+  messageDesc(file_penstock_v1_admin_service, 11);
+
+/**
+ * @generated from message penstock.v1.ListKeysRequest
+ */
+export type ListKeysRequest = Message<"penstock.v1.ListKeysRequest"> & {
+  /**
+   * @generated from field: string account = 1;
+   */
+  account: string;
+};
+
+/**
+ * Describes the message penstock.v1.ListKeysRequest.
+ * Use `create(ListKeysRequestSchema)` to create a new message.
+ */
+export const ListKeysRequestSchema: GenMessage<ListKeysRequest> = /*@__PURE__*/
+  messageDesc(file_penstock_v1_admin_service, 12);
+
+/**
+ * @generated from message penstock.v1.ListKeysResponse
+ */
+export type ListKeysResponse = Message<"penstock.v1.ListKeysResponse"> & {
+  /**
+   * At most 100.
+   *
+   * @generated from field: repeated penstock.v1.Key keys = 1;
+   */
+  keys: Key[];
+};
+
+/**
+ * Describes the message penstock.v1.ListKeysResponse.
+ * Use `create(ListKeysResponseSchema)` to create a new message.
+ */
+export const ListKeysResponseSchema: GenMessage<ListKeysResponse> = /*@__PURE__*/
+  messageDesc(file_penstock_v1_admin_service, 13);
+
+/**
+ * @generated from message penstock.v1.RevokeKeyRequest
+ */
+export type RevokeKeyRequest = Message<"penstock.v1.RevokeKeyRequest"> & {
+  /**
+   * @generated from field: string account = 1;
+   */
+  account: string;
+
+  /**
+   * @generated from field: string key_id = 2;
+   */
+  keyId: string;
+};
+
+/**
+ * Describes the message penstock.v1.RevokeKeyRequest.
+ * Use `create(RevokeKeyRequestSchema)` to create a new message.
+ */
+export const RevokeKeyRequestSchema: GenMessage<RevokeKeyRequest> = /*@__PURE__*/
+  messageDesc(file_penstock_v1_admin_service, 14);
+
+/**
+ * @generated from message penstock.v1.RevokeKeyResponse
+ */
+export type RevokeKeyResponse = Message<"penstock.v1.RevokeKeyResponse"> & {
+  /**
+   * @generated from field: penstock.v1.Key key = 1;
+   */
+  key?: Key | undefined;
+};
+
+/**
+ * Describes the message penstock.v1.RevokeKeyResponse.
+ * Use `create(RevokeKeyResponseSchema)` to create a new message.
+ */
+export const RevokeKeyResponseSchema: GenMessage<RevokeKeyResponse> = /*@__PURE__*/
+  messageDesc(file_penstock_v1_admin_service, 15);
+
+/**
+ * @generated from message penstock.v1.RevokeTokensRequest
+ */
+export type RevokeTokensRequest = Message<"penstock.v1.RevokeTokensRequest"> & {
+  /**
+   * @generated from field: string account = 1;
+   */
+  account: string;
+};
+
+/**
+ * Describes the message penstock.v1.RevokeTokensRequest.
+ * Use `create(RevokeTokensRequestSchema)` to create a new message.
+ */
+export const RevokeTokensRequestSchema: GenMessage<RevokeTokensRequest> = /*@__PURE__*/
+  messageDesc(file_penstock_v1_admin_service, 16);
+
+/**
+ * @generated from message penstock.v1.RevokeTokensResponse
+ */
+export type RevokeTokensResponse = Message<"penstock.v1.RevokeTokensResponse"> & {
+};
+
+/**
+ * Describes the message penstock.v1.RevokeTokensResponse.
+ * Use `create(RevokeTokensResponseSchema)` to create a new message.
+ */
+export const RevokeTokensResponseSchema: GenMessage<RevokeTokensResponse> = /*@__PURE__*/
+  messageDesc(file_penstock_v1_admin_service, 17);
+
+/**
+ * @generated from message penstock.v1.ListAdminActionsRequest
+ */
+export type ListAdminActionsRequest = Message<"penstock.v1.ListAdminActionsRequest"> & {
+  /**
+   * 1 to 1,000; 0 means 100.
+   *
+   * @generated from field: uint32 page_size = 1;
+   */
+  pageSize: number;
+
+  /**
+   * next_page_token of the page before; empty for the first.
+   *
+   * @generated from field: string page_token = 2;
+   */
+  pageToken: string;
+};
+
+/**
+ * Describes the message penstock.v1.ListAdminActionsRequest.
+ * Use `create(ListAdminActionsRequestSchema)` to create a new message.
+ */
+export const ListAdminActionsRequestSchema: GenMessage<ListAdminActionsRequest> = /*@__PURE__*/
+  messageDesc(file_penstock_v1_admin_service, 18);
+
+/**
+ * @generated from message penstock.v1.ListAdminActionsResponse
+ */
+export type ListAdminActionsResponse = Message<"penstock.v1.ListAdminActionsResponse"> & {
+  /**
+   * @generated from field: repeated penstock.v1.AdminAction actions = 1;
+   */
+  actions: AdminAction[];
+
+  /**
+   * Empty on the last page.
+   *
+   * @generated from field: string next_page_token = 2;
+   */
+  nextPageToken: string;
+};
+
+/**
+ * Describes the message penstock.v1.ListAdminActionsResponse.
+ * Use `create(ListAdminActionsResponseSchema)` to create a new message.
+ */
+export const ListAdminActionsResponseSchema: GenMessage<ListAdminActionsResponse> = /*@__PURE__*/
+  messageDesc(file_penstock_v1_admin_service, 19);
+
+/**
+ * @generated from message penstock.v1.AdminAction
+ */
+export type AdminAction = Message<"penstock.v1.AdminAction"> & {
+  /**
+   * @generated from field: uint64 id = 1;
+   */
+  id: bigint;
+
+  /**
+   * @generated from field: google.protobuf.Timestamp at = 2;
+   */
+  at?: Timestamp | undefined;
+
+  /**
+   * The account that asked, or "(environment)" for what the configuration asked for.
+   *
+   * @generated from field: string actor = 3;
+   */
+  actor: string;
+
+  /**
+   * The method: "UpdateAccount".
+   *
+   * @generated from field: string action = 4;
+   */
+  action: string;
+
+  /**
+   * The account or the symbol that it was about.
+   *
+   * @generated from field: string subject = 5;
+   */
+  subject: string;
+
+  /**
+   * @generated from field: penstock.v1.ActionOutcome outcome = 6;
+   */
+  outcome: ActionOutcome;
+
+  /**
+   * What was asked for, and what came of it. No secrets.
+   *
+   * @generated from field: map<string, string> details = 7;
+   */
+  details: { [key: string]: string };
+};
+
+/**
+ * Describes the message penstock.v1.AdminAction.
+ * Use `create(AdminActionSchema)` to create a new message.
+ */
+export const AdminActionSchema: GenMessage<AdminAction> = /*@__PURE__*/
+  messageDesc(file_penstock_v1_admin_service, 20);
 
 /**
  * @generated from message penstock.v1.UpsertInstrumentRequest
@@ -80,7 +564,7 @@ export type UpsertInstrumentRequest = Message<"penstock.v1.UpsertInstrumentReque
  * Use `create(UpsertInstrumentRequestSchema)` to create a new message.
  */
 export const UpsertInstrumentRequestSchema: GenMessage<UpsertInstrumentRequest> = /*@__PURE__*/
-  messageDesc(file_penstock_v1_admin_service, 2);
+  messageDesc(file_penstock_v1_admin_service, 21);
 
 /**
  * @generated from message penstock.v1.UpsertInstrumentResponse
@@ -104,7 +588,7 @@ export type UpsertInstrumentResponse = Message<"penstock.v1.UpsertInstrumentResp
  * Use `create(UpsertInstrumentResponseSchema)` to create a new message.
  */
 export const UpsertInstrumentResponseSchema: GenMessage<UpsertInstrumentResponse> = /*@__PURE__*/
-  messageDesc(file_penstock_v1_admin_service, 3);
+  messageDesc(file_penstock_v1_admin_service, 22);
 
 /**
  * @generated from message penstock.v1.GetPipelineStatusRequest
@@ -117,7 +601,7 @@ export type GetPipelineStatusRequest = Message<"penstock.v1.GetPipelineStatusReq
  * Use `create(GetPipelineStatusRequestSchema)` to create a new message.
  */
 export const GetPipelineStatusRequestSchema: GenMessage<GetPipelineStatusRequest> = /*@__PURE__*/
-  messageDesc(file_penstock_v1_admin_service, 4);
+  messageDesc(file_penstock_v1_admin_service, 23);
 
 /**
  * @generated from message penstock.v1.GetPipelineStatusResponse
@@ -156,7 +640,7 @@ export type GetPipelineStatusResponse = Message<"penstock.v1.GetPipelineStatusRe
  * Use `create(GetPipelineStatusResponseSchema)` to create a new message.
  */
 export const GetPipelineStatusResponseSchema: GenMessage<GetPipelineStatusResponse> = /*@__PURE__*/
-  messageDesc(file_penstock_v1_admin_service, 5);
+  messageDesc(file_penstock_v1_admin_service, 24);
 
 /**
  * @generated from message penstock.v1.PartitionStatus
@@ -212,7 +696,7 @@ export type PartitionStatus = Message<"penstock.v1.PartitionStatus"> & {
  * Use `create(PartitionStatusSchema)` to create a new message.
  */
 export const PartitionStatusSchema: GenMessage<PartitionStatus> = /*@__PURE__*/
-  messageDesc(file_penstock_v1_admin_service, 6);
+  messageDesc(file_penstock_v1_admin_service, 25);
 
 /**
  * @generated from message penstock.v1.GroupStatus
@@ -263,7 +747,7 @@ export type GroupStatus = Message<"penstock.v1.GroupStatus"> & {
  * Use `create(GroupStatusSchema)` to create a new message.
  */
 export const GroupStatusSchema: GenMessage<GroupStatus> = /*@__PURE__*/
-  messageDesc(file_penstock_v1_admin_service, 7);
+  messageDesc(file_penstock_v1_admin_service, 26);
 
 /**
  * @generated from enum penstock.v1.Role
@@ -280,9 +764,18 @@ export const Role = {
   TRADER: 1,
 
   /**
+   * Everything, for its own orders too.
+   *
    * @generated from enum value: ROLE_ADMIN = 2;
    */
   ADMIN: 2,
+
+  /**
+   * Sees the orders of its own account, and may not trade.
+   *
+   * @generated from enum value: ROLE_READ_ONLY = 3;
+   */
+  READ_ONLY: 3,
 } as const;
 
 /**
@@ -297,18 +790,138 @@ export const RoleSchema: GenEnum<Role> = /*@__PURE__*/
   enumDesc(file_penstock_v1_admin_service, 0);
 
 /**
- * For tokens of the role admin.
+ * @generated from enum penstock.v1.ActionOutcome
+ */
+export const ActionOutcome = {
+  /**
+   * @generated from enum value: ACTION_OUTCOME_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED: 0,
+
+  /**
+   * @generated from enum value: ACTION_OUTCOME_DONE = 1;
+   */
+  DONE: 1,
+
+  /**
+   * The answer did not come back to the process that asked: the log has the command, or has it not.
+   *
+   * @generated from enum value: ACTION_OUTCOME_ASKED = 2;
+   */
+  ASKED: 2,
+
+  /**
+   * @generated from enum value: ACTION_OUTCOME_REFUSED = 3;
+   */
+  REFUSED: 3,
+} as const;
+
+/**
+ * @generated from enum penstock.v1.ActionOutcome
+ */
+export type ActionOutcome = (typeof ActionOutcome)[keyof typeof ActionOutcome] | UnknownEnum;
+
+/**
+ * Describes the enum penstock.v1.ActionOutcome.
+ */
+export const ActionOutcomeSchema: GenEnum<ActionOutcome> = /*@__PURE__*/
+  enumDesc(file_penstock_v1_admin_service, 1);
+
+/**
+ * For tokens of the role admin. What is changed here is written to the audit trail, and known to every ingest process within about
+ * a second.
  *
  * @generated from service penstock.v1.AdminService
  */
 export const AdminService: GenService<{
   /**
+   * With a first key.
+   *
    * @generated from rpc penstock.v1.AdminService.CreateAccount
    */
   createAccount: {
     methodKind: "unary";
     input: typeof CreateAccountRequestSchema;
     output: typeof CreateAccountResponseSchema;
+  },
+  /**
+   * @generated from rpc penstock.v1.AdminService.GetAccount
+   */
+  getAccount: {
+    methodKind: "unary";
+    input: typeof GetAccountRequestSchema;
+    output: typeof GetAccountResponseSchema;
+  },
+  /**
+   * By name.
+   *
+   * @generated from rpc penstock.v1.AdminService.ListAccounts
+   */
+  listAccounts: {
+    methodKind: "unary";
+    input: typeof ListAccountsRequestSchema;
+    output: typeof ListAccountsResponseSchema;
+  },
+  /**
+   * Takes effect for tokens that are out as well. FAILED_PRECONDITION where no admin would be left who can log in, and where
+   * admins would take that from themselves.
+   *
+   * @generated from rpc penstock.v1.AdminService.UpdateAccount
+   */
+  updateAccount: {
+    methodKind: "unary";
+    input: typeof UpdateAccountRequestSchema;
+    output: typeof UpdateAccountResponseSchema;
+  },
+  /**
+   * One more key. FAILED_PRECONDITION where the account has 20 already.
+   *
+   * @generated from rpc penstock.v1.AdminService.CreateKey
+   */
+  createKey: {
+    methodKind: "unary";
+    input: typeof CreateKeyRequestSchema;
+    output: typeof CreateKeyResponseSchema;
+  },
+  /**
+   * Keys that are good first, then the newest.
+   *
+   * @generated from rpc penstock.v1.AdminService.ListKeys
+   */
+  listKeys: {
+    methodKind: "unary";
+    input: typeof ListKeysRequestSchema;
+    output: typeof ListKeysResponseSchema;
+  },
+  /**
+   * Ends a key and the tokens that were issued for it. FAILED_PRECONDITION as UpdateAccount.
+   *
+   * @generated from rpc penstock.v1.AdminService.RevokeKey
+   */
+  revokeKey: {
+    methodKind: "unary";
+    input: typeof RevokeKeyRequestSchema;
+    output: typeof RevokeKeyResponseSchema;
+  },
+  /**
+   * Ends every token of an account that was issued up to now. Its keys stay good for new ones.
+   *
+   * @generated from rpc penstock.v1.AdminService.RevokeTokens
+   */
+  revokeTokens: {
+    methodKind: "unary";
+    input: typeof RevokeTokensRequestSchema;
+    output: typeof RevokeTokensResponseSchema;
+  },
+  /**
+   * The audit trail, newest first.
+   *
+   * @generated from rpc penstock.v1.AdminService.ListAdminActions
+   */
+  listAdminActions: {
+    methodKind: "unary";
+    input: typeof ListAdminActionsRequestSchema;
+    output: typeof ListAdminActionsResponseSchema;
   },
   /**
    * Defines an instrument, or replaces its limits. ABORTED where version is not the present one.

@@ -12,7 +12,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file penstock/v1/auth_service.proto.
  */
 export const file_penstock_v1_auth_service: GenFile = /*@__PURE__*/
-  fileDesc("Ch5wZW5zdG9jay92MS9hdXRoX3NlcnZpY2UucHJvdG8SC3BlbnN0b2NrLnYxIjQKEUlzc3VlVG9rZW5SZXF1ZXN0Eg8KB2FjY291bnQYASABKAkSDgoGc2VjcmV0GAIgASgJIlMKEklzc3VlVG9rZW5SZXNwb25zZRINCgV0b2tlbhgBIAEoCRIuCgpleHBpcmVzX2F0GAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcDJcCgtBdXRoU2VydmljZRJNCgpJc3N1ZVRva2VuEh4ucGVuc3RvY2sudjEuSXNzdWVUb2tlblJlcXVlc3QaHy5wZW5zdG9jay52MS5Jc3N1ZVRva2VuUmVzcG9uc2ViBnByb3RvMw", [file_google_protobuf_timestamp]);
+  fileDesc("Ch5wZW5zdG9jay92MS9hdXRoX3NlcnZpY2UucHJvdG8SC3BlbnN0b2NrLnYxIjQKEUlzc3VlVG9rZW5SZXF1ZXN0Eg8KB2FjY291bnQYASABKAkSDgoGc2VjcmV0GAIgASgJIlMKEklzc3VlVG9rZW5SZXNwb25zZRINCgV0b2tlbhgBIAEoCRIuCgpleHBpcmVzX2F0GAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCIhChJSZXZva2VUb2tlblJlcXVlc3QSCwoDYWxsGAEgASgIIhUKE1Jldm9rZVRva2VuUmVzcG9uc2UyrgEKC0F1dGhTZXJ2aWNlEk0KCklzc3VlVG9rZW4SHi5wZW5zdG9jay52MS5Jc3N1ZVRva2VuUmVxdWVzdBofLnBlbnN0b2NrLnYxLklzc3VlVG9rZW5SZXNwb25zZRJQCgtSZXZva2VUb2tlbhIfLnBlbnN0b2NrLnYxLlJldm9rZVRva2VuUmVxdWVzdBogLnBlbnN0b2NrLnYxLlJldm9rZVRva2VuUmVzcG9uc2ViBnByb3RvMw", [file_google_protobuf_timestamp]);
 
 /**
  * @generated from message penstock.v1.IssueTokenRequest
@@ -24,6 +24,8 @@ export type IssueTokenRequest = Message<"penstock.v1.IssueTokenRequest"> & {
   account: string;
 
   /**
+   * As CreateAccount or CreateKey gave it.
+   *
    * @generated from field: string secret = 2;
    */
   secret: string;
@@ -48,6 +50,8 @@ export type IssueTokenResponse = Message<"penstock.v1.IssueTokenResponse"> & {
   token: string;
 
   /**
+   * Not after the end of the key.
+   *
    * @generated from field: google.protobuf.Timestamp expires_at = 2;
    */
   expiresAt?: Timestamp | undefined;
@@ -61,11 +65,45 @@ export const IssueTokenResponseSchema: GenMessage<IssueTokenResponse> = /*@__PUR
   messageDesc(file_penstock_v1_auth_service, 1);
 
 /**
+ * @generated from message penstock.v1.RevokeTokenRequest
+ */
+export type RevokeTokenRequest = Message<"penstock.v1.RevokeTokenRequest"> & {
+  /**
+   * Every token of the account that was issued up to now, in place of the one that this call is made with.
+   *
+   * @generated from field: bool all = 1;
+   */
+  all: boolean;
+};
+
+/**
+ * Describes the message penstock.v1.RevokeTokenRequest.
+ * Use `create(RevokeTokenRequestSchema)` to create a new message.
+ */
+export const RevokeTokenRequestSchema: GenMessage<RevokeTokenRequest> = /*@__PURE__*/
+  messageDesc(file_penstock_v1_auth_service, 2);
+
+/**
+ * @generated from message penstock.v1.RevokeTokenResponse
+ */
+export type RevokeTokenResponse = Message<"penstock.v1.RevokeTokenResponse"> & {
+};
+
+/**
+ * Describes the message penstock.v1.RevokeTokenResponse.
+ * Use `create(RevokeTokenResponseSchema)` to create a new message.
+ */
+export const RevokeTokenResponseSchema: GenMessage<RevokeTokenResponse> = /*@__PURE__*/
+  messageDesc(file_penstock_v1_auth_service, 3);
+
+/**
  * @generated from service penstock.v1.AuthService
  */
 export const AuthService: GenService<{
   /**
-   * A token for an account and its secret. The only call that needs no token.
+   * A token for an account and one of its secrets. The only call that needs no token. UNAUTHENTICATED for a wrong secret, and for
+   * a key that is revoked or has expired; RESOURCE_EXHAUSTED with google.rpc.RetryInfo after too many wrong ones;
+   * PERMISSION_DENIED where the account is suspended.
    *
    * @generated from rpc penstock.v1.AuthService.IssueToken
    */
@@ -73,6 +111,16 @@ export const AuthService: GenService<{
     methodKind: "unary";
     input: typeof IssueTokenRequestSchema;
     output: typeof IssueTokenResponseSchema;
+  },
+  /**
+   * Ends tokens of the caller's own account. Every ingest process knows it within about a second.
+   *
+   * @generated from rpc penstock.v1.AuthService.RevokeToken
+   */
+  revokeToken: {
+    methodKind: "unary";
+    input: typeof RevokeTokenRequestSchema;
+    output: typeof RevokeTokenResponseSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_penstock_v1_auth_service, 0);

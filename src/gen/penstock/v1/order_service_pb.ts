@@ -16,7 +16,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file penstock/v1/order_service.proto.
  */
 export const file_penstock_v1_order_service: GenFile = /*@__PURE__*/
-  fileDesc("Ch9wZW5zdG9jay92MS9vcmRlcl9zZXJ2aWNlLnByb3RvEgtwZW5zdG9jay52MSKzAwoSU3VibWl0T3JkZXJSZXF1ZXN0EhcKD2NsaWVudF9vcmRlcl9pZBgBIAEoCRIOCgZzeW1ib2wYAiABKAkSHwoEc2lkZRgDIAEoDjIRLnBlbnN0b2NrLnYxLlNpZGUSJAoEdHlwZRgEIAEoDjIWLnBlbnN0b2NrLnYxLk9yZGVyVHlwZRIvCg10aW1lX2luX2ZvcmNlGAUgASgOMhgucGVuc3RvY2sudjEuVGltZUluRm9yY2USEAoIcXVhbnRpdHkYBiABKAkSDQoFcHJpY2UYByABKAkSEgoKc3RvcF9wcmljZRgIIAEoCRIYChBkaXNwbGF5X3F1YW50aXR5GAkgASgJEi8KC2V4cGlyZV90aW1lGAogASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIRCglwb3N0X29ubHkYCyABKAgSPwoVc2VsZl90cmFkZV9wcmV2ZW50aW9uGAwgASgOMiAucGVuc3RvY2sudjEuU2VsZlRyYWRlUHJldmVudGlvbhIoCglhY2tfbGV2ZWwYDSABKA4yFS5wZW5zdG9jay52MS5BY2tMZXZlbCLQAQoTU3VibWl0T3JkZXJSZXNwb25zZRIQCghvcmRlcl9pZBgBIAEoCRIXCg9jbGllbnRfb3JkZXJfaWQYAiABKAkSKAoGc3RhdHVzGAMgASgOMhgucGVuc3RvY2sudjEuT3JkZXJTdGF0dXMSLgoKY3JlYXRlZF9hdBgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASEQoJZHVwbGljYXRlGAUgASgIEiEKBW9yZGVyGAYgASgLMhIucGVuc3RvY2sudjEuT3JkZXIiRgoTU3VibWl0T3JkZXJzUmVxdWVzdBIvCgZvcmRlcnMYASADKAsyHy5wZW5zdG9jay52MS5TdWJtaXRPcmRlclJlcXVlc3QiRwoUU3VibWl0T3JkZXJzUmVzcG9uc2USLwoHcmVzdWx0cxgBIAMoCzIeLnBlbnN0b2NrLnYxLlN1Ym1pdE9yZGVyUmVzdWx0InoKEVN1Ym1pdE9yZGVyUmVzdWx0EjQKCGFjY2VwdGVkGAEgASgLMiAucGVuc3RvY2sudjEuU3VibWl0T3JkZXJSZXNwb25zZUgAEiUKB3JlZnVzZWQYAiABKAsyEi5nb29nbGUucnBjLlN0YXR1c0gAQggKBnJlc3VsdCKUAQoSQ2FuY2VsT3JkZXJSZXF1ZXN0EhkKEWNsaWVudF9yZXF1ZXN0X2lkGAEgASgJEhAKCG9yZGVyX2lkGAIgASgJEg4KBnN5bWJvbBgDIAEoCRIXCg9jbGllbnRfb3JkZXJfaWQYBCABKAkSKAoJYWNrX2xldmVsGAUgASgOMhUucGVuc3RvY2sudjEuQWNrTGV2ZWwihwEKE0NhbmNlbE9yZGVyUmVzcG9uc2USEgoKY29tbWFuZF9pZBgBIAEoCRIZChFjbGllbnRfcmVxdWVzdF9pZBgCIAEoCRIuCgpjcmVhdGVkX2F0GAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIRCglkdXBsaWNhdGUYBCABKAgi5AEKE1JlcGxhY2VPcmRlclJlcXVlc3QSGQoRY2xpZW50X3JlcXVlc3RfaWQYASABKAkSEAoIb3JkZXJfaWQYAiABKAkSDgoGc3ltYm9sGAMgASgJEhcKD2NsaWVudF9vcmRlcl9pZBgEIAEoCRIQCghxdWFudGl0eRgFIAEoCRINCgVwcmljZRgGIAEoCRISCgpzdG9wX3ByaWNlGAcgASgJEhgKEGRpc3BsYXlfcXVhbnRpdHkYCCABKAkSKAoJYWNrX2xldmVsGAkgASgOMhUucGVuc3RvY2sudjEuQWNrTGV2ZWwiiAEKFFJlcGxhY2VPcmRlclJlc3BvbnNlEhIKCmNvbW1hbmRfaWQYASABKAkSGQoRY2xpZW50X3JlcXVlc3RfaWQYAiABKAkSLgoKY3JlYXRlZF9hdBgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASEQoJZHVwbGljYXRlGAQgASgIIm0KFkNhbmNlbEFsbE9yZGVyc1JlcXVlc3QSGQoRY2xpZW50X3JlcXVlc3RfaWQYASABKAkSDgoGc3ltYm9sGAIgASgJEigKCWFja19sZXZlbBgDIAEoDjIVLnBlbnN0b2NrLnYxLkFja0xldmVsIowBChdDYW5jZWxBbGxPcmRlcnNSZXNwb25zZRITCgtjb21tYW5kX2lkcxgBIAMoCRIZChFjbGllbnRfcmVxdWVzdF9pZBgCIAEoCRIuCgpjcmVhdGVkX2F0GAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIRCglkdXBsaWNhdGUYBCABKAgiTAoPR2V0T3JkZXJSZXF1ZXN0EhAKCG9yZGVyX2lkGAEgASgJEg4KBnN5bWJvbBgCIAEoCRIXCg9jbGllbnRfb3JkZXJfaWQYAyABKAkiNQoQR2V0T3JkZXJSZXNwb25zZRIhCgVvcmRlchgBIAEoCzISLnBlbnN0b2NrLnYxLk9yZGVyIkoKEUxpc3RPcmRlcnNSZXF1ZXN0EhEKCXBhZ2Vfc2l6ZRgBIAEoDRISCgpwYWdlX3Rva2VuGAIgASgJEg4KBnN5bWJvbBgDIAEoCSJ3ChJMaXN0T3JkZXJzUmVzcG9uc2USIgoGb3JkZXJzGAEgAygLMhIucGVuc3RvY2sudjEuT3JkZXISFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJEiQKBWFzX29mGAMgAygLMhUucGVuc3RvY2sudjEuUG9zaXRpb24y0gQKDE9yZGVyU2VydmljZRJQCgtTdWJtaXRPcmRlchIfLnBlbnN0b2NrLnYxLlN1Ym1pdE9yZGVyUmVxdWVzdBogLnBlbnN0b2NrLnYxLlN1Ym1pdE9yZGVyUmVzcG9uc2USUwoMU3VibWl0T3JkZXJzEiAucGVuc3RvY2sudjEuU3VibWl0T3JkZXJzUmVxdWVzdBohLnBlbnN0b2NrLnYxLlN1Ym1pdE9yZGVyc1Jlc3BvbnNlElAKC0NhbmNlbE9yZGVyEh8ucGVuc3RvY2sudjEuQ2FuY2VsT3JkZXJSZXF1ZXN0GiAucGVuc3RvY2sudjEuQ2FuY2VsT3JkZXJSZXNwb25zZRJTCgxSZXBsYWNlT3JkZXISIC5wZW5zdG9jay52MS5SZXBsYWNlT3JkZXJSZXF1ZXN0GiEucGVuc3RvY2sudjEuUmVwbGFjZU9yZGVyUmVzcG9uc2USXAoPQ2FuY2VsQWxsT3JkZXJzEiMucGVuc3RvY2sudjEuQ2FuY2VsQWxsT3JkZXJzUmVxdWVzdBokLnBlbnN0b2NrLnYxLkNhbmNlbEFsbE9yZGVyc1Jlc3BvbnNlEkcKCEdldE9yZGVyEhwucGVuc3RvY2sudjEuR2V0T3JkZXJSZXF1ZXN0Gh0ucGVuc3RvY2sudjEuR2V0T3JkZXJSZXNwb25zZRJNCgpMaXN0T3JkZXJzEh4ucGVuc3RvY2sudjEuTGlzdE9yZGVyc1JlcXVlc3QaHy5wZW5zdG9jay52MS5MaXN0T3JkZXJzUmVzcG9uc2ViBnByb3RvMw", [file_google_protobuf_timestamp, file_google_rpc_status, file_penstock_v1_order]);
+  fileDesc("Ch9wZW5zdG9jay92MS9vcmRlcl9zZXJ2aWNlLnByb3RvEgtwZW5zdG9jay52MSKzAwoSU3VibWl0T3JkZXJSZXF1ZXN0EhcKD2NsaWVudF9vcmRlcl9pZBgBIAEoCRIOCgZzeW1ib2wYAiABKAkSHwoEc2lkZRgDIAEoDjIRLnBlbnN0b2NrLnYxLlNpZGUSJAoEdHlwZRgEIAEoDjIWLnBlbnN0b2NrLnYxLk9yZGVyVHlwZRIvCg10aW1lX2luX2ZvcmNlGAUgASgOMhgucGVuc3RvY2sudjEuVGltZUluRm9yY2USEAoIcXVhbnRpdHkYBiABKAkSDQoFcHJpY2UYByABKAkSEgoKc3RvcF9wcmljZRgIIAEoCRIYChBkaXNwbGF5X3F1YW50aXR5GAkgASgJEi8KC2V4cGlyZV90aW1lGAogASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIRCglwb3N0X29ubHkYCyABKAgSPwoVc2VsZl90cmFkZV9wcmV2ZW50aW9uGAwgASgOMiAucGVuc3RvY2sudjEuU2VsZlRyYWRlUHJldmVudGlvbhIoCglhY2tfbGV2ZWwYDSABKA4yFS5wZW5zdG9jay52MS5BY2tMZXZlbCLQAQoTU3VibWl0T3JkZXJSZXNwb25zZRIQCghvcmRlcl9pZBgBIAEoCRIXCg9jbGllbnRfb3JkZXJfaWQYAiABKAkSKAoGc3RhdHVzGAMgASgOMhgucGVuc3RvY2sudjEuT3JkZXJTdGF0dXMSLgoKY3JlYXRlZF9hdBgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASEQoJZHVwbGljYXRlGAUgASgIEiEKBW9yZGVyGAYgASgLMhIucGVuc3RvY2sudjEuT3JkZXIiRgoTU3VibWl0T3JkZXJzUmVxdWVzdBIvCgZvcmRlcnMYASADKAsyHy5wZW5zdG9jay52MS5TdWJtaXRPcmRlclJlcXVlc3QiRwoUU3VibWl0T3JkZXJzUmVzcG9uc2USLwoHcmVzdWx0cxgBIAMoCzIeLnBlbnN0b2NrLnYxLlN1Ym1pdE9yZGVyUmVzdWx0InoKEVN1Ym1pdE9yZGVyUmVzdWx0EjQKCGFjY2VwdGVkGAEgASgLMiAucGVuc3RvY2sudjEuU3VibWl0T3JkZXJSZXNwb25zZUgAEiUKB3JlZnVzZWQYAiABKAsyEi5nb29nbGUucnBjLlN0YXR1c0gAQggKBnJlc3VsdCKIAgoTU3RyZWFtT3JkZXJzUmVxdWVzdBIQCghzZXF1ZW5jZRgBIAEoBBIxCgZzdWJtaXQYAiABKAsyHy5wZW5zdG9jay52MS5TdWJtaXRPcmRlclJlcXVlc3RIABIxCgZjYW5jZWwYAyABKAsyHy5wZW5zdG9jay52MS5DYW5jZWxPcmRlclJlcXVlc3RIABIzCgdyZXBsYWNlGAQgASgLMiAucGVuc3RvY2sudjEuUmVwbGFjZU9yZGVyUmVxdWVzdEgAEjkKCmNhbmNlbF9hbGwYBSABKAsyIy5wZW5zdG9jay52MS5DYW5jZWxBbGxPcmRlcnNSZXF1ZXN0SABCCQoHY29tbWFuZCKzAgoUU3RyZWFtT3JkZXJzUmVzcG9uc2USEAoIc2VxdWVuY2UYASABKAQSMgoGc3VibWl0GAIgASgLMiAucGVuc3RvY2sudjEuU3VibWl0T3JkZXJSZXNwb25zZUgAEjIKBmNhbmNlbBgDIAEoCzIgLnBlbnN0b2NrLnYxLkNhbmNlbE9yZGVyUmVzcG9uc2VIABI0CgdyZXBsYWNlGAQgASgLMiEucGVuc3RvY2sudjEuUmVwbGFjZU9yZGVyUmVzcG9uc2VIABI6CgpjYW5jZWxfYWxsGAUgASgLMiQucGVuc3RvY2sudjEuQ2FuY2VsQWxsT3JkZXJzUmVzcG9uc2VIABIlCgdyZWZ1c2VkGAYgASgLMhIuZ29vZ2xlLnJwYy5TdGF0dXNIAEIICgZyZXN1bHQilAEKEkNhbmNlbE9yZGVyUmVxdWVzdBIZChFjbGllbnRfcmVxdWVzdF9pZBgBIAEoCRIQCghvcmRlcl9pZBgCIAEoCRIOCgZzeW1ib2wYAyABKAkSFwoPY2xpZW50X29yZGVyX2lkGAQgASgJEigKCWFja19sZXZlbBgFIAEoDjIVLnBlbnN0b2NrLnYxLkFja0xldmVsIocBChNDYW5jZWxPcmRlclJlc3BvbnNlEhIKCmNvbW1hbmRfaWQYASABKAkSGQoRY2xpZW50X3JlcXVlc3RfaWQYAiABKAkSLgoKY3JlYXRlZF9hdBgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASEQoJZHVwbGljYXRlGAQgASgIIuQBChNSZXBsYWNlT3JkZXJSZXF1ZXN0EhkKEWNsaWVudF9yZXF1ZXN0X2lkGAEgASgJEhAKCG9yZGVyX2lkGAIgASgJEg4KBnN5bWJvbBgDIAEoCRIXCg9jbGllbnRfb3JkZXJfaWQYBCABKAkSEAoIcXVhbnRpdHkYBSABKAkSDQoFcHJpY2UYBiABKAkSEgoKc3RvcF9wcmljZRgHIAEoCRIYChBkaXNwbGF5X3F1YW50aXR5GAggASgJEigKCWFja19sZXZlbBgJIAEoDjIVLnBlbnN0b2NrLnYxLkFja0xldmVsIogBChRSZXBsYWNlT3JkZXJSZXNwb25zZRISCgpjb21tYW5kX2lkGAEgASgJEhkKEWNsaWVudF9yZXF1ZXN0X2lkGAIgASgJEi4KCmNyZWF0ZWRfYXQYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhEKCWR1cGxpY2F0ZRgEIAEoCCJtChZDYW5jZWxBbGxPcmRlcnNSZXF1ZXN0EhkKEWNsaWVudF9yZXF1ZXN0X2lkGAEgASgJEg4KBnN5bWJvbBgCIAEoCRIoCglhY2tfbGV2ZWwYAyABKA4yFS5wZW5zdG9jay52MS5BY2tMZXZlbCKMAQoXQ2FuY2VsQWxsT3JkZXJzUmVzcG9uc2USEwoLY29tbWFuZF9pZHMYASADKAkSGQoRY2xpZW50X3JlcXVlc3RfaWQYAiABKAkSLgoKY3JlYXRlZF9hdBgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASEQoJZHVwbGljYXRlGAQgASgIIkwKD0dldE9yZGVyUmVxdWVzdBIQCghvcmRlcl9pZBgBIAEoCRIOCgZzeW1ib2wYAiABKAkSFwoPY2xpZW50X29yZGVyX2lkGAMgASgJIjUKEEdldE9yZGVyUmVzcG9uc2USIQoFb3JkZXIYASABKAsyEi5wZW5zdG9jay52MS5PcmRlciJKChFMaXN0T3JkZXJzUmVxdWVzdBIRCglwYWdlX3NpemUYASABKA0SEgoKcGFnZV90b2tlbhgCIAEoCRIOCgZzeW1ib2wYAyABKAkidwoSTGlzdE9yZGVyc1Jlc3BvbnNlEiIKBm9yZGVycxgBIAMoCzISLnBlbnN0b2NrLnYxLk9yZGVyEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCRIkCgVhc19vZhgDIAMoCzIVLnBlbnN0b2NrLnYxLlBvc2l0aW9uMqsFCgxPcmRlclNlcnZpY2USUAoLU3VibWl0T3JkZXISHy5wZW5zdG9jay52MS5TdWJtaXRPcmRlclJlcXVlc3QaIC5wZW5zdG9jay52MS5TdWJtaXRPcmRlclJlc3BvbnNlElMKDFN1Ym1pdE9yZGVycxIgLnBlbnN0b2NrLnYxLlN1Ym1pdE9yZGVyc1JlcXVlc3QaIS5wZW5zdG9jay52MS5TdWJtaXRPcmRlcnNSZXNwb25zZRJXCgxTdHJlYW1PcmRlcnMSIC5wZW5zdG9jay52MS5TdHJlYW1PcmRlcnNSZXF1ZXN0GiEucGVuc3RvY2sudjEuU3RyZWFtT3JkZXJzUmVzcG9uc2UoATABElAKC0NhbmNlbE9yZGVyEh8ucGVuc3RvY2sudjEuQ2FuY2VsT3JkZXJSZXF1ZXN0GiAucGVuc3RvY2sudjEuQ2FuY2VsT3JkZXJSZXNwb25zZRJTCgxSZXBsYWNlT3JkZXISIC5wZW5zdG9jay52MS5SZXBsYWNlT3JkZXJSZXF1ZXN0GiEucGVuc3RvY2sudjEuUmVwbGFjZU9yZGVyUmVzcG9uc2USXAoPQ2FuY2VsQWxsT3JkZXJzEiMucGVuc3RvY2sudjEuQ2FuY2VsQWxsT3JkZXJzUmVxdWVzdBokLnBlbnN0b2NrLnYxLkNhbmNlbEFsbE9yZGVyc1Jlc3BvbnNlEkcKCEdldE9yZGVyEhwucGVuc3RvY2sudjEuR2V0T3JkZXJSZXF1ZXN0Gh0ucGVuc3RvY2sudjEuR2V0T3JkZXJSZXNwb25zZRJNCgpMaXN0T3JkZXJzEh4ucGVuc3RvY2sudjEuTGlzdE9yZGVyc1JlcXVlc3QaHy5wZW5zdG9jay52MS5MaXN0T3JkZXJzUmVzcG9uc2ViBnByb3RvMw", [file_google_protobuf_timestamp, file_google_rpc_status, file_penstock_v1_order]);
 
 /**
  * @generated from message penstock.v1.SubmitOrderRequest
@@ -217,6 +217,110 @@ export const SubmitOrderResultSchema: GenMessage<SubmitOrderResult> = /*@__PURE_
   messageDesc(file_penstock_v1_order_service, 4);
 
 /**
+ * @generated from message penstock.v1.StreamOrdersRequest
+ */
+export type StreamOrdersRequest = Message<"penstock.v1.StreamOrdersRequest"> & {
+  /**
+   * The client's own number of the command within the stream: from 1 on, rising by any step.
+   *
+   * @generated from field: uint64 sequence = 1;
+   */
+  sequence: bigint;
+
+  /**
+   * @generated from oneof penstock.v1.StreamOrdersRequest.command
+   */
+  command: {
+    /**
+     * @generated from field: penstock.v1.SubmitOrderRequest submit = 2;
+     */
+    value: SubmitOrderRequest;
+    case: "submit";
+  } | {
+    /**
+     * @generated from field: penstock.v1.CancelOrderRequest cancel = 3;
+     */
+    value: CancelOrderRequest;
+    case: "cancel";
+  } | {
+    /**
+     * @generated from field: penstock.v1.ReplaceOrderRequest replace = 4;
+     */
+    value: ReplaceOrderRequest;
+    case: "replace";
+  } | {
+    /**
+     * @generated from field: penstock.v1.CancelAllOrdersRequest cancel_all = 5;
+     */
+    value: CancelAllOrdersRequest;
+    case: "cancelAll";
+  } | { case: undefined; value?: undefined };
+};
+
+/**
+ * Describes the message penstock.v1.StreamOrdersRequest.
+ * Use `create(StreamOrdersRequestSchema)` to create a new message.
+ */
+export const StreamOrdersRequestSchema: GenMessage<StreamOrdersRequest> = /*@__PURE__*/
+  messageDesc(file_penstock_v1_order_service, 5);
+
+/**
+ * @generated from message penstock.v1.StreamOrdersResponse
+ */
+export type StreamOrdersResponse = Message<"penstock.v1.StreamOrdersResponse"> & {
+  /**
+   * That of the command.
+   *
+   * @generated from field: uint64 sequence = 1;
+   */
+  sequence: bigint;
+
+  /**
+   * What the command's own call would have answered.
+   *
+   * @generated from oneof penstock.v1.StreamOrdersResponse.result
+   */
+  result: {
+    /**
+     * @generated from field: penstock.v1.SubmitOrderResponse submit = 2;
+     */
+    value: SubmitOrderResponse;
+    case: "submit";
+  } | {
+    /**
+     * @generated from field: penstock.v1.CancelOrderResponse cancel = 3;
+     */
+    value: CancelOrderResponse;
+    case: "cancel";
+  } | {
+    /**
+     * @generated from field: penstock.v1.ReplaceOrderResponse replace = 4;
+     */
+    value: ReplaceOrderResponse;
+    case: "replace";
+  } | {
+    /**
+     * @generated from field: penstock.v1.CancelAllOrdersResponse cancel_all = 5;
+     */
+    value: CancelAllOrdersResponse;
+    case: "cancelAll";
+  } | {
+    /**
+     * @generated from field: google.rpc.Status refused = 6;
+     */
+    value: Status;
+    case: "refused";
+  } | { case: undefined; value?: undefined };
+};
+
+/**
+ * Describes the message penstock.v1.StreamOrdersResponse.
+ * Use `create(StreamOrdersResponseSchema)` to create a new message.
+ */
+export const StreamOrdersResponseSchema: GenMessage<StreamOrdersResponse> = /*@__PURE__*/
+  messageDesc(file_penstock_v1_order_service, 6);
+
+/**
  * @generated from message penstock.v1.CancelOrderRequest
  */
 export type CancelOrderRequest = Message<"penstock.v1.CancelOrderRequest"> & {
@@ -255,7 +359,7 @@ export type CancelOrderRequest = Message<"penstock.v1.CancelOrderRequest"> & {
  * Use `create(CancelOrderRequestSchema)` to create a new message.
  */
 export const CancelOrderRequestSchema: GenMessage<CancelOrderRequest> = /*@__PURE__*/
-  messageDesc(file_penstock_v1_order_service, 5);
+  messageDesc(file_penstock_v1_order_service, 7);
 
 /**
  * @generated from message penstock.v1.CancelOrderResponse
@@ -289,7 +393,7 @@ export type CancelOrderResponse = Message<"penstock.v1.CancelOrderResponse"> & {
  * Use `create(CancelOrderResponseSchema)` to create a new message.
  */
 export const CancelOrderResponseSchema: GenMessage<CancelOrderResponse> = /*@__PURE__*/
-  messageDesc(file_penstock_v1_order_service, 6);
+  messageDesc(file_penstock_v1_order_service, 8);
 
 /**
  * @generated from message penstock.v1.ReplaceOrderRequest
@@ -352,7 +456,7 @@ export type ReplaceOrderRequest = Message<"penstock.v1.ReplaceOrderRequest"> & {
  * Use `create(ReplaceOrderRequestSchema)` to create a new message.
  */
 export const ReplaceOrderRequestSchema: GenMessage<ReplaceOrderRequest> = /*@__PURE__*/
-  messageDesc(file_penstock_v1_order_service, 7);
+  messageDesc(file_penstock_v1_order_service, 9);
 
 /**
  * @generated from message penstock.v1.ReplaceOrderResponse
@@ -386,7 +490,7 @@ export type ReplaceOrderResponse = Message<"penstock.v1.ReplaceOrderResponse"> &
  * Use `create(ReplaceOrderResponseSchema)` to create a new message.
  */
 export const ReplaceOrderResponseSchema: GenMessage<ReplaceOrderResponse> = /*@__PURE__*/
-  messageDesc(file_penstock_v1_order_service, 8);
+  messageDesc(file_penstock_v1_order_service, 10);
 
 /**
  * @generated from message penstock.v1.CancelAllOrdersRequest
@@ -417,7 +521,7 @@ export type CancelAllOrdersRequest = Message<"penstock.v1.CancelAllOrdersRequest
  * Use `create(CancelAllOrdersRequestSchema)` to create a new message.
  */
 export const CancelAllOrdersRequestSchema: GenMessage<CancelAllOrdersRequest> = /*@__PURE__*/
-  messageDesc(file_penstock_v1_order_service, 9);
+  messageDesc(file_penstock_v1_order_service, 11);
 
 /**
  * @generated from message penstock.v1.CancelAllOrdersResponse
@@ -451,7 +555,7 @@ export type CancelAllOrdersResponse = Message<"penstock.v1.CancelAllOrdersRespon
  * Use `create(CancelAllOrdersResponseSchema)` to create a new message.
  */
 export const CancelAllOrdersResponseSchema: GenMessage<CancelAllOrdersResponse> = /*@__PURE__*/
-  messageDesc(file_penstock_v1_order_service, 10);
+  messageDesc(file_penstock_v1_order_service, 12);
 
 /**
  * @generated from message penstock.v1.GetOrderRequest
@@ -480,7 +584,7 @@ export type GetOrderRequest = Message<"penstock.v1.GetOrderRequest"> & {
  * Use `create(GetOrderRequestSchema)` to create a new message.
  */
 export const GetOrderRequestSchema: GenMessage<GetOrderRequest> = /*@__PURE__*/
-  messageDesc(file_penstock_v1_order_service, 11);
+  messageDesc(file_penstock_v1_order_service, 13);
 
 /**
  * @generated from message penstock.v1.GetOrderResponse
@@ -497,7 +601,7 @@ export type GetOrderResponse = Message<"penstock.v1.GetOrderResponse"> & {
  * Use `create(GetOrderResponseSchema)` to create a new message.
  */
 export const GetOrderResponseSchema: GenMessage<GetOrderResponse> = /*@__PURE__*/
-  messageDesc(file_penstock_v1_order_service, 12);
+  messageDesc(file_penstock_v1_order_service, 14);
 
 /**
  * @generated from message penstock.v1.ListOrdersRequest
@@ -530,7 +634,7 @@ export type ListOrdersRequest = Message<"penstock.v1.ListOrdersRequest"> & {
  * Use `create(ListOrdersRequestSchema)` to create a new message.
  */
 export const ListOrdersRequestSchema: GenMessage<ListOrdersRequest> = /*@__PURE__*/
-  messageDesc(file_penstock_v1_order_service, 13);
+  messageDesc(file_penstock_v1_order_service, 15);
 
 /**
  * @generated from message penstock.v1.ListOrdersResponse
@@ -561,7 +665,7 @@ export type ListOrdersResponse = Message<"penstock.v1.ListOrdersResponse"> & {
  * Use `create(ListOrdersResponseSchema)` to create a new message.
  */
 export const ListOrdersResponseSchema: GenMessage<ListOrdersResponse> = /*@__PURE__*/
-  messageDesc(file_penstock_v1_order_service, 14);
+  messageDesc(file_penstock_v1_order_service, 16);
 
 /**
  * Orders of the account that the token names ("authorization: Bearer <token>"). Every call that changes something
@@ -591,6 +695,24 @@ export const OrderService: GenService<{
     methodKind: "unary";
     input: typeof SubmitOrdersRequestSchema;
     output: typeof SubmitOrdersResponseSchema;
+  },
+  /**
+   * Commands and their answers in one call, each answered when it is in the log; native gRPC only. Any number may be under
+   * way (from 1,000 on the server reads no further before it has answered some). Within a stream commands enter the log
+   * in the order in which they were sent; answers may come in another one, and name their command by its sequence.
+   *
+   * A bad command is refused alone. The stream itself ends with OK after the client's half-close, when all is answered;
+   * with UNAVAILABLE when the server shuts down, or after an hour, or ten minutes without a command: open another;
+   * with UNAUTHENTICATED when the token ends; with INVALID_ARGUMENT after what is no such message, or whose sequence does
+   * not rise; with RESOURCE_EXHAUSTED where answers are not read for ten seconds. A command without an answer by then may
+   * be in the log or not: send the same id again.
+   *
+   * @generated from rpc penstock.v1.OrderService.StreamOrders
+   */
+  streamOrders: {
+    methodKind: "bidi_streaming";
+    input: typeof StreamOrdersRequestSchema;
+    output: typeof StreamOrdersResponseSchema;
   },
   /**
    * @generated from rpc penstock.v1.OrderService.CancelOrder
