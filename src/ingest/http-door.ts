@@ -171,8 +171,12 @@ export class HttpDoor implements Service, HttpRoutes {
   async #call({ handle, method, served }: Route, request: HttpRequest, response: HttpResponse): Promise<void> {
     this.#underWay++;
     const passage: Passage = {
-      ...{ method, served, started: performance.now(), state: "arriving" },
-      ...{ principal: undefined, signal: undefined },
+      method,
+      served,
+      started: performance.now(),
+      state: "arriving",
+      principal: undefined,
+      signal: undefined,
     };
     try {
       const values = createContextValues().set(PASSAGE, passage);
@@ -274,7 +278,9 @@ export class HttpDoor implements Service, HttpRoutes {
       metrics.requests.inc({ method: method.name, code: "OK" });
       return answer as Answer;
     } catch (error) {
-      throw this.#refusal(passage, error, context);
+      const refusal = this.#refusal(passage, error, context);
+      await this.#turns.next();
+      throw refusal;
     } finally {
       metrics.latency.observe({ method: method.name }, (performance.now() - started) / 1000);
     }
@@ -289,12 +295,12 @@ export class HttpDoor implements Service, HttpRoutes {
   /** What connect itself refuses, bytes that are no message above all, is told nowhere but in the call's signal. */
   #ended(passage: Passage, reason: unknown): void {
     const { state, method } = passage;
-    const refused = reason instanceof ConnectError;
-    if (state === "arriving" && refused) {
+    if (!(reason instanceof ConnectError)) return;
+    if (state === "arriving") {
       passage.state = "refused";
       this.#options.gate.refuse(method, requestErrorOf(mended(reason)), undefined);
-    } else if (state === "answered" && refused) {
-      // An answer that cannot be written: a bug.
+    } else if (state === "answered" && reason.code === Code.Internal && reason.cause !== undefined) {
+      // An answer that cannot be written as JSON: a bug.
       this.#options.gate.refuse(method, reason, undefined);
     }
   }
