@@ -20,7 +20,7 @@ import { OrderService } from "../src/gen/penstock/v1/order_service_pb.ts";
 import { Caller, Refusal, refusalOf, refusalsOf } from "./support/caller.ts";
 import { TestCertificate } from "./support/certificates.ts";
 import { HttpCaller, WAYS } from "./support/http-caller.ts";
-import type { HttpCallerOptions } from "./support/http-caller.ts";
+import type { ErrorJson, HttpCallerOptions } from "./support/http-caller.ts";
 import { defineInstrument, eventually, startConsumers, startIngest, tokenOf } from "./support/pipeline.ts";
 import type { Ingest } from "./support/pipeline.ts";
 import { Proxy } from "./support/proxy.ts";
@@ -271,6 +271,7 @@ test("the HTTP door", async (t) => {
       ["PUT", "/penstock.v1.OrderService/GetOrder", 405],
       ["OPTIONS", "/penstock.v1.OrderService/GetOrder", 405],
       ["POST", "/penstock.v1.OrderService/Nothing", 404],
+      ["POST", "/penstock.v1.OrderService/StreamOrders", 404],
       ["POST", "/penstock.v1.OrderService/getOrder", 404],
       ["POST", "//penstock.v1.OrderService/GetOrder", 404],
       ["POST", "/healthz", 405],
@@ -280,6 +281,9 @@ test("the HTTP door", async (t) => {
       assert.equal(response.status, status, `${method} ${path}`);
       if (status === 405) assert.match(response.headers.get("allow") ?? "", /POST|GET, HEAD/);
     }
+    // connect's clients take a 404 for what it says: UNIMPLEMENTED.
+    const stream = await post(clear, "OrderService/StreamOrders", "", { authorization });
+    assert.equal(((await stream.json()) as ErrorJson).code, "unimplemented");
     const text = await (await fetch(`${clear.http}/metrics`)).text();
     const counted = (code: string) =>
       Number(

@@ -3,6 +3,7 @@ import { createInterface } from "node:readline";
 import type { Redis } from "ioredis";
 import type postgres from "postgres";
 import { UsageError } from "../runtime/errors.ts";
+import { textArray } from "../store/parameters.ts";
 import type { PartitionKeys } from "../stream/keys.ts";
 import { findEntry } from "../stream/lookup.ts";
 import { parseOrderId } from "../stream/position.ts";
@@ -65,7 +66,7 @@ async function checkChunk(
 ): Promise<void> {
   if (chunk.length === 0) return;
   figures.acknowledged += chunk.length;
-  const ids = chunk.map(({ orderId }) => orderId);
+  const ids = textArray(chunk.map(({ orderId }) => orderId));
   const rows = await sql<{ order_id: string; client_order_id: string; symbol: string }[]>`
     SELECT order_id, client_order_id, symbol FROM orders WHERE order_id = ANY(${ids}::uuid[])`;
   const byId = new Map(rows.map((row) => [row.order_id, row]));

@@ -13,6 +13,9 @@ const STATEMENT_TIMEOUT_MS = 10_000;
 export function clientOptions(statementTimeoutMs: number) {
   return {
     connect_timeout: CONNECT_TIMEOUT_S,
+    // postgres.js asks for them on each new connection, and nobody catches it where that is lost meanwhile: the process ends.
+    // Arrays go as literals here.
+    fetch_types: false,
     onnotice: () => {},
     socket: openQuickSocket,
     connection: {

@@ -103,7 +103,6 @@ class Session implements Transaction {
       max: 1,
       idle_timeout: 0,
       max_lifetime: null,
-      fetch_types: false, // arrays go as literals, and a new session is the price of every error
       onclose: () => this.#fail(new TransactionError("the connection to Postgres was lost")),
       socket: (target: SocketTarget) => this.#openOnce(target),
     };
