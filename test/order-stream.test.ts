@@ -208,47 +208,28 @@ suite("StreamOrders", { concurrency: true }, () => {
   });
 
   test("while an order is looked up nothing overtakes; a look-up that fails lets the rest go on (I11)", async (t) => {
-    const venue = await Venue.trading(t);
+    const venue = await Venue.trading(t, { PENSTOCK_REQUEST_TIMEOUT_MS: "5000" });
     const caller = await venue.caller();
     const { orderId } = await caller.call(submitOrder, order("first"));
-    const stream = await streamOf(t, venue);
-    venue.toPostgres.stall();
-    stream.send(submit("before"));
-    const looking = stream.send(cancel("looking", orderId));
-    const behind = stream.send(submit("behind"));
-    await answered(stream, 1);
-    await caller.call(submitOrder, order("meanwhile"));
-    assert.deepEqual(await venue.logged(), ["first", "before", "meanwhile"]);
-    venue.toPostgres.cut();
-    assert.equal(await stream.close(), undefined);
-    assert.equal(stream.answers.find(({ sequence }) => sequence === looking)?.result.case, "refused");
-    assert.equal(stream.answers.find(({ sequence }) => sequence === behind)?.result.case, "submit");
-    assert.deepEqual(await venue.logged(), ["first", "before", "meanwhile", "behind"]);
-  });
-
-  test("a client that is gone: what was not sent to the log is dropped, and nothing is left (I11)", async (t) => {
-    const venue = await Venue.trading(t);
-    venue.toRedis.stall();
-    const line = await Proxy.start(t, `http://${venue.ingest.address}`);
-    const one = await streamOf(t, venue);
-    const two = new TestStream(await venue.caller("demo", line.address));
-    const three = await streamOf(t, venue, { deadlineMs: 1_000 });
-    one.send(submit("on-its-way"));
-    await venue.waiting(1);
-    for (const [i, stream] of [one, two, three].entries()) {
-      for (let k = 0; k < 10; k++) stream.send(submit(`dropped-${i}-${k}`));
+    // Once it fails because the connection is lost, and once because nobody answers in time.
+    for (const [round, code] of [14, 4].entries()) {
+      const before = await venue.logged();
+      const stream = await streamOf(t, venue);
+      venue.toPostgres.stall();
+      stream.send(submit(`before-${round}`));
+      const looking = stream.send(cancel(`looking-${round}`, orderId));
+      const behind = stream.send(submit(`behind-${round}`));
+      await answered(stream, 1);
+      await caller.call(submitOrder, order(`meanwhile-${round}`));
+      assert.deepEqual(await venue.logged(), [...before, `before-${round}`, `meanwhile-${round}`]);
+      if (code === 14) venue.toPostgres.cut();
+      assert.equal(await stream.close(), undefined);
+      const outcomes = new Map(stream.answers.map((answer) => [answer.sequence, outcome(answer)]));
+      assert.equal(outcomes.get(looking), code);
+      assert.equal(outcomes.get(behind), "submit");
+      assert.equal((await venue.logged()).at(-1), `behind-${round}`);
+      venue.toPostgres.cut();
     }
-    await venue.waiting(31);
-    one.call.cancel();
-    line.cut();
-    assert.equal((await one.ended)?.code, "CANCELLED");
-    assert.equal((await two.ended)?.code, "UNAVAILABLE");
-    assert.equal((await three.ended)?.code, "DEADLINE_EXCEEDED");
-    venue.toRedis.cut();
-    await venue.waiting(0);
-    await (await venue.caller()).call(submitOrder, order("after"));
-    assert.deepEqual(await venue.logged(), ["on-its-way", "after"]);
-    assert.equal(await venue.metric("grpc_streams"), 0);
   });
 
   test("new orders that are refused at present are refused alone, and cancels are taken (I11)", async (t) => {
@@ -291,4 +272,30 @@ suite("StreamOrders", { concurrency: true }, () => {
     }
     assert.doesNotMatch(venue.ingest.lines.join("\n"), /"level":"(error|fatal)"/);
   });
+});
+
+// By itself: a flush is given up after five seconds, so nothing here may take long.
+test("a client that is gone: what was not sent to the log is dropped, and nothing is left (I11)", async (t) => {
+  const venue = await Venue.trading(t);
+  venue.toRedis.stall();
+  const line = await Proxy.start(t, `http://${venue.ingest.address}`);
+  const one = await streamOf(t, venue);
+  const two = new TestStream(await venue.caller("demo", line.address));
+  one.send(submit("on-its-way"));
+  await venue.waiting(1);
+  const three = await streamOf(t, venue, { deadlineMs: 1_500 });
+  for (const [i, stream] of [one, two, three].entries()) {
+    for (let k = 0; k < 10; k++) stream.send(submit(`dropped-${i}-${k}`));
+  }
+  await venue.waiting(31);
+  one.call.cancel();
+  line.cut();
+  assert.equal((await one.ended)?.code, "CANCELLED");
+  assert.equal((await two.ended)?.code, "UNAVAILABLE");
+  assert.equal((await three.ended)?.code, "DEADLINE_EXCEEDED");
+  venue.toRedis.cut();
+  await venue.waiting(0);
+  await (await venue.caller()).call(submitOrder, order("after"));
+  assert.deepEqual(await venue.logged(), ["on-its-way", "after"]);
+  assert.equal(await venue.metric("grpc_streams"), 0);
 });
