@@ -67,6 +67,9 @@ test("requests are read as the generated code reads them", () => {
   });
   const decoded = decodeSubmitOrders(Buffer.from(toBinary(SubmitOrdersRequestSchema, batch)));
   assert.deepEqual(decoded.orders.map(fieldsOf), batch.orders.map(fieldsOf));
+
+  const endless = Buffer.from("0a00".repeat(500_000), "hex");
+  assert.equal(decodeSubmitOrders(endless).orders.length, 1_001);
 });
 
 test("bytes that are no request throw, as in the generated code", () => {

@@ -18,6 +18,7 @@ import {
   StreamOrdersRequestSchema,
   StreamOrdersResponseSchema,
 } from "../gen/penstock/v1/order_service_pb.ts";
+import { MAX_ORDERS } from "./validation/requests.ts";
 import { BYTES, VARINT, varintLength, WireError, WireReader, WireWriter } from "../stream/wire.ts";
 
 /**
@@ -53,11 +54,14 @@ export function decodeSubmitOrder(bytes: Buffer): SubmitOrderRequest {
   return decodeOrder(bytes, 0, bytes.length);
 }
 
-/** Throws where the bytes are no SubmitOrdersRequest. */
+/**
+ * Throws where the bytes are no SubmitOrdersRequest. It stops at the first order too many: a megabyte holds half a million
+ * empty ones, which would take the process a second.
+ */
 export function decodeSubmitOrders(bytes: Buffer): SubmitOrdersRequest {
   const reader = new WireReader(bytes);
   const orders: SubmitOrderRequest[] = [];
-  while (reader.position < reader.end) {
+  while (reader.position < reader.end && orders.length <= MAX_ORDERS) {
     const tag = reader.varint();
     if (tag !== ((1 << 3) | BYTES)) {
       reader.skip(tag & 7);

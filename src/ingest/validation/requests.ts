@@ -148,7 +148,7 @@ export function validateList(request: Fields<ListOrdersRequest>, instruments: In
 }
 
 /** As many orders as the 1,000 that one SubmitOrders may hold. */
-const MAX_ORDERS = 1000;
+export const MAX_ORDERS = 1000;
 
 /** Whether a SubmitOrders holds as many orders as it may; each order is then judged alone. */
 export function validateBatchSize(orders: number): Violations | undefined {
