@@ -30,7 +30,8 @@ export async function compareWithRows(databaseUrl: string, acknowledgedFile: str
         FROM orders WHERE order_id >= (SELECT id FROM first_acknowledged)
       )
       SELECT count(*)::int AS acknowledged, count(written.us)::int AS written, max(written.us) AS last,
-        percentile_disc(ARRAY[0.5, 0.99, 1]) WITHIN GROUP (ORDER BY greatest(0, written.us - acknowledged.us)) AS waits
+        to_json(percentile_disc(ARRAY[0.5, 0.99, 1])
+          WITHIN GROUP (ORDER BY greatest(0, written.us - acknowledged.us))) AS waits
       FROM acknowledged LEFT JOIN written USING (order_id, client_order_id)`;
     const [p50 = NaN, p99 = NaN, max = NaN] = row?.waits?.map((us) => us / 1000) ?? [];
     return {
