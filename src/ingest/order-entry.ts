@@ -5,7 +5,6 @@ import { asRequestError, invalidArgument, RequestError, toStatus } from "./error
 import type { IngestMetrics } from "./metrics.ts";
 import type { Checked, OrderCommands } from "./order-commands.ts";
 import type { OrderLog } from "./order-log.ts";
-import type { RateLimits } from "./rate-limits.ts";
 import { validateBatchSize } from "./validation/requests.ts";
 
 type OrderMethods = Implementation<typeof OrderService>;
@@ -13,7 +12,6 @@ type OrderMethods = Implementation<typeof OrderService>;
 export interface OrderEntryOptions {
   readonly commands: OrderCommands;
   readonly log: OrderLog;
-  readonly rateLimits: RateLimits;
   readonly metrics: IngestMetrics;
 }
 
@@ -38,11 +36,9 @@ export class OrderEntry implements Omit<OrderMethods, "getOrder" | "listOrders" 
   };
 
   submitOrders: OrderMethods["submitOrders"] = async (request, call) => {
-    const { commands, log, rateLimits, metrics } = this.#options;
+    const { commands, log, metrics } = this.#options;
     const size = validateBatchSize(request.orders.length);
     if (size !== undefined) throw invalidArgument(size);
-    // The first of them was counted as the call.
-    rateLimits.take(call.principal, request.orders.length - 1);
     commands.admit();
     await commands.learn(request.orders);
     const now = Date.now();

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import type { Principal } from "./auth/tokens.ts";
+import { OrderService } from "../gen/penstock/v1/order_service_pb.ts";
 import { RequestError } from "./errors.ts";
 import { RateLimits } from "./rate-limits.ts";
 
@@ -41,3 +42,16 @@ test("a batch that does not fit takes nothing", () => {
   assert.ok(refusal(limits, of("a"), 1_000)! > 998_000);
   assert.equal(refusal(limits, of("a"), 1), undefined);
 });
+
+test("a batch counts its orders, and takes them all at once or none", async () => {
+  const limits = new RateLimits(1);
+  const served = { service: OrderService, streams: {}, methods: { submitOrders: { access: "trade", serve } } } as const;
+  const { submitOrders } = limits.around(served).methods;
+  const batch = (n: number) => submitOrders!.serve({ orders: Array(n) } as never, { principal: of("a") } as never);
+  limits.take(of("a"), 998);
+  // Refused again and again it must not use up what there is, or who comes when it was told would never be taken.
+  for (let i = 0; i < 10; i++) assert.throws(() => void batch(500), RequestError);
+  await batch(2);
+});
+
+const serve = async () => ({});
