@@ -316,6 +316,10 @@ test("accounts over two processes", { timeout: 120_000 }, async (t) => {
     assert.ok((await crowd(`${credentials.keyId}.${"x".repeat(43)}`)).some(({ code }) => code === "UNAUTHENTICATED"));
     assert.equal((await guess(credentials.secret)).code, "RESOURCE_EXHAUSTED");
     const unknown = await refusalOf(anyone.call(issueToken, { account: "nobody", secret: "a guess" }));
+    const many = await refusalsOf(
+      ...Array.from({ length: 200 }, (_, i) => anyone.call(issueToken, { account: `nobody-${i}`, secret: "a guess" })),
+    );
+    assert.ok(many.some(({ message }) => message.includes("too many sign in at once")));
     assert.equal(unknown.code, "UNAUTHENTICATED");
   });
 

@@ -11,7 +11,7 @@ import { Attempts } from "./auth/attempts.ts";
 import { keyIdOf, type Secrets } from "./auth/secrets.ts";
 import type { TokenService } from "./auth/tokens.ts";
 import type { Implementation } from "./call.ts";
-import { invalidArgument, RequestError } from "./errors.ts";
+import { invalidArgument, RequestError, resourceExhausted } from "./errors.ts";
 import { timestampOf } from "./timestamp.ts";
 import { validateIssueToken } from "./validation/accounts.ts";
 import { isRefused } from "./validation/violation.ts";
@@ -23,6 +23,10 @@ type AuthMethods = Implementation<typeof AuthService>;
  * process.
  */
 const MAX_REVOKED = 1_000;
+
+/** Sign-ins at once: more would wait for a hash only, and on their way there for the connections of those who trade. */
+const MAX_UNDER_WAY = 64;
+const BUSY_RETRY_MS = 1_000;
 
 export interface SignInOptions {
   readonly sql: postgres.Sql;
@@ -36,16 +40,26 @@ export interface SignInOptions {
 export class SignIn implements AuthMethods {
   readonly #options: SignInOptions;
   readonly #attempts = new Attempts();
+  #underWay = 0;
 
   constructor(options: SignInOptions) {
     this.#options = options;
   }
 
   issueToken: AuthMethods["issueToken"] = async (request) => {
-    const { sql, secrets, tokens } = this.#options;
     const fields = validateIssueToken(request);
     if (isRefused(fields)) throw invalidArgument(fields);
-    const { account, secret } = fields;
+    if (this.#underWay >= MAX_UNDER_WAY) throw resourceExhausted("too many sign in at once", BUSY_RETRY_MS);
+    this.#underWay++;
+    try {
+      return await this.#issue(fields);
+    } finally {
+      this.#underWay--;
+    }
+  };
+
+  async #issue({ account, secret }: { readonly account: string; readonly secret: string }) {
+    const { sql, secrets, tokens } = this.#options;
     const keyId = keyIdOf(secret);
     const found = await findCredentials(sql, account, keyId);
     const attempt = keyId !== undefined && found?.key.id === keyId ? `${account}/${keyId}` : account;
@@ -66,7 +80,7 @@ export class SignIn implements AuthMethods {
     if (suspended) throw new RequestError("PERMISSION_DENIED", "the account is suspended");
     const { token, expiresAt } = await tokens.issue(account, role, { generation, keyId: key.id, until });
     return { token, expiresAt: timestampOf(expiresAt.getTime()) };
-  };
+  }
 
   revokeToken: AuthMethods["revokeToken"] = async ({ all }, { principal }) => {
     const { administration, log } = this.#options;
