@@ -90,18 +90,30 @@ test("a drain waits for work that has begun", options, async (t) => {
   assert.deepEqual(child.lines.slice(-4), ["stop b", "finished", "stop a", "stopped"]);
 });
 
-for (const [signal, code] of [
-  ["SIGINT", 130],
-  ["SIGTERM", 143],
+for (const [first, signal, code] of [
+  ["SIGTERM", "SIGINT", 130],
+  ["SIGINT", "SIGTERM", 143],
 ] as const) {
   test(`a second signal ends it at once, with ${code} for ${signal}`, options, async (t) => {
     const program = `runServices([service("a", async () => {}, forever)], log, { drainTimeoutMs: 60_000 })`;
     const child = new Child(t, program);
     await child.until("started");
-    child.kill("SIGTERM");
+    child.kill(first);
     await child.until("stop a");
     child.kill(signal);
     assert.equal(await child.end(), code);
+  });
+}
+
+for (const signal of ["SIGINT", "SIGTERM"] as const) {
+  test(`a ${signal} that comes again at once is an echo of the first`, options, async (t) => {
+    const stop = `() => new Promise((resolve) => setTimeout(resolve, 100))`;
+    const child = new Child(t, `run(service("a", async () => {}, ${stop}))`);
+    await child.until("started");
+    child.kill(signal);
+    await child.until("stop a");
+    child.kill(signal);
+    assert.equal(await child.end(), 0);
   });
 }
 

@@ -11,8 +11,8 @@ export interface RunLog {
   flush(): void;
 }
 
-// Ctrl-C reaches a process that npm started twice: from the terminal, and passed on by npm some milliseconds later. A person
-// who means it twice is slower.
+// Ctrl-C reaches a process that npm started twice: from the terminal, and passed on by npm some milliseconds later. So does a
+// SIGTERM to a whole process group, which the first of several processes passes on. Who means it twice is slower.
 const ECHO_MS = 300;
 
 /**
@@ -34,7 +34,7 @@ export async function runServices(
 
   const onSignal = (signal: NodeJS.Signals): void => {
     if (firstSignal !== undefined) {
-      if (signal === "SIGINT" && firstSignal === "SIGINT" && performance.now() - firstSignalAt < ECHO_MS) return;
+      if (signal === firstSignal && performance.now() - firstSignalAt < ECHO_MS) return;
       log.error({ signal }, "second signal: ending without a drain");
       log.flush();
       process.exit(128 + constants.signals[signal]);
