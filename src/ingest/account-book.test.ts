@@ -22,9 +22,11 @@ async function open(t: TestContext) {
   t.after(() => changes.close());
   const told: string[][] = [];
   const onChange = (accounts: ReadonlySet<string>) => void told.push([...accounts].sort());
-  const book = new AccountBook({ databaseUrl: url, onChange, onLook: () => {}, log: pino({ level: "silent" }) });
+  const openBook = () =>
+    new AccountBook({ databaseUrl: url, onChange, onLook: () => {}, log: pino({ level: "silent" }) });
+  const book = openBook();
   t.after(() => book.stop());
-  return { book, changes, told, sql: openSql(t, url) };
+  return { book, open: openBook, changes, told, sql: openSql(t, url) };
 }
 
 test("a bearer is who the account's present state says", async (t) => {
@@ -76,6 +78,26 @@ test("a database that was put back to an earlier state is read anew", async (t) 
   await book.look();
   assert.equal(book.judge(CLAIMS)?.suspended, false);
   assert.deepEqual(told.at(-1), ["alice", "bob"], "those that are gone, too");
+});
+
+test("an account that changes while all are read for the first time is known", async (t) => {
+  const { changes, open: openBook } = await open(t);
+  await changes.change((change) => createAccount(change, { name: "alice", role: "trader" }));
+  await changes.change((change) => updateAccount(change, "alice", { suspended: true }));
+  let over = false;
+  const changing = (async () => {
+    for (let rateLimit = 1; !over; rateLimit++) {
+      await changes.change((change) => updateAccount(change, "alice", { rateLimit }));
+    }
+  })();
+  for (let i = 0; i < 30; i++) {
+    const book = openBook();
+    await book.look();
+    assert.equal(book.judge(CLAIMS)?.suspended, true);
+    await book.stop();
+  }
+  over = true;
+  await changing;
 });
 
 test("looks at once are looks in turn", async (t) => {

@@ -17,18 +17,18 @@ export interface AccountBookOptions {
   readonly log: Logger;
 }
 
-/** A change is known to all processes within about a second. A look costs three round trips and reads one row. */
+/** A change is known to all processes within about a second. A look reads one row. */
 const INTERVAL_MS = 1_000;
-/** Of one look, in ms. A Postgres that says nothing holds up the next look for no longer. */
+/** Of one statement, in ms. A Postgres that says nothing holds up the next look for no longer. */
 const TIMEOUT_MS = 5_000;
-/** Rows of one statement: some megabytes. */
+/** Rows of one statement: some megabytes, in a fifth of a second. */
 const PAGE = 10_000;
 
 /**
  * What this process knows of all accounts: role, suspension, limits, and what was revoked.
  *
- * Always true: it holds the state of one revision of the database, read no longer ago than an interval while Postgres
- * answers; while it does not, the last known state holds. Of revocations it holds those whose tokens could still be
+ * Always true: it holds every change up to one revision of the database, and perhaps later ones, read no longer ago than an
+ * interval while Postgres answers; while it does not, the last known state holds. Of revocations it holds those whose tokens could still be
  * good.
  *
  * An account takes about 300 bytes. 100,000 of them are 31 MB and are read within 1.7 s (measured on 2 busy cores); a
@@ -91,25 +91,27 @@ export class AccountBook implements Service {
   }
 
   async #look(): Promise<void> {
-    const changes = await this.#writer.transaction((transaction) => this.#read(transaction));
+    const changes = await this.#read();
     if (changes !== undefined) this.#apply(changes);
     this.#options.onLook();
     if (this.#away) this.#options.log.info("the accounts are read again");
     this.#away = false;
   }
 
-  async #read(transaction: Transaction) {
-    const until = await lastRevision(transaction);
+  async #read(): Promise<Changes | undefined> {
+    const read = <T>(work: (transaction: Transaction) => Promise<T>) => this.#writer.transaction(work);
+    // What changes while it reads has a later number, and is read again at the next look.
+    const until = await read(lastRevision);
     if (until === this.#revision) return undefined;
     // Where it went back, the database was put back to an earlier state: everything is read anew.
     const whole = until < this.#revision || this.#revision < 0;
     const since = whole ? -1 : this.#revision;
     const accounts = await readPages(
-      (after) => listChangedAccounts(transaction, since, until, after, PAGE),
+      (after) => read((transaction) => listChangedAccounts(transaction, since, after, PAGE)),
       ({ name }) => name,
     );
     const revocations = await readPages(
-      (after) => listRevocations(transaction, since, until, after, PAGE),
+      (after) => read((transaction) => listRevocations(transaction, since, after, PAGE)),
       ({ id }) => id,
     );
     return { whole, until, accounts, revocations };

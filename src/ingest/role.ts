@@ -148,7 +148,7 @@ async function runProcess(config: Config, log: Log, number: number | undefined):
   const trail = new AuditTrail(sql, log);
   const reads = new OrderReads({ redis: reading, sql, partitions, partitioning, instruments, admission });
   const commands = new OrderCommands({ instruments, partitioning, admission, reads, metrics });
-  const entry = new OrderEntry({ commands, log: orderLog, rateLimits, metrics });
+  const entry = new OrderEntry({ commands, log: orderLog, metrics });
   const gate = new Gate(tokens, metrics, log);
   const { requestTimeoutMs } = limits;
   const streams = new OrderStreams({ commands, log: orderLog, gate, rateLimits, metrics, requestTimeoutMs });
@@ -267,7 +267,8 @@ async function runProcess(config: Config, log: Log, number: number | undefined):
   ];
   const { drainTimeoutMs } = config;
   if (number === undefined) return runServices(services, log, { drainTimeoutMs });
-  // The terminal's Ctrl-C reaches all processes; the one that started this one then sends its SIGTERM.
+  // The terminal's Ctrl-C reaches all processes; the one that started this one then sends its SIGTERM. (A SIGTERM to the whole
+  // group comes twice in this way: runServices knows it as an echo.)
   process.on("SIGINT", () => {});
   await runServices([...services, readiness], log, { drainTimeoutMs, signals: ["SIGTERM"] });
 }

@@ -34,6 +34,7 @@ export class AccountChanges {
   readonly #writer: Writer;
   #last: Promise<unknown> = Promise.resolve();
   #waiting = 0;
+  #closed = false;
 
   constructor(databaseUrl: string) {
     this.#writer = new Writer(databaseUrl, { timeoutMs: TIMEOUT_MS });
@@ -43,9 +44,12 @@ export class AccountChanges {
   async change<T>(work: (change: Change) => Promise<T>): Promise<T> {
     if (this.#waiting >= MAX_WAITING) throw new ChangesBusyError();
     this.#waiting++;
-    const result = this.#last.then(() =>
-      this.#writer.transaction(async (transaction) => work({ transaction, revision: await nextRevision(transaction) })),
-    );
+    const result = this.#last.then(() => {
+      if (this.#closed) throw new ChangesBusyError();
+      return this.#writer.transaction(async (transaction) =>
+        work({ transaction, revision: await nextRevision(transaction) }),
+      );
+    });
     this.#last = result.catch(() => {});
     try {
       return await result;
@@ -54,7 +58,9 @@ export class AccountChanges {
     }
   }
 
+  /** Those that still wait are refused. */
   async close(): Promise<void> {
+    this.#closed = true;
     await this.#writer.close();
   }
 }

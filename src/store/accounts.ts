@@ -101,18 +101,17 @@ export interface AccountState extends Account {
   readonly revision: number;
 }
 
-/** A page of the accounts that changed after one revision and not after another, by name. */
+/** A page of the accounts that changed after a revision, by name. */
 export async function listChangedAccounts(
   transaction: Transaction,
   since: number,
-  until: number,
   after: string,
   limit: number,
 ): Promise<AccountState[]> {
   const { rows } = await transaction.query<Row & { readonly revision: string }>(
     `SELECT ${COLUMNS}, revision FROM accounts
-     WHERE revision > $1::bigint AND revision <= $2::bigint AND name > $3 ORDER BY name LIMIT $4::integer`,
-    [since, until, after, limit],
+     WHERE revision > $1::bigint AND name > $2 ORDER BY name LIMIT $3::integer`,
+    [since, after, limit],
   );
   return rows.map((row) => ({ ...toAccount(row), revision: Number(row.revision) }));
 }

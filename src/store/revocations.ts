@@ -32,18 +32,17 @@ export async function countRevocations(transaction: Transaction, account: string
   return rows[0]?.count ?? 0;
 }
 
-/** A page of what was revoked after one revision and not after another, by id. */
+/** A page of what was revoked after a revision, by id. */
 export async function listRevocations(
   transaction: Transaction,
   since: number,
-  until: number,
   after: string,
   limit: number,
 ): Promise<Revocation[]> {
   const { rows } = await transaction.query<{ id: string; account: string; expires_at: Date }>(
     `SELECT id, account, expires_at FROM revocations
-     WHERE revision > $1::bigint AND revision <= $2::bigint AND id > $3 ORDER BY id LIMIT $4::integer`,
-    [since, until, after, limit],
+     WHERE revision > $1::bigint AND id > $2 ORDER BY id LIMIT $3::integer`,
+    [since, after, limit],
   );
   return rows.map(({ id, account, expires_at: expiresAt }) => ({ id, account, expiresAt }));
 }
