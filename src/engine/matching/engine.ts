@@ -1,7 +1,7 @@
 import type { Account } from "./accounts.ts";
 import type { Book } from "./book.ts";
 import { requestFault, replaceFault, instrumentFault, type Values } from "./faults.ts";
-import { inspectDepth, inspectOrder, inspectSymbol } from "./inspect.ts";
+import { inspectDepth, inspectOrder, inspectQueues, inspectSymbol } from "./inspect.ts";
 import {
   type BookLevel,
   type CancelCommand,
@@ -105,7 +105,7 @@ export class Engine implements MatchingEngine {
     const { events, changes, hash } = this.#state;
     const { commands } = entry;
     this.#isApplying = true;
-    events.begin();
+    events.begin(entry);
     changes.begin();
     this.#state.epoch = entry.epoch;
     this.#state.ms = entry.ms;
@@ -160,6 +160,11 @@ export class Engine implements MatchingEngine {
   depth(symbol: string, side: number, limit: number): BookLevel[] {
     const book = this.#state.book(symbol);
     return book === undefined ? [] : inspectDepth(this.#state, book.side(side), limit);
+  }
+
+  queue(symbol: string, side: number): OpenOrder[] {
+    const book = this.#state.book(symbol);
+    return book === undefined ? [] : inspectQueues(this.#state, book.side(side));
   }
 
   order(place: Place): OpenOrder | undefined {

@@ -91,6 +91,8 @@ export class Events implements EventList {
   readonly symbols: string[] = [];
   readonly clientOrderIds: string[] = [];
   #capacity = FIRST_CAPACITY;
+  /** Whose place an order has that is rejected. */
+  #entry: Omit<Place, "index"> = { epoch: 0, ms: 0, seq: 0 };
   readonly #orders: Orders;
   readonly #accounts: Accounts;
   readonly #books: readonly Book[];
@@ -114,7 +116,8 @@ export class Events implements EventList {
     return Array.from({ length: this.count }, (_, i) => this.#copyOf(this.at(i)));
   }
 
-  begin(): void {
+  begin(entry: Omit<Place, "index">): void {
+    this.#entry = entry;
     this.count = 0;
     this.command = NO_COMMAND;
   }
@@ -168,7 +171,8 @@ export class Events implements EventList {
       known(selfTradePrevention, 7),
       postOnly,
     );
-    this.#place(event, this.#now.epoch, this.#now.ms, this.#now.seq, this.command);
+    const { epoch, ms, seq } = this.#entry;
+    this.#place(event, epoch, ms, seq, this.command);
     this.#code(event, EventKind.EXECUTION, ExecType.REJECTED, OrderStatus.REJECTED, reason);
     if (other !== NIL) this.#other(event, other);
   }
@@ -210,13 +214,6 @@ export class Events implements EventList {
     this.num[event * E_NUM + E_LAST_QUANTITY] = affected;
     this.num[event * E_NUM + E_LAST_PRICE] = remaining;
     this.#code(event, EventKind.COMMAND, 0, 0, reason);
-  }
-
-  /** The entry that is being applied, whose place rejected orders have. */
-  #now = { epoch: 0, ms: 0, seq: 0 };
-
-  set entry(position: { readonly epoch: number; readonly ms: number; readonly seq: number }) {
-    this.#now = position;
   }
 
   #execution(

@@ -12,6 +12,8 @@ import {
   FLAGS,
   INT,
   MS,
+  NEXT,
+  NIL,
   NUM,
   POST_ONLY,
   preventionOf,
@@ -71,6 +73,17 @@ export function inspectDepth({ levels }: State, ladder: Ladder, limit: number): 
       orders: levels.orders[level]!,
     };
   });
+}
+
+export function inspectQueues(state: State, ladder: Ladder): OpenOrder[] {
+  const { levels, orders } = state;
+  const found: OpenOrder[] = [];
+  for (let n = 0; n < ladder.count; n++) {
+    for (let slot = levels.head[ladder.level(n)]!; slot !== NIL; slot = orders.int[slot * INT + NEXT]!) {
+      found.push(inspectOrder(state, slot));
+    }
+  }
+  return found;
 }
 
 export function inspectSymbol(book: Book): SymbolState {

@@ -452,6 +452,8 @@ export interface MatchingEngine {
   symbols(): SymbolState[];
   /** The best levels of a side, best first. */
   depth(symbol: string, side: number, limit: number): BookLevel[];
+  /** All orders of a side of the book, in the order in which they would trade. */
+  queue(symbol: string, side: number): OpenOrder[];
   order(place: Place): OpenOrder | undefined;
   /** Where `key` is that of account, symbol and client order id. */
   orderOf(account: string, symbol: string, clientOrderId: string, key: ClientKey): OpenOrder | undefined;
