@@ -1,7 +1,16 @@
 import assert from "node:assert/strict";
 import { Engine } from "../engine.ts";
 import { exact } from "../exact.ts";
-import { type Entry, EventKind, ExecType, type MatchingEvent, Side } from "../interface.ts";
+import {
+  type Entry,
+  EventKind,
+  ExecType,
+  type MatchingEvent,
+  type OpenOrder,
+  type Place,
+  Side,
+  type TradingStatus,
+} from "../interface.ts";
 import { leavesOf, ReferenceEngine, type ReferenceOrder, high, low } from "./book.ts";
 import { type Scale, type Step, Workload } from "./workload.ts";
 
@@ -27,11 +36,11 @@ export function run(steps: readonly Step[], scale: Scale): Seen {
     const outcome = engine.apply(entry);
     lasting.apply(entry);
     const expected = reference.apply(entry);
-    const events = outcome.events.copy();
-    same(events, expected.events);
-    same(outcome.levels.copy(), expected.levels);
-    for (const { kind, execType, reason } of events) reasons.add(`${kind} ${execType} ${reason}`);
-    assertTradesBalance(events);
+    const { events, levels } = outcome;
+    same(events.count, (i) => events.at(i), expected.events);
+    same(levels.count, (i) => levels.at(i), expected.levels);
+    for (const { kind, execType, reason } of expected.events) reasons.add(`${kind} ${execType} ${reason}`);
+    assertTradesBalance(expected.events);
     assertBook(engine, reference);
     // What goes on is the restored engine, so that every snapshot is one to go on from.
     const bytes = engine.snapshot();
@@ -53,9 +62,26 @@ export function run(steps: readonly Step[], scale: Scale): Seen {
   return { commands: steps.length, reasons };
 }
 
-/** By their texts first: it is a tenth of the time, and all keys stand in one order. */
-function same<T>(actual: readonly T[], expected: readonly T[]): void {
-  if (JSON.stringify(actual) !== JSON.stringify(expected)) assert.deepStrictEqual(actual, expected);
+/** Compares field by field, by which the fields of the expected one count: deepStrictEqual takes thirty times as long. */
+function same<T extends object>(count: number, at: (i: number) => T, expected: readonly T[]): void {
+  let isSame = count === expected.length;
+  for (let i = 0; isSame && i < count; i++) isSame = hasSameFields(at(i), expected[i]!);
+  if (isSame) return;
+  const plain = (value: T, like: T | undefined) =>
+    like === undefined ? value : Object.fromEntries(fieldsOf(like).map((name) => [name, value[name]]));
+  assert.deepStrictEqual(
+    Array.from({ length: count }, (_, i) => plain(at(i), expected[i])),
+    expected,
+  );
+}
+
+function hasSameFields<T extends object>(actual: T, expected: T): boolean {
+  for (const name in expected) if (actual[name] !== expected[name]) return false;
+  return true;
+}
+
+function fieldsOf<T extends object>(value: T): (keyof T)[] {
+  return Object.keys(value) as (keyof T)[];
 }
 
 function assertTradesBalance(events: readonly MatchingEvent[]): void {
@@ -77,16 +103,24 @@ function assertTradesBalance(events: readonly MatchingEvent[]): void {
 
 function assertBook(engine: Engine, reference: ReferenceEngine): void {
   let resting = 0;
-  for (const { symbol, bookVersion, lastPrice, trades, waitingStops, status } of engine.symbols()) {
+  for (const { symbol, ...state } of engine.symbols()) {
     const expected = reference.symbols.get(symbol)!;
-    same(
-      [bookVersion, lastPrice, trades, waitingStops, status],
-      [expected.version, expected.lastPrice, expected.trades, reference.waiting(symbol).length, expected.status],
+    assert.ok(
+      hasSameFields(state, {
+        instrumentVersion: expected.instrument.version,
+        status: expected.status as TradingStatus,
+        bookVersion: expected.version,
+        lastPrice: expected.lastPrice,
+        trades: expected.trades,
+        waitingStops: reference.waiting(symbol).length,
+      }),
+      symbol,
     );
     for (const side of [Side.BUY, Side.SELL]) {
       const queue = engine.queue(symbol, side);
       resting += queue.length;
-      same(queue, reference.side(symbol, side).map(shown));
+      const places = reference.side(symbol, side).map(placeOf);
+      same<Place>(queue.length, (i) => queue[i]!, places);
       const levels = new Map<number, { quantity: bigint; orders: number }>();
       for (const { price, visibleQuantity, quantity, cumQuantity, leavesQuantity } of queue) {
         const level = levels.get(price) ?? { quantity: 0n, orders: 0 };
@@ -94,8 +128,10 @@ function assertBook(engine: Engine, reference: ReferenceEngine): void {
         assert.equal(cumQuantity + leavesQuantity, quantity);
         assert.ok(leavesQuantity > 0 && visibleQuantity > 0 && visibleQuantity <= leavesQuantity);
       }
+      const depth = engine.depth(symbol, side, Infinity);
       same(
-        engine.depth(symbol, side, Infinity),
+        depth.length,
+        (i) => depth[i]!,
         Array.from(levels, ([price, { quantity, orders }]) => {
           return { price, quantityHigh: high(quantity), quantityLow: low(quantity), orders };
         }),
@@ -111,15 +147,20 @@ function assertBook(engine: Engine, reference: ReferenceEngine): void {
     assert.equal(engine.sequenceOf(account), sequence);
     const own = engine.ordersOf(account);
     stops += own.filter((order) => order.visibleQuantity === 0).length;
-    same(own, reference.orders.filter((order) => order.account === account).map(shown));
-    for (const order of own) assert.deepEqual(engine.order(order), order);
+    const expected = reference.orders.filter((order) => order.account === account).map(shown);
+    same(own.length, (i) => own[i]!, expected);
+    for (const order of own) assert.ok(hasSameFields(engine.order(order)!, order));
   }
   assert.equal(resting + stops, reference.orders.length);
 }
 
-function shown(order: ReferenceOrder) {
-  const { cum, value, visible, turn: _turn, where: _where, ...rest } = order;
-  const shown = {
+function placeOf({ epoch, ms, seq, index }: ReferenceOrder): Place {
+  return { epoch, ms, seq, index };
+}
+
+function shown(rest: ReferenceOrder): OpenOrder {
+  const { cum, value, visible } = rest;
+  const shown: OpenOrder = {
     epoch: rest.epoch,
     ms: rest.ms,
     seq: rest.seq,
@@ -140,7 +181,7 @@ function shown(order: ReferenceOrder) {
     displayQuantity: rest.displayQuantity,
     expireTime: rest.expireTime,
     cumQuantity: cum,
-    leavesQuantity: leavesOf(order),
+    leavesQuantity: leavesOf(rest),
     valueHigh: high(value),
     valueLow: low(value),
     visibleQuantity: visible,
