@@ -31,21 +31,31 @@ const instrument: InstrumentCommand = {
   timesInForce: [0, 0b11000, 0b1011010, 0b11000, 0b1011010],
 };
 
-// A linear congruential generator, so that every run has the same orders.
-let seed = 1;
+// Numbers that look like chance, the same in every run: a counter through the mixer of MurmurHash3.
+let drawn = 0;
 function random(): number {
-  seed = (Math.imul(seed, 1_664_525) + 1_013_904_223) >>> 0;
-  return seed;
+  let x = Math.imul(++drawn, 0x9e3779b1);
+  x = Math.imul(x ^ (x >>> 16), 0x85ebca6b);
+  x = Math.imul(x ^ (x >>> 13), 0xc2b2ae35);
+  return x ^ (x >>> 16);
 }
+
+/** As a decoder makes it: in one piece. */
+function flat(text: string): string {
+  return Buffer.from(text, "latin1").toString("latin1");
+}
+
+/** The names are the same strings again and again: the process that decodes entries sees to that. */
+const accounts = Array.from({ length: ACCOUNTS }, (_, i) => `account-${i}`);
 
 function submit(n: number, side: number, price: number, quantity: number): SubmitCommand {
   return {
     kind: "submit",
-    account: `account-${n % ACCOUNTS}`,
+    account: accounts[n % ACCOUNTS]!,
     keyHigh: random(),
     keyLow: random(),
     submit: {
-      clientOrderId: `order-${n.toString(36).padStart(8, "0")}`,
+      clientOrderId: flat(`order-${n.toString(36).padStart(8, "0")}`),
       symbol: instrument.symbol,
       side,
       type: 2,
@@ -61,7 +71,7 @@ function submit(n: number, side: number, price: number, quantity: number): Submi
   };
 }
 
-const quantities = Array.from({ length: ORDERS / 2 }, () => 1 + (random() >>> 16) % 100);
+const quantities = Array.from({ length: ORDERS / 2 }, () => 1 + ((random() >>> 16) % 100));
 const crossing = Array.from({ length: ORDERS }, (_, i) => {
   const quantity = quantities[((i >> 1) + (i % 2 === 0 ? 0 : MOVED)) % quantities.length]!;
   const step = (random() >>> 16) % 5;
@@ -109,7 +119,9 @@ if (inBatches.engine.openOrders !== hash) throw new Error("a pass does not end w
 const far = new Log(new Engine());
 const levels = Array.from({ length: 100_000 }, (_, i) => submit(i, 2, LOWEST + 2 * i, 1));
 far.apply(levels, ENTRY);
-const between = Array.from({ length: 1_000 }, (_, i) => submit(200_000 + i, 2, LOWEST + 2 * ((random() >>> 8) % 100_000) + 1, 1));
+const between = Array.from({ length: 1_000 }, (_, i) =>
+  submit(200_000 + i, 2, LOWEST + 2 * ((random() >>> 8) % 100_000) + 1, 1),
+);
 const gone = between.map(({ account, keyHigh, keyLow, submit }): Command => {
   const target = { by: "client", clientOrderId: submit.clientOrderId, keyHigh, keyLow } as const;
   return { kind: "cancel", account, symbol: submit.symbol, target };

@@ -1,5 +1,13 @@
 import { ACCOUNT, ACCOUNT_NEXT, ACCOUNT_PREVIOUS, INT, NIL, type Orders } from "./orders.ts";
 
+/** Names at the door have at most 32 characters. */
+const MAX_NAME = 64;
+
+/** Whether an account can be called so. */
+export function isName(name: string): boolean {
+  return name !== "" && name.length <= MAX_NAME;
+}
+
 /**
  * An account: the count of its events, its limits and its open orders.
  *

@@ -13,16 +13,19 @@ export class ByteWriter {
   /** 0 to 2^53 - 1. */
   number(value: number): void {
     this.#reserve(8);
+    const bytes = this.#bytes;
+    let at = this.#length;
     let rest = value;
     while (rest > 0x7fff_ffff) {
-      this.#bytes[this.#length++] = (rest % 128) | 0x80;
+      bytes[at++] = (rest % 128) | 0x80;
       rest = Math.floor(rest / 128);
     }
     while (rest > 0x7f) {
-      this.#bytes[this.#length++] = (rest & 0x7f) | 0x80;
+      bytes[at++] = (rest & 0x7f) | 0x80;
       rest >>>= 7;
     }
-    this.#bytes[this.#length++] = rest;
+    bytes[at++] = rest;
+    this.#length = at;
   }
 
   word(value: number): void {
@@ -47,6 +50,9 @@ export class ByteWriter {
   }
 }
 
+/** More than any text of the engine has: names, symbols, sizes and client order ids are bounded at the door and by it. */
+const MAX_TEXT = 1_000;
+
 /** Throws a RangeError where the bytes end too early, or hold what no writer writes. */
 export class ByteReader {
   readonly #bytes: Uint8Array;
@@ -62,12 +68,16 @@ export class ByteReader {
   }
 
   number(): number {
+    const bytes = this.#bytes;
     let value = 0;
+    let at = this.#position;
     for (let scale = 1; scale < 2 ** 56; scale *= 128) {
-      const byte = this.#next();
+      const byte = bytes[at++];
+      if (byte === undefined) throw new RangeError("damaged: it ends too early");
       value += (byte & 0x7f) * scale;
       if (byte > 0x7f) continue;
       if (value > Number.MAX_SAFE_INTEGER) break;
+      this.#position = at;
       return value;
     }
     throw new RangeError("damaged: a number is beyond 2^53 - 1");
@@ -95,11 +105,9 @@ export class ByteReader {
 
   text(): string {
     const units = this.#units;
-    units.length = this.count();
+    units.length = this.below(MAX_TEXT + 1);
     for (let i = 0; i < units.length; i++) units[i] = this.below(0x1_0000);
-    let text = "";
-    for (let i = 0; i < units.length; i += 1024) text += String.fromCharCode(...units.slice(i, i + 1024));
-    return text;
+    return String.fromCharCode(...units);
   }
 
   #next(): number {

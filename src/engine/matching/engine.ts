@@ -1,4 +1,4 @@
-import type { Account } from "./accounts.ts";
+import { type Account, isName } from "./accounts.ts";
 import type { Book } from "./book.ts";
 import { requestFault, replaceFault, instrumentFault, type Values } from "./faults.ts";
 import { inspectDepth, inspectOrder, inspectQueues, inspectSymbol } from "./inspect.ts";
@@ -397,7 +397,7 @@ export class Engine implements MatchingEngine {
     }
     let affected = 0;
     let remaining = 0;
-    let reason: Reason = command.account === "" ? Reason.MALFORMED : Reason.NONE;
+    let reason: Reason = isName(command.account) ? Reason.NONE : Reason.MALFORMED;
     for (let slot = account?.head ?? NIL, next = NIL; slot !== NIL; slot = next) {
       next = orders.int[slot * INT + ACCOUNT_NEXT]!;
       const book = books[orders.int[slot * INT + BOOK]!]!;
@@ -444,7 +444,7 @@ export class Engine implements MatchingEngine {
     const { events, hash } = this.#state;
     const { maxOpenOrders, maxQuantity } = command;
     const isRight = isUpTo(maxOpenOrders, Number.MAX_SAFE_INTEGER) && isUpTo(maxQuantity, Number.MAX_SAFE_INTEGER);
-    if (command.account === "" || !isRight) return events.commanded(undefined, "", "", Reason.MALFORMED, 0, 0);
+    if (!isName(command.account) || !isRight) return events.commanded(undefined, "", "", Reason.MALFORMED, 0, 0);
     const account = this.#state.account(command.account);
     if (account === undefined) return events.commanded(undefined, "", "", Reason.FULL, 0, 0);
     account.maxOpenOrders = maxOpenOrders;

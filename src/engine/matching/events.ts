@@ -43,8 +43,8 @@ import type { StateHash } from "./state-hash.ts";
 
 // An event is a record like an order's: 53-bit numbers, then 32-bit ones in the words behind them. Objects with 35
 // fields cost 280 ns each to make, the records 25 (Node 26).
-const E_NUM = 19;
-const E_INT = 38;
+const E_NUM = 20;
+const E_INT = 40;
 
 const E_PRICE = 0;
 const E_QUANTITY = 1;
@@ -73,6 +73,9 @@ const E_COMMAND = 35;
 /** kind | execType << 4 | status << 8 | reason << 12 | aggressor << 20 */
 const E_CODE = 36;
 const E_AGGRESSOR = 1 << 20;
+/** Indexes of account and book; NIL where the name stands for itself. */
+const E_ACCOUNT = 37;
+const E_BOOK = 38;
 
 const FIRST_CAPACITY = 64;
 
@@ -87,12 +90,13 @@ export class Events implements EventList {
   command: number = NO_COMMAND;
   num = new Float64Array(FIRST_CAPACITY * E_NUM);
   int = new Int32Array(this.num.buffer);
-  readonly accountNames: string[] = [];
-  readonly symbols: string[] = [];
   readonly clientOrderIds: string[] = [];
   #capacity = FIRST_CAPACITY;
   /** Whose place an order has that is rejected. */
   #entry: Omit<Place, "index"> = { epoch: 0, ms: 0, seq: 0 };
+  /** Of the events that are not about an order: few. */
+  readonly #names: string[] = [];
+  readonly #symbols: string[] = [];
   readonly #orders: Orders;
   readonly #accounts: Accounts;
   readonly #books: readonly Book[];
@@ -114,6 +118,14 @@ export class Events implements EventList {
 
   copy(): MatchingEvent[] {
     return Array.from({ length: this.count }, (_, i) => this.#copyOf(this.at(i)));
+  }
+
+  accountAt(position: number, account: number): string {
+    return account === NIL ? this.#names[position]! : this.#accounts.list[account]!.name;
+  }
+
+  symbolAt(position: number, book: number): string {
+    return book === NIL ? this.#symbols[position]! : this.#books[book]!.symbol;
   }
 
   begin(entry: Omit<Place, "index">): void {
@@ -227,13 +239,8 @@ export class Events implements EventList {
     const { num: from, int: fromInt, clientOrderIds } = this.#orders;
     const source = slot * NUM;
     const sourceInt = slot * INT;
-    const account = this.#accounts.list[fromInt[sourceInt + ACCOUNT]!]!;
-    const event = this.#next(
-      account,
-      account.name,
-      this.#books[fromInt[sourceInt + BOOK]!]!.symbol,
-      clientOrderIds[slot]!,
-    );
+    const account = fromInt[sourceInt + ACCOUNT]!;
+    const event = this.#next(clientOrderIds[slot]!);
     const { num, int } = this;
     const at = event * E_NUM;
     const atInt = event * E_INT;
@@ -247,9 +254,12 @@ export class Events implements EventList {
     num[at + E_DISPLAY] = from[source + DISPLAY]!;
     num[at + E_EXPIRE] = from[source + EXPIRE]!;
     num[at + E_MS] = from[source + MS]!;
+    num[at + E_SEQUENCE] = this.#count(this.#accounts.list[account]!);
     num[at + E_LAST_QUANTITY] = 0;
     num[at + E_LAST_PRICE] = 0;
     num[at + E_TRADE] = 0;
+    int[atInt + E_ACCOUNT] = account;
+    int[atInt + E_BOOK] = fromInt[sourceInt + BOOK]!;
     int[atInt + E_FLAGS] = fromInt[sourceInt + FLAGS]!;
     int[atInt + E_SEQ] = fromInt[sourceInt + SEQ]!;
     int[atInt + E_EPOCH_INDEX] = fromInt[sourceInt + EPOCH_INDEX]!;
@@ -265,27 +275,28 @@ export class Events implements EventList {
 
   /** The next event, with nothing in it but whose it is. */
   #blank(account: Account | undefined, name: string, symbol: string, clientOrderId: string): number {
-    const event = this.#next(account, name, symbol, clientOrderId);
-    const sequence = this.num[event * E_NUM + E_SEQUENCE]!;
+    const event = this.#next(clientOrderId);
     this.num.fill(0, event * E_NUM, (event + 1) * E_NUM);
-    this.num[event * E_NUM + E_SEQUENCE] = sequence;
+    if (account !== undefined) this.num[event * E_NUM + E_SEQUENCE] = this.#count(account);
+    this.int[event * E_INT + E_COMMAND] = this.command;
+    this.int[event * E_INT + E_ACCOUNT] = NIL;
+    this.int[event * E_INT + E_BOOK] = NIL;
+    this.#names[event] = name;
+    this.#symbols[event] = symbol;
+    return event;
+  }
+
+  #next(clientOrderId: string): number {
+    if (this.count === this.#capacity) this.#grow();
+    const event = this.count++;
+    this.clientOrderIds[event] = clientOrderId;
     this.int[event * E_INT + E_COMMAND] = this.command;
     return event;
   }
 
-  #next(account: Account | undefined, name: string, symbol: string, clientOrderId: string): number {
-    if (this.count === this.#capacity) this.#grow();
-    const event = this.count++;
-    this.accountNames[event] = name;
-    this.symbols[event] = symbol;
-    this.clientOrderIds[event] = clientOrderId;
-    this.int[event * E_INT + E_COMMAND] = this.command;
-    if (account === undefined) this.num[event * E_NUM + E_SEQUENCE] = 0;
-    else {
-      this.num[event * E_NUM + E_SEQUENCE] = ++account.sequence;
-      this.#hash.touchAccount(account);
-    }
-    return event;
+  #count(account: Account): number {
+    this.#hash.touchAccount(account);
+    return ++account.sequence;
   }
 
   #place(event: number, epoch: number, ms: number, seq: number, index: number): void {
@@ -353,7 +364,7 @@ class EventView implements MatchingEvent {
   }
 
   get account() {
-    return this.#events.accountNames[this.position]!;
+    return this.#events.accountAt(this.position, this.#int(E_ACCOUNT));
   }
 
   get sequence() {
@@ -365,7 +376,7 @@ class EventView implements MatchingEvent {
   }
 
   get symbol() {
-    return this.#events.symbols[this.position]!;
+    return this.#events.symbolAt(this.position, this.#int(E_BOOK));
   }
 
   get execType() {

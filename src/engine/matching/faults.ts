@@ -1,7 +1,7 @@
 // What is wrong with a command. The engine does not trust the door: all that a client can send is judged here again, by
 // the instrument's version at hand. The first fault in the order of the checks is the one that is told.
 
-import type { Account } from "./accounts.ts";
+import { type Account, isName } from "./accounts.ts";
 import type { Book } from "./book.ts";
 import { isBeyondValue } from "./exact.ts";
 import {
@@ -35,6 +35,8 @@ import type { State } from "./state.ts";
 
 const MAX_CLIENT_ORDER_ID = 64;
 const MAX_SYMBOL = 32;
+/** Of a tick or lot size, as text. */
+const MAX_SIZE = 64;
 
 const GTC = 1 << TimeInForce.GTC;
 const IOC = 1 << TimeInForce.IOC;
@@ -49,7 +51,7 @@ export function requestFault(state: State, book: Book, account: Account | undefi
   const { instrument } = book;
   const { rules } = state;
   const { side, type, quantity, price, stopPrice } = request;
-  if (command.account === "" || !isPossible(request)) return Reason.MALFORMED;
+  if (!isName(command.account) || !isPossible(request)) return Reason.MALFORMED;
   if (account !== undefined && state.orderOf(account, book, request.clientOrderId, command) !== NIL) {
     return Reason.DUPLICATE_CLIENT_ORDER_ID;
   }
@@ -169,7 +171,8 @@ export function replaceFault(
 
 export function instrumentFault(state: State, command: InstrumentCommand, present: Book | undefined): Reason {
   const { symbol, version, tickSize, lotSize, minQuantity, maxQuantity, minPrice, maxPrice, timesInForce } = command;
-  if (symbol === "" || symbol.length > MAX_SYMBOL || tickSize === "" || lotSize === "") return Reason.MALFORMED;
+  if (symbol === "" || symbol.length > MAX_SYMBOL) return Reason.MALFORMED;
+  if ([tickSize, lotSize].some((size) => size === "" || size.length > MAX_SIZE)) return Reason.MALFORMED;
   if (![version, minQuantity, maxQuantity, minPrice, maxPrice].every(isUnits)) return Reason.MALFORMED;
   if (minQuantity > maxQuantity || minPrice > maxPrice) return Reason.MALFORMED;
   if (timesInForce.length !== TIMES.length) return Reason.MALFORMED;

@@ -1,4 +1,4 @@
-import { type Account, Accounts } from "./accounts.ts";
+import { type Account, Accounts, isName } from "./accounts.ts";
 import { Book, type Instrument } from "./book.ts";
 import { Events } from "./events.ts";
 import { Expiries } from "./expiries.ts";
@@ -85,10 +85,10 @@ export class State {
     return book;
   }
 
-  /** The account of that name, which comes to be where there was none; undefined where there may be no more. */
+  /** The account of that name, which comes to be where there was none; undefined where it can or may not be. */
   account(name: string): Account | undefined {
     const known = this.accounts.find(name);
-    if (known !== undefined || name === "" || this.accounts.list.length >= this.rules.maxAccounts) return known;
+    if (known !== undefined || !isName(name) || this.accounts.list.length >= this.rules.maxAccounts) return known;
     const account = this.accounts.add(name);
     this.hash.touchAccount(account);
     return account;

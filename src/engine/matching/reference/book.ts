@@ -249,7 +249,7 @@ export class ReferenceEngine {
     if (this.#overdue || !this.#hasRoom()) return Reason.BUSY;
     const symbol = this.symbols.get(submit.symbol);
     if (symbol === undefined) return Reason.UNKNOWN_SYMBOL;
-    if (account === "" || !isPossible(submit)) return Reason.MALFORMED;
+    if (!isName(account) || !isPossible(submit)) return Reason.MALFORMED;
     if (this.#named(account, submit.symbol, submit.clientOrderId) !== undefined) {
       return Reason.DUPLICATE_CLIENT_ORDER_ID;
     }
@@ -365,7 +365,7 @@ export class ReferenceEngine {
     let affected = 0;
     let remaining = 0;
     if (command.symbol !== "" && !this.symbols.has(command.symbol)) reason = Reason.UNKNOWN_SYMBOL;
-    else if (command.account === "") reason = Reason.MALFORMED;
+    else if (!isName(command.account)) reason = Reason.MALFORMED;
     else {
       const own = this.orders.filter(({ account, symbol }) => {
         return account === command.account && (command.symbol === "" || symbol === command.symbol);
@@ -430,7 +430,7 @@ export class ReferenceEngine {
   #setLimits({ account, maxOpenOrders, maxQuantity }: LimitsCommand): void {
     let reason: Reason = Reason.NONE;
     const isRight = [maxOpenOrders, maxQuantity].every((value) => Number.isSafeInteger(value) && value >= 0);
-    if (account === "" || !isRight) reason = Reason.MALFORMED;
+    if (!isName(account) || !isRight) reason = Reason.MALFORMED;
     else {
       this.#account(account);
       const owner = this.accounts.get(account);
@@ -574,7 +574,7 @@ export class ReferenceEngine {
   // --------------------------------------------------------------------------------------------------------- parts
 
   #account(name: string): void {
-    if (name === "" || this.accounts.has(name) || this.accounts.size >= this.#rules.maxAccounts) return;
+    if (!isName(name) || this.accounts.has(name) || this.accounts.size >= this.#rules.maxAccounts) return;
     this.accounts.set(name, { sequence: 0, maxOpenOrders: 0, maxQuantity: 0 });
   }
 
@@ -744,6 +744,10 @@ function mayRest({ type, timeInForce }: { readonly type: number; readonly timeIn
   return hasPrice(type) && (timeInForce === TimeInForce.GTC || timeInForce === TimeInForce.GTD);
 }
 
+function isName(name: string): boolean {
+  return name.length >= 1 && name.length <= 64;
+}
+
 function isUnits(value: number): boolean {
   return Number.isSafeInteger(value) && value >= 1;
 }
@@ -781,8 +785,7 @@ function isDefinition(command: InstrumentCommand): boolean {
   return (
     symbol.length >= 1 &&
     symbol.length <= 32 &&
-    command.tickSize !== "" &&
-    command.lotSize !== "" &&
+    [command.tickSize, command.lotSize].every(({ length }) => length >= 1 && length <= 64) &&
     [version, minQuantity, maxQuantity, minPrice, maxPrice].every(isUnits) &&
     minQuantity <= maxQuantity &&
     minPrice <= maxPrice &&

@@ -269,7 +269,7 @@ export class Workload {
       { clientOrderId: "x".repeat(65) },
     ];
     const submit = { ...command.submit, ...what.one(faults) };
-    return { ...command, account: what.pick(8) === 7 ? "" : account, submit };
+    return { ...command, account: what.one([account, account, account, account, account, "", "n".repeat(65)]), submit };
   }
 }
 
