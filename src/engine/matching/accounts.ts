@@ -25,6 +25,8 @@ export class Account {
   open = 0;
   // The share of the state's hash, and whether it is due to be made anew.
   dirty = false;
+  fixedA = 0;
+  fixedB = 0;
   hashA = 0;
   hashB = 0;
 

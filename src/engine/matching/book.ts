@@ -35,6 +35,8 @@ export class Book {
   touched = false;
   // The share of the state's hash, and whether it is due to be made anew.
   dirty = false;
+  fixedA = 0;
+  fixedB = 0;
   hashA = 0;
   hashB = 0;
 

@@ -9,7 +9,7 @@
 
 import assert from "node:assert/strict";
 import { test, type TestContext } from "node:test";
-import fc from "fast-check";
+import { type Arbitrary, array, assert as check, nat, property, tuple } from "fast-check";
 import { run } from "./reference/run.ts";
 import { narrow, type Scale, type Step, wide } from "./reference/workload.ts";
 
@@ -29,9 +29,8 @@ const SCALES: readonly (readonly [name: string, scale: Scale, share: number])[] 
   ["a book that grows, and sums beyond 2^53", wide(HUGE_LOT), 0.05],
 ];
 
-const number = fc.nat();
-const step: fc.Arbitrary<Step> = fc.tuple(number, number, number, number);
-const steps = fc.array(step, { maxLength: MOST_STEPS, size: "max" });
+const step: Arbitrary<Step> = tuple(nat(), nat(), nat(), nat());
+const steps = array(step, { maxLength: MOST_STEPS, size: "max" });
 
 test("I7, I9: engine and reference agree after every command, of every kind", async (context) => {
   for (const [name, scale, share] of SCALES) {
@@ -42,14 +41,14 @@ test("I7, I9: engine and reference agree after every command, of every kind", as
 function agree(context: TestContext, scale: Scale, share: number): void {
   const seen = new Set<string>();
   let commands = 0;
-  const property = fc.property(steps, (steps) => {
+  const agrees = property(steps, (steps) => {
     const { reasons } = run(steps, scale);
     for (const reason of reasons) seen.add(reason);
     commands += steps.length;
   });
   const numRuns = Math.ceil((COMMANDS * share * 2) / MOST_STEPS);
   const again = SEED === undefined ? {} : { seed: Number(SEED), ...(PATH === undefined ? {} : { path: PATH }) };
-  fc.assert(property, { numRuns, ...again });
+  check(agrees, { numRuns, ...again });
   context.diagnostic(`${commands} commands, ${seen.size} kinds of outcome`);
   if (SEED === undefined && COMMANDS >= 100_000) assert.ok(seen.size >= 35, [...seen].sort().join());
 }

@@ -1,6 +1,37 @@
 import type { Account, Accounts } from "./accounts.ts";
 import type { Book } from "./book.ts";
 import {
+  E_ACCOUNT,
+  E_AGGRESSOR,
+  E_BOOK,
+  E_CODE,
+  E_COMMAND,
+  E_CUM,
+  E_DISPLAY,
+  E_EPOCH_INDEX,
+  E_EXPIRE,
+  E_FLAGS,
+  E_INT,
+  E_LAST_PRICE,
+  E_LAST_QUANTITY,
+  E_LEAVES,
+  E_MS,
+  E_NUM,
+  E_OTHER_EPOCH_INDEX,
+  E_OTHER_MS,
+  E_OTHER_SEQ,
+  E_PRICE,
+  E_QUANTITY,
+  E_SEQ,
+  E_SEQUENCE,
+  E_STOP_PRICE,
+  E_TRADE,
+  E_VALUE_HIGH,
+  E_VALUE_LOW,
+  type EventRecords,
+} from "./event-record.ts";
+import { copyOf, EventView } from "./event-view.ts";
+import {
   EventKind,
   type EventList,
   ExecType,
@@ -26,56 +57,14 @@ import {
   NIL,
   NUM,
   type Orders,
-  POST_ONLY,
-  preventionOf,
   PRICE,
   QUANTITY,
   SEQ,
-  sideOf,
   STOP_PRICE,
-  timeOf,
-  TRIGGERED,
-  typeOf,
   VALUE_HIGH,
   VALUE_LOW,
 } from "./orders.ts";
 import type { StateHash } from "./state-hash.ts";
-
-// An event is a record like an order's: 53-bit numbers, then 32-bit ones in the words behind them. Objects with 35
-// fields cost 280 ns each to make, the records 25 (Node 26).
-const E_NUM = 20;
-const E_INT = 40;
-
-const E_PRICE = 0;
-const E_QUANTITY = 1;
-const E_CUM = 2;
-const E_LEAVES = 3;
-const E_VALUE_LOW = 4;
-const E_VALUE_HIGH = 5;
-const E_STOP_PRICE = 6;
-const E_DISPLAY = 7;
-const E_EXPIRE = 8;
-const E_MS = 9;
-const E_SEQUENCE = 10;
-/** Of a COMMAND: how many orders it affected. */
-const E_LAST_QUANTITY = 11;
-/** Of a COMMAND: how many remain. */
-const E_LAST_PRICE = 12;
-const E_TRADE = 13;
-const E_OTHER_MS = 14;
-
-const E_FLAGS = 30;
-const E_SEQ = 31;
-const E_EPOCH_INDEX = 32;
-const E_OTHER_SEQ = 33;
-const E_OTHER_EPOCH_INDEX = 34;
-const E_COMMAND = 35;
-/** kind | execType << 4 | status << 8 | reason << 12 | aggressor << 20 */
-const E_CODE = 36;
-const E_AGGRESSOR = 1 << 20;
-/** Indexes of account and book; NIL where the name stands for itself. */
-const E_ACCOUNT = 37;
-const E_BOOK = 38;
 
 const FIRST_CAPACITY = 64;
 
@@ -84,7 +73,7 @@ const FIRST_CAPACITY = 64;
  *
  * Invariant: an event that is an account's has the next number of that account.
  */
-export class Events implements EventList {
+export class Events implements EventList, EventRecords {
   count = 0;
   /** The index of the command that is being worked, or NO_COMMAND. */
   command: number = NO_COMMAND;
@@ -117,14 +106,16 @@ export class Events implements EventList {
   }
 
   copy(): MatchingEvent[] {
-    return Array.from({ length: this.count }, (_, i) => this.#copyOf(this.at(i)));
+    return Array.from({ length: this.count }, (_, i) => copyOf(this.at(i)));
   }
 
-  accountAt(position: number, account: number): string {
+  accountAt(position: number): string {
+    const account = this.int[position * E_INT + E_ACCOUNT]!;
     return account === NIL ? this.#names[position]! : this.#accounts.list[account]!.name;
   }
 
-  symbolAt(position: number, book: number): string {
+  symbolAt(position: number): string {
+    const book = this.int[position * E_INT + E_BOOK]!;
     return book === NIL ? this.#symbols[position]! : this.#books[book]!.symbol;
   }
 
@@ -321,12 +312,6 @@ export class Events implements EventList {
     this.num = enlarged(this.num, new Float64Array(this.#capacity * E_NUM));
     this.int = new Int32Array(this.num.buffer);
   }
-
-  #copyOf(event: MatchingEvent): MatchingEvent {
-    const copy: Record<string, unknown> = {};
-    for (const name of FIELDS) copy[name] = event[name];
-    return copy as unknown as MatchingEvent;
-  }
 }
 
 /** A number as an event can show it. */
@@ -338,213 +323,3 @@ function shown(value: number): number {
 function known(value: number, most: number): number {
   return Number.isSafeInteger(value) && value > 0 && value <= most ? value : 0;
 }
-
-class EventView implements MatchingEvent {
-  position = 0;
-  readonly #events: Events;
-
-  constructor(events: Events) {
-    this.#events = events;
-  }
-
-  #num(field: number): number {
-    return this.#events.num[this.position * E_NUM + field]!;
-  }
-
-  #int(field: number): number {
-    return this.#events.int[this.position * E_INT + field]!;
-  }
-
-  get kind() {
-    return (this.#int(E_CODE) & 0xf) as EventKind;
-  }
-
-  get command() {
-    return this.#int(E_COMMAND);
-  }
-
-  get account() {
-    return this.#events.accountAt(this.position, this.#int(E_ACCOUNT));
-  }
-
-  get sequence() {
-    return this.#num(E_SEQUENCE);
-  }
-
-  get reason() {
-    return ((this.#int(E_CODE) >> 12) & 0xff) as Reason;
-  }
-
-  get symbol() {
-    return this.#events.symbolAt(this.position, this.#int(E_BOOK));
-  }
-
-  get execType() {
-    return ((this.#int(E_CODE) >> 4) & 0xf) as ExecType | 0;
-  }
-
-  get status() {
-    return ((this.#int(E_CODE) >> 8) & 0xf) as OrderStatus | 0;
-  }
-
-  get epoch() {
-    return this.#int(E_EPOCH_INDEX) >>> 16;
-  }
-
-  get ms() {
-    return this.#num(E_MS);
-  }
-
-  get seq() {
-    return this.#int(E_SEQ) >>> 0;
-  }
-
-  get index() {
-    return this.#int(E_EPOCH_INDEX) & 0xffff;
-  }
-
-  get clientOrderId() {
-    return this.#events.clientOrderIds[this.position]!;
-  }
-
-  get side() {
-    return sideOf(this.#int(E_FLAGS));
-  }
-
-  get type() {
-    return typeOf(this.#int(E_FLAGS));
-  }
-
-  get timeInForce() {
-    return timeOf(this.#int(E_FLAGS));
-  }
-
-  get selfTradePrevention() {
-    return preventionOf(this.#int(E_FLAGS));
-  }
-
-  get postOnly() {
-    return (this.#int(E_FLAGS) & POST_ONLY) !== 0;
-  }
-
-  get triggered() {
-    return (this.#int(E_FLAGS) & TRIGGERED) !== 0;
-  }
-
-  get quantity() {
-    return this.#num(E_QUANTITY);
-  }
-
-  get price() {
-    return this.#num(E_PRICE);
-  }
-
-  get stopPrice() {
-    return this.#num(E_STOP_PRICE);
-  }
-
-  get displayQuantity() {
-    return this.#num(E_DISPLAY);
-  }
-
-  get expireTime() {
-    return this.#num(E_EXPIRE);
-  }
-
-  get cumQuantity() {
-    return this.#num(E_CUM);
-  }
-
-  get leavesQuantity() {
-    return this.#num(E_LEAVES);
-  }
-
-  get valueHigh() {
-    return this.#num(E_VALUE_HIGH);
-  }
-
-  get valueLow() {
-    return this.#num(E_VALUE_LOW);
-  }
-
-  get lastQuantity() {
-    return this.kind === EventKind.COMMAND ? 0 : this.#num(E_LAST_QUANTITY);
-  }
-
-  get lastPrice() {
-    return this.kind === EventKind.COMMAND ? 0 : this.#num(E_LAST_PRICE);
-  }
-
-  get trade() {
-    return this.#num(E_TRADE);
-  }
-
-  get aggressor() {
-    return (this.#int(E_CODE) & E_AGGRESSOR) !== 0;
-  }
-
-  get otherEpoch() {
-    return this.#int(E_OTHER_EPOCH_INDEX) >>> 16;
-  }
-
-  get otherMs() {
-    return this.#num(E_OTHER_MS);
-  }
-
-  get otherSeq() {
-    return this.#int(E_OTHER_SEQ) >>> 0;
-  }
-
-  get otherIndex() {
-    return this.#int(E_OTHER_EPOCH_INDEX) & 0xffff;
-  }
-
-  get affected() {
-    return this.kind === EventKind.COMMAND ? this.#num(E_LAST_QUANTITY) : 0;
-  }
-
-  get remaining() {
-    return this.kind === EventKind.COMMAND ? this.#num(E_LAST_PRICE) : 0;
-  }
-}
-
-const FIELDS = [
-  "kind",
-  "command",
-  "account",
-  "sequence",
-  "reason",
-  "symbol",
-  "execType",
-  "status",
-  "epoch",
-  "ms",
-  "seq",
-  "index",
-  "clientOrderId",
-  "side",
-  "type",
-  "timeInForce",
-  "selfTradePrevention",
-  "postOnly",
-  "triggered",
-  "quantity",
-  "price",
-  "stopPrice",
-  "displayQuantity",
-  "expireTime",
-  "cumQuantity",
-  "leavesQuantity",
-  "valueHigh",
-  "valueLow",
-  "lastQuantity",
-  "lastPrice",
-  "trade",
-  "aggressor",
-  "otherEpoch",
-  "otherMs",
-  "otherSeq",
-  "otherIndex",
-  "affected",
-  "remaining",
-] as const satisfies readonly (keyof MatchingEvent)[];

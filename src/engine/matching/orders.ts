@@ -4,7 +4,8 @@
 export const NUM = 20;
 export const INT = 40;
 
-// 53-bit numbers, in num. The hash of an order covers the words of PRICE to FLAGS as they lie there.
+// 53-bit numbers, in num. From PRICE to PRIORITY lies what changes, from EXPIRE to KEY_LOW what never does: the hash of
+// an order covers their words as they lie there.
 export const PRICE = 0;
 export const QUANTITY = 1;
 export const CUM = 2;
@@ -20,20 +21,20 @@ export const EXPIRE = 9;
 export const MS = 10;
 
 // 32-bit numbers, in int: behind the 11 of num.
-export const FLAGS = 22;
-export const SEQ = 23;
+export const SEQ = 22;
 /** epoch << 16 | index */
-export const EPOCH_INDEX = 24;
-export const BOOK = 25;
-export const ACCOUNT = 26;
+export const EPOCH_INDEX = 23;
+export const BOOK = 24;
+export const ACCOUNT = 25;
+export const KEY_HIGH = 26;
+export const KEY_LOW = 27;
+export const FLAGS = 28;
 /** The level in whose queue it is. */
-export const LEVEL = 27;
-export const NEXT = 28;
-export const PREVIOUS = 29;
-export const ACCOUNT_NEXT = 30;
-export const ACCOUNT_PREVIOUS = 31;
-export const KEY_HIGH = 32;
-export const KEY_LOW = 33;
+export const LEVEL = 29;
+export const NEXT = 30;
+export const PREVIOUS = 31;
+export const ACCOUNT_NEXT = 32;
+export const ACCOUNT_PREVIOUS = 33;
 /** The hash of what never changes of the order. */
 export const FIXED_A = 34;
 export const FIXED_B = 35;

@@ -113,13 +113,13 @@ export function writeSnapshot(state: State, hash: bigint): Uint8Array {
 }
 
 /** Throws a RangeError where the bytes are damaged, or of a format that this code does not know. */
-export function readSnapshot(bytes: Uint8Array, rulesOf: (number: number) => Rules): State {
+export function readSnapshot(bytes: Uint8Array, rules: ReadonlyMap<number, Rules>): State {
   const reader = new ByteReader(bytes);
   if (reader.word() !== MAGIC) throw new RangeError("not a snapshot of the matching engine");
   const format = reader.number();
   if (format !== FORMAT) throw new RangeError(`a snapshot of format ${format}: this code reads ${FORMAT}`);
   const rulesNumber = reader.number();
-  const state = new State(rulesOf(rulesNumber), rulesNumber);
+  const state = new State(rules, rulesNumber);
   state.epoch = reader.below(2 ** 14);
   state.ms = reader.number();
   state.seq = reader.below(2 ** 32);
@@ -128,7 +128,7 @@ export function readSnapshot(bytes: Uint8Array, rulesOf: (number: number) => Rul
     account.sequence = reader.number();
     account.maxOpenOrders = reader.number();
     account.maxQuantity = reader.number();
-    state.hash.touchAccount(account);
+    state.hash.introduceAccount(account);
   }
   for (let left = reader.count(); left > 0; left--) readBook(reader, state);
   for (const book of state.books) {

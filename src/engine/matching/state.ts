@@ -47,6 +47,7 @@ import { StateHash } from "./state-hash.ts";
 export class State {
   rules: Rules;
   rulesNumber: number;
+  readonly #allRules: ReadonlyMap<number, Rules>;
   epoch = 0;
   ms = 0;
   seq = 0;
@@ -65,9 +66,17 @@ export class State {
   readonly #byClient = new SlotTable();
   #last: Book | undefined;
 
-  constructor(rules: Rules, rulesNumber: number) {
-    this.rules = rules;
-    this.rulesNumber = rulesNumber;
+  /** An empty one. Throws as `switchTo`. */
+  constructor(rules: ReadonlyMap<number, Rules>, number: number) {
+    this.#allRules = rules;
+    this.rulesNumber = number;
+    this.rules = this.#rulesOf(number);
+  }
+
+  /** Throws where no rules have that number. */
+  switchTo(number: number): void {
+    this.rules = this.#rulesOf(number);
+    this.rulesNumber = number;
   }
 
   book(symbol: string): Book | undefined {
@@ -81,7 +90,7 @@ export class State {
     const book = new Book(this.books.length, symbol, instrument, this.orders, this.levels, this.changes);
     this.books.push(book);
     this.#bySymbol.set(symbol, book);
-    this.hash.touchBook(book);
+    this.hash.introduceBook(book);
     return book;
   }
 
@@ -90,7 +99,7 @@ export class State {
     const known = this.accounts.find(name);
     if (known !== undefined || !isName(name) || this.accounts.list.length >= this.rules.maxAccounts) return known;
     const account = this.accounts.add(name);
-    this.hash.touchAccount(account);
+    this.hash.introduceAccount(account);
     return account;
   }
 
@@ -128,7 +137,7 @@ export class State {
     const { num, int } = this.orders;
     const at = slot * INT;
     int[at + FLAGS]! |= OPEN;
-    this.hash.introduce(slot);
+    this.hash.introduceOrder(slot);
     this.#byPlace.add(placeHash(int[at + EPOCH_INDEX]!, num[slot * NUM + MS]!, int[at + SEQ]!), slot);
     this.#byClient.add(int[at + KEY_LOW]!, slot);
     this.accounts.append(this.orders, slot);
@@ -205,5 +214,11 @@ export class State {
       this.hash.forgetOrder(slot);
     }
     this.orders.release(slot);
+  }
+
+  #rulesOf(number: number): Rules {
+    const found = this.#allRules.get(number);
+    if (found === undefined) throw new Error(`no rules have the number ${number}`);
+    return found;
   }
 }
