@@ -18,6 +18,7 @@ import {
   POST_ONLY,
   preventionOf,
   PRICE,
+  PRIORITY,
   QUANTITY,
   sideOf,
   STOP_PRICE,
@@ -60,6 +61,7 @@ export function inspectOrder({ orders, accounts, books }: State, slot: number): 
     valueHigh: num[at + VALUE_HIGH]!,
     valueLow: num[at + VALUE_LOW]!,
     visibleQuantity: num[at + VISIBLE]!,
+    priority: num[at + PRIORITY]!,
   };
 }
 

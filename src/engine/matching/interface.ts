@@ -393,6 +393,8 @@ export interface OpenOrder extends Place {
   readonly valueLow: number;
   /** What all can see of it in the book now; 0 where it is not there. */
   readonly visibleQuantity: number;
+  /** Its turn among the orders of its price, or among the stops that wait: the lower one is first. */
+  readonly priority: number;
 }
 
 /** A symbol, as it stands. */

@@ -148,7 +148,7 @@ export class State {
 
   /** Takes an order out of the queue in which it is. */
   withdraw(slot: number): void {
-    const { num, int } = this.orders;
+    const { int } = this.orders;
     const flags = int[slot * INT + FLAGS]!;
     const book = this.books[int[slot * INT + BOOK]!]!;
     if ((flags & RESTING) !== 0) book.side(sideOf(flags)).remove(slot);
@@ -158,7 +158,6 @@ export class State {
       this.waiting--;
     }
     int[slot * INT + FLAGS] = flags & ~(RESTING | STOPPED | WAITING);
-    num[slot * NUM + VISIBLE] = 0;
   }
 
   /** Puts an order into the book, behind all others of its price. */

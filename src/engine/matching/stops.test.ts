@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Desk } from "./reference/desk.ts";
-import { narrow } from "./reference/workload.ts";
+import { keyOf, narrow } from "./reference/workload.ts";
 
 /** A desk on which one lot was traded at a price. */
 function tradedAt(price: number, desk = new Desk()): Desk {
@@ -103,6 +103,34 @@ test("a stop that waits for its turn can be canceled, and stays where it is whil
   assert.equal(desk.engine.nextDue, Infinity, "nothing will come of a tick");
   assert.deepEqual(desk.cancel("ann", "3"), ["ann 3: canceled REQUESTED"]);
   assert.deepEqual(desk.status("OPEN"), ["A-B: done", "ann 4: triggered"]);
+});
+
+test("a stop that waits loses its turn with a new price, and keeps it where its quantity goes down", () => {
+  const desk = tradedAt(100, new Desk({}, narrow(1).rules));
+  desk.orders(...Array.from({ length: 8 }, (_, i) => `ann ${i + 1} buy 5 @ 9 stop 101`), "zoe 9 sell 1 @ 101");
+  const replace = (clientOrderId: string, values: { readonly quantity?: number; readonly price?: number }) => {
+    const target = { by: "client", clientOrderId, ...keyOf("ann", "A-B", clientOrderId) } as const;
+    const unchanged = { quantity: 0, price: 0, stopPrice: 0, displayQuantity: 0 };
+    return { kind: "replace", account: "ann", symbol: "A-B", target, ...unchanged, ...values } as const;
+  };
+  const lines = desk.apply(
+    { kind: "submit", account: "yul", keyHigh: 0, keyLow: 0, submit: market("9") },
+    replace("7", { price: 8 }),
+  );
+  assert.deepEqual(lines.slice(-5), [
+    "ann 1: triggered",
+    "ann 2: triggered",
+    "ann 7: replaced, 5 @ 8, 5 left",
+    "ann 3: triggered",
+    "ann 4: triggered",
+  ]);
+  assert.deepEqual(desk.apply(replace("8", { quantity: 4 })), [
+    "ann 5: triggered",
+    "ann 6: triggered",
+    "ann 8: replaced, 4 @ 9, 4 left",
+    "ann 8: triggered",
+    "ann 7: triggered",
+  ]);
 });
 
 function market(clientOrderId: string) {

@@ -185,6 +185,7 @@ function shown(rest: ReferenceOrder): OpenOrder {
     valueHigh: high(value),
     valueLow: low(value),
     visibleQuantity: visible,
+    priority: rest.turn,
   };
   assert.equal(exact(shown.valueHigh, shown.valueLow), value);
   return shown;
