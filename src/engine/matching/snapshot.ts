@@ -43,7 +43,7 @@ const MAGIC = 0x504e5301;
 const FORMAT = 1;
 
 /** What a snapshot takes of an order in the middle, and of an account: to begin with room enough. */
-const BYTES_OF_ORDER = 96;
+const BYTES_OF_ORDER = 64;
 const BYTES_OF_ACCOUNT = 32;
 const BYTES_OF_BOOK = 256;
 
