@@ -29,6 +29,7 @@ export function run(steps: readonly Step[], scale: Scale): Seen {
   const workload = new Workload(scale, reference);
   const entries: Entry[] = [];
   const reasons = new Set<string>();
+  const mostEvents = Math.max(...Array.from(scale.rules.values(), ({ maxEntryEvents }) => maxEntryEvents));
   const lasting = new Engine(scale.rules);
   let engine = new Engine(scale.rules);
   const apply = (entry: Entry): void => {
@@ -40,6 +41,7 @@ export function run(steps: readonly Step[], scale: Scale): Seen {
     same(events.count, (i) => events.at(i), expected.events);
     same(levels.count, (i) => levels.at(i), expected.levels);
     for (const { kind, execType, reason } of expected.events) reasons.add(`${kind} ${execType} ${reason}`);
+    assert.ok(events.count <= mostEvents, "an entry has as many events as it may");
     assertTradesBalance(expected.events);
     assertBook(engine, reference);
     // What goes on is the restored engine, so that every snapshot is one to go on from.
