@@ -1,4 +1,8 @@
-import { ACCOUNT, ACCOUNT_NEXT, ACCOUNT_PREVIOUS, INT, NIL, type Orders } from "./orders.ts";
+import * as layout from "./orders.ts";
+import type { Orders } from "./orders.ts";
+
+// See orders.ts: an imported constant would be loaded at each use.
+const { ACCOUNT, ACCOUNT_NEXT, ACCOUNT_PREVIOUS, INT, NIL } = layout;
 
 /** Names at the door have at most 32 characters. */
 const MAX_NAME = 64;

@@ -1,7 +1,14 @@
 import { HIGHEST_FIRST, Ladder, LOWEST_FIRST, type TouchedLevels } from "./ladder.ts";
-import { type InstrumentCommand, Side, TradingStatus } from "./interface.ts";
+import * as sets from "./interface.ts";
+import type { InstrumentCommand } from "./interface.ts";
 import type { Levels } from "./levels.ts";
-import { INT, NEXT, NIL, type Orders, PREVIOUS } from "./orders.ts";
+import * as layout from "./orders.ts";
+import type { Orders } from "./orders.ts";
+
+// See orders.ts: an imported constant would be loaded at each use.
+const { Side, TradingStatus } = sets;
+type TradingStatus = sets.TradingStatus;
+const { INT, NEXT, NIL, PREVIOUS } = layout;
 
 /** What of an instrument's definition may change. */
 export type Instrument = Omit<InstrumentCommand, "kind" | "symbol">;

@@ -1,27 +1,30 @@
 import { type Account, isName } from "./accounts.ts";
 import type { Book } from "./book.ts";
 import { instrumentFault, replaceFault, requestFault, type Values } from "./faults.ts";
-import {
-  type CancelCommand,
-  type ClientKey,
-  type Command,
-  EventKind,
-  ExecType,
-  type InstrumentCommand,
-  type LimitsCommand,
-  type MassCancelCommand,
-  type OrderRequest,
-  OrderType,
-  type Place,
-  Reason,
-  type ReplaceCommand,
-  type StatusCommand,
-  type SubmitCommand,
-  type Target,
-  TradingStatus,
+import * as sets from "./interface.ts";
+import type {
+  CancelCommand,
+  ClientKey,
+  Command,
+  InstrumentCommand,
+  LimitsCommand,
+  MassCancelCommand,
+  OrderRequest,
+  Place,
+  ReplaceCommand,
+  StatusCommand,
+  SubmitCommand,
+  Target,
 } from "./interface.ts";
 import type { Matcher } from "./matcher.ts";
-import {
+import * as layout from "./orders.ts";
+import { flagsOf, sideOf } from "./orders.ts";
+import type { State } from "./state.ts";
+
+// See orders.ts: an imported constant would be loaded at each use.
+const { EventKind, ExecType, OrderType, Reason, TradingStatus } = sets;
+type Reason = sets.Reason;
+const {
   ACCOUNT,
   ACCOUNT_NEXT,
   BOOK,
@@ -30,7 +33,6 @@ import {
   EPOCH_INDEX,
   EXPIRE,
   FLAGS,
-  flagsOf,
   INT,
   KEY_HIGH,
   KEY_LOW,
@@ -42,7 +44,6 @@ import {
   QUANTITY,
   RESTING,
   SEQ,
-  sideOf,
   STOP_PRICE,
   STOPPED,
   TRIGGERED,
@@ -50,8 +51,7 @@ import {
   VALUE_LOW,
   VISIBLE,
   WAITING,
-} from "./orders.ts";
-import type { State } from "./state.ts";
+} = layout;
 
 /** What each command does. Every command but an idle one and a switch of rules has one event at least. */
 export class Commands {

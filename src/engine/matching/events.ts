@@ -1,6 +1,17 @@
 import type { Account, Accounts } from "./accounts.ts";
 import type { Book } from "./book.ts";
-import {
+import * as record from "./event-record.ts";
+import type { EventRecords } from "./event-record.ts";
+import { copyOf, EventView } from "./event-view.ts";
+import * as sets from "./interface.ts";
+import type { EventList, MatchingEvent, OrderRequest, Place } from "./interface.ts";
+import { enlarged } from "./levels.ts";
+import * as layout from "./orders.ts";
+import { flagsOf, type Orders } from "./orders.ts";
+import type { StateHash } from "./state-hash.ts";
+
+// See orders.ts: an imported constant would be loaded at each use.
+const {
   E_ACCOUNT,
   E_AGGRESSOR,
   E_BOOK,
@@ -28,22 +39,13 @@ import {
   E_TRADE,
   E_VALUE_HIGH,
   E_VALUE_LOW,
-  type EventRecords,
-} from "./event-record.ts";
-import { copyOf, EventView } from "./event-view.ts";
-import {
-  EventKind,
-  type EventList,
-  ExecType,
-  type MatchingEvent,
-  NO_COMMAND,
-  type OrderRequest,
-  OrderStatus,
-  type Place,
-  Reason,
-} from "./interface.ts";
-import { enlarged } from "./levels.ts";
-import {
+} = record;
+const { EventKind, ExecType, NO_COMMAND, OrderStatus, Reason } = sets;
+type EventKind = sets.EventKind;
+type ExecType = sets.ExecType;
+type OrderStatus = sets.OrderStatus;
+type Reason = sets.Reason;
+const {
   ACCOUNT,
   BOOK,
   CUM,
@@ -51,20 +53,17 @@ import {
   EPOCH_INDEX,
   EXPIRE,
   FLAGS,
-  flagsOf,
   INT,
   MS,
   NIL,
   NUM,
-  type Orders,
   PRICE,
   QUANTITY,
   SEQ,
   STOP_PRICE,
   VALUE_HIGH,
   VALUE_LOW,
-} from "./orders.ts";
-import type { StateHash } from "./state-hash.ts";
+} = layout;
 
 const FIRST_CAPACITY = 64;
 

@@ -1,5 +1,9 @@
 import { enlarged } from "./levels.ts";
-import { EXPIRE, HEAP, INT, NIL, NUM, type Orders } from "./orders.ts";
+import * as layout from "./orders.ts";
+import type { Orders } from "./orders.ts";
+
+// See orders.ts: an imported constant would be loaded at each use.
+const { EXPIRE, HEAP, INT, NIL, NUM } = layout;
 
 /**
  * The open GTD orders by due time, then by their place: a binary heap.

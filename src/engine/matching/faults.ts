@@ -4,34 +4,16 @@
 import { type Account, isName } from "./accounts.ts";
 import type { Book } from "./book.ts";
 import { isBeyondValue } from "./exact.ts";
-import {
-  type InstrumentCommand,
-  OrderType,
-  Reason,
-  type ReplaceCommand,
-  SelfTradePrevention,
-  Side,
-  type SubmitCommand,
-  type OrderRequest,
-  TimeInForce,
-  TradingStatus,
-} from "./interface.ts";
-import {
-  CUM,
-  DISPLAY,
-  FLAGS,
-  INT,
-  NIL,
-  NUM,
-  POST_ONLY,
-  PRICE,
-  QUANTITY,
-  sideOf,
-  STOP_PRICE,
-  STOPPED,
-  timeOf,
-} from "./orders.ts";
+import * as sets from "./interface.ts";
+import type { InstrumentCommand, ReplaceCommand, SubmitCommand, OrderRequest } from "./interface.ts";
+import * as layout from "./orders.ts";
+import { sideOf, timeOf } from "./orders.ts";
 import type { State } from "./state.ts";
+
+// See orders.ts: an imported constant would be loaded at each use.
+const { OrderType, Reason, SelfTradePrevention, Side, TimeInForce, TradingStatus } = sets;
+type Reason = sets.Reason;
+const { CUM, DISPLAY, FLAGS, INT, NIL, NUM, POST_ONLY, PRICE, QUANTITY, STOP_PRICE, STOPPED } = layout;
 
 const MAX_CLIENT_ORDER_ID = 64;
 const MAX_SYMBOL = 32;

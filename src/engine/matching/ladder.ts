@@ -1,5 +1,9 @@
 import { enlarged, type Levels } from "./levels.ts";
-import { INT, LEVEL, NEXT, NIL, NUM, type Orders, PREVIOUS, VISIBLE } from "./orders.ts";
+import * as layout from "./orders.ts";
+import type { Orders } from "./orders.ts";
+
+// See orders.ts: an imported constant would be loaded at each use.
+const { INT, LEVEL, NEXT, NIL, NUM, PREVIOUS, VISIBLE } = layout;
 
 const FIRST_CAPACITY = 16;
 

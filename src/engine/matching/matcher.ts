@@ -1,8 +1,16 @@
 import type { Book } from "./book.ts";
 import { carried, carries, exact, highOf, lowOf } from "./exact.ts";
-import { ExecType, OrderType, Reason, SelfTradePrevention, Side, TimeInForce, TradingStatus } from "./interface.ts";
+import * as sets from "./interface.ts";
 import type { Ladder } from "./ladder.ts";
-import {
+import * as layout from "./orders.ts";
+import { preventionOf, sideOf, timeOf, typeOf } from "./orders.ts";
+import { eventsOfOrder } from "./rules.ts";
+import type { State } from "./state.ts";
+
+// See orders.ts: an imported constant would be loaded at each use.
+const { ExecType, OrderType, Reason, SelfTradePrevention, Side, TimeInForce, TradingStatus } = sets;
+type Reason = sets.Reason;
+const {
   ACCOUNT,
   CUM,
   DISPLAY,
@@ -11,20 +19,14 @@ import {
   NEXT,
   NIL,
   NUM,
-  preventionOf,
   PRICE,
   PRIORITY,
   QUANTITY,
-  sideOf,
-  timeOf,
   TRIGGERED,
-  typeOf,
   VALUE_HIGH,
   VALUE_LOW,
   VISIBLE,
-} from "./orders.ts";
-import { eventsOfOrder } from "./rules.ts";
-import type { State } from "./state.ts";
+} = layout;
 
 /** Matches orders that come in with those that rest, and sets off the stops that their trades reach. */
 export class Matcher {

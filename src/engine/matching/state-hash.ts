@@ -1,18 +1,10 @@
 import type { Account } from "./accounts.ts";
 import type { Book } from "./book.ts";
-import {
-  DIRTY,
-  EXPIRE,
-  FIXED_A,
-  FIXED_B,
-  FLAGS,
-  HASH_A,
-  HASH_B,
-  INT,
-  KEY_LOW,
-  type Orders,
-  PRIORITY,
-} from "./orders.ts";
+import * as layout from "./orders.ts";
+import type { Orders } from "./orders.ts";
+
+// See orders.ts: an imported constant would be loaded at each use.
+const { DIRTY, EXPIRE, FIXED_A, FIXED_B, FLAGS, HASH_A, HASH_B, INT, KEY_LOW, PRIORITY } = layout;
 
 /**
  * A hash of 64 bits over the whole state, kept up to date entry by entry: the sum of the hashes of all open orders,

@@ -5,7 +5,14 @@ import { Expiries } from "./expiries.ts";
 import type { ClientKey, Place } from "./interface.ts";
 import { LevelChanges } from "./level-changes.ts";
 import { Levels } from "./levels.ts";
-import {
+import * as layout from "./orders.ts";
+import { Orders, placeHash, sideOf } from "./orders.ts";
+import type { Rules } from "./rules.ts";
+import { SlotTable } from "./slot-table.ts";
+import { StateHash } from "./state-hash.ts";
+
+// See orders.ts: an imported constant would be loaded at each use.
+const {
   ACCOUNT,
   BOOK,
   CUM,
@@ -25,18 +32,12 @@ import {
   NIL,
   NUM,
   OPEN,
-  Orders,
-  placeHash,
   RESTING,
   SEQ,
-  sideOf,
   STOPPED,
   VISIBLE,
   WAITING,
-} from "./orders.ts";
-import type { Rules } from "./rules.ts";
-import { SlotTable } from "./slot-table.ts";
-import { StateHash } from "./state-hash.ts";
+} = layout;
 
 /**
  * All that the engine knows between two entries, and how an order comes and goes.
