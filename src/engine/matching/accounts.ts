@@ -1,7 +1,7 @@
-import * as layout from "./orders.ts";
+import * as layout from "./layout.ts";
 import type { Orders } from "./orders.ts";
 
-// See orders.ts: an imported constant would be loaded at each use.
+// See layout.ts: an imported constant would be loaded at each use.
 const { ACCOUNT, ACCOUNT_NEXT, ACCOUNT_PREVIOUS, INT, NIL } = layout;
 
 /** Names at the door have at most 32 characters. */

@@ -2,10 +2,10 @@ import { HIGHEST_FIRST, Ladder, LOWEST_FIRST, type TouchedLevels } from "./ladde
 import * as sets from "./interface.ts";
 import type { InstrumentCommand } from "./interface.ts";
 import type { Levels } from "./levels.ts";
-import * as layout from "./orders.ts";
+import * as layout from "./layout.ts";
 import type { Orders } from "./orders.ts";
 
-// See orders.ts: an imported constant would be loaded at each use.
+// See layout.ts: an imported constant would be loaded at each use.
 const { Side, TradingStatus } = sets;
 type TradingStatus = sets.TradingStatus;
 const { INT, NEXT, NIL, PREVIOUS } = layout;

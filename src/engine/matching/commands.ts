@@ -17,11 +17,11 @@ import type {
   Target,
 } from "./interface.ts";
 import type { Matcher } from "./matcher.ts";
-import * as layout from "./orders.ts";
-import { flagsOf, sideOf } from "./orders.ts";
+import * as layout from "./layout.ts";
+import { flagsOf, sideOf } from "./layout.ts";
 import type { State } from "./state.ts";
 
-// See orders.ts: an imported constant would be loaded at each use.
+// See layout.ts: an imported constant would be loaded at each use.
 const { EventKind, ExecType, OrderType, Reason, TradingStatus } = sets;
 type Reason = sets.Reason;
 const {

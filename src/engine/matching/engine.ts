@@ -14,7 +14,7 @@ import {
   TradingStatus,
 } from "./interface.ts";
 import { Matcher } from "./matcher.ts";
-import { ACCOUNT_NEXT, INT, NIL } from "./orders.ts";
+import { ACCOUNT_NEXT, INT, NIL } from "./layout.ts";
 import { FIRST_RULES, type Rules, RULES } from "./rules.ts";
 import { readSnapshot, writeSnapshot } from "./snapshot.ts";
 import { State } from "./state.ts";

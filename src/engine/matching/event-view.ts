@@ -27,7 +27,7 @@ import {
   type EventRecords,
 } from "./event-record.ts";
 import { EventKind, type ExecType, type MatchingEvent, type OrderStatus, type Reason } from "./interface.ts";
-import { POST_ONLY, preventionOf, sideOf, timeOf, TRIGGERED, typeOf } from "./orders.ts";
+import { POST_ONLY, preventionOf, sideOf, timeOf, TRIGGERED, typeOf } from "./layout.ts";
 
 /** An event, read where its record lies. Invariant: `position` is below the count of the list. */
 export class EventView implements MatchingEvent {

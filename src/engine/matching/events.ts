@@ -6,11 +6,12 @@ import { copyOf, EventView } from "./event-view.ts";
 import * as sets from "./interface.ts";
 import type { EventList, MatchingEvent, OrderRequest, Place } from "./interface.ts";
 import { enlarged } from "./levels.ts";
-import * as layout from "./orders.ts";
-import { flagsOf, type Orders } from "./orders.ts";
+import * as layout from "./layout.ts";
+import { flagsOf } from "./layout.ts";
+import type { Orders } from "./orders.ts";
 import type { StateHash } from "./state-hash.ts";
 
-// See orders.ts: an imported constant would be loaded at each use.
+// See layout.ts: an imported constant would be loaded at each use.
 const {
   E_ACCOUNT,
   E_AGGRESSOR,

@@ -2,7 +2,8 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { array, assert as check, nat, property, tuple } from "fast-check";
 import { Expiries } from "./expiries.ts";
-import { EPOCH_INDEX, EXPIRE, INT, MS, NIL, NUM, Orders, SEQ } from "./orders.ts";
+import { EPOCH_INDEX, EXPIRE, INT, MS, NIL, NUM, SEQ } from "./layout.ts";
+import { Orders } from "./orders.ts";
 
 test("whatever is added and removed, the next one is the earliest due, then the oldest", () => {
   const steps = array(tuple(nat(2), nat(20), nat()), { maxLength: 300, size: "max" });

@@ -1,8 +1,8 @@
 import { enlarged } from "./levels.ts";
-import * as layout from "./orders.ts";
+import * as layout from "./layout.ts";
 import type { Orders } from "./orders.ts";
 
-// See orders.ts: an imported constant would be loaded at each use.
+// See layout.ts: an imported constant would be loaded at each use.
 const { EXPIRE, HEAP, INT, NIL, NUM } = layout;
 
 /**

@@ -6,11 +6,11 @@ import type { Book } from "./book.ts";
 import { isBeyondValue } from "./exact.ts";
 import * as sets from "./interface.ts";
 import type { InstrumentCommand, ReplaceCommand, SubmitCommand, OrderRequest } from "./interface.ts";
-import * as layout from "./orders.ts";
-import { sideOf, timeOf } from "./orders.ts";
+import * as layout from "./layout.ts";
+import { sideOf, timeOf } from "./layout.ts";
 import type { State } from "./state.ts";
 
-// See orders.ts: an imported constant would be loaded at each use.
+// See layout.ts: an imported constant would be loaded at each use.
 const { OrderType, Reason, SelfTradePrevention, Side, TimeInForce, TradingStatus } = sets;
 type Reason = sets.Reason;
 const { CUM, DISPLAY, FLAGS, INT, NIL, NUM, POST_ONLY, PRICE, QUANTITY, STOP_PRICE, STOPPED } = layout;

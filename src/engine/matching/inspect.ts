@@ -28,7 +28,7 @@ import {
   VALUE_HIGH,
   VALUE_LOW,
   VISIBLE,
-} from "./orders.ts";
+} from "./layout.ts";
 import type { State } from "./state.ts";
 
 export function inspectOrder({ orders, accounts, books }: State, slot: number): OpenOrder {

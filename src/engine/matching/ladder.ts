@@ -1,8 +1,8 @@
 import { enlarged, type Levels } from "./levels.ts";
-import * as layout from "./orders.ts";
+import * as layout from "./layout.ts";
 import type { Orders } from "./orders.ts";
 
-// See orders.ts: an imported constant would be loaded at each use.
+// See layout.ts: an imported constant would be loaded at each use.
 const { INT, LEVEL, NEXT, NIL, NUM, PREVIOUS, VISIBLE } = layout;
 
 const FIRST_CAPACITY = 16;
@@ -58,7 +58,7 @@ export class Ladder {
   /** The best price; where there is none, one that is worse than all. */
   bestPrice(): number {
     if (this.count > 0) return this.#keys[this.count - 1]! * this.order;
-    return this.order === HIGHEST_FIRST ? 0 : Infinity;
+    return this.order > 0 ? 0 : Infinity;
   }
 
   /** Puts an order at the end of the queue of a price. Its VISIBLE counts for the level. */

@@ -1,5 +1,5 @@
 import { borrowed, carried, carries } from "./exact.ts";
-import { NIL } from "./orders.ts";
+import { NIL } from "./layout.ts";
 
 const FIRST_CAPACITY = 64;
 

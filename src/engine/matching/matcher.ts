@@ -2,12 +2,12 @@ import type { Book } from "./book.ts";
 import { carried, carries, exact, highOf, lowOf } from "./exact.ts";
 import * as sets from "./interface.ts";
 import type { Ladder } from "./ladder.ts";
-import * as layout from "./orders.ts";
-import { preventionOf, sideOf, timeOf, typeOf } from "./orders.ts";
+import * as layout from "./layout.ts";
+import { preventionOf, sideOf, timeOf, typeOf } from "./layout.ts";
 import { eventsOfOrder } from "./rules.ts";
 import type { State } from "./state.ts";
 
-// See orders.ts: an imported constant would be loaded at each use.
+// See layout.ts: an imported constant would be loaded at each use.
 const { ExecType, OrderType, Reason, SelfTradePrevention, Side, TimeInForce, TradingStatus } = sets;
 type Reason = sets.Reason;
 const {

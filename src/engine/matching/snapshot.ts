@@ -30,7 +30,7 @@ import {
   VALUE_LOW,
   VISIBLE,
   WAITING,
-} from "./orders.ts";
+} from "./layout.ts";
 import type { Rules } from "./rules.ts";
 import { State } from "./state.ts";
 

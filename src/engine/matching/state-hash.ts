@@ -1,9 +1,9 @@
 import type { Account } from "./accounts.ts";
 import type { Book } from "./book.ts";
-import * as layout from "./orders.ts";
+import * as layout from "./layout.ts";
 import type { Orders } from "./orders.ts";
 
-// See orders.ts: an imported constant would be loaded at each use.
+// See layout.ts: an imported constant would be loaded at each use.
 const { DIRTY, EXPIRE, FIXED_A, FIXED_B, FLAGS, HASH_A, HASH_B, INT, KEY_LOW, PRIORITY } = layout;
 
 /**

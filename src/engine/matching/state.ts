@@ -5,13 +5,14 @@ import { Expiries } from "./expiries.ts";
 import type { ClientKey, Place } from "./interface.ts";
 import { LevelChanges } from "./level-changes.ts";
 import { Levels } from "./levels.ts";
-import * as layout from "./orders.ts";
-import { Orders, placeHash, sideOf } from "./orders.ts";
+import * as layout from "./layout.ts";
+import { placeHash, sideOf } from "./layout.ts";
+import { Orders } from "./orders.ts";
 import type { Rules } from "./rules.ts";
 import { SlotTable } from "./slot-table.ts";
 import { StateHash } from "./state-hash.ts";
 
-// See orders.ts: an imported constant would be loaded at each use.
+// See layout.ts: an imported constant would be loaded at each use.
 const {
   ACCOUNT,
   BOOK,
