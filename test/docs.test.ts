@@ -34,3 +34,20 @@ test("every link of the README and of the docs leads somewhere", () => {
     }
   }
 });
+
+test("docs/matching.md cites tests that are there", () => {
+  const page = readFileSync(new URL("../docs/matching.md", import.meta.url), "utf8");
+  const cited = Array.from(
+    page.matchAll(/\((?:\[\S+\.test\.ts\]\([^)]*\): (?:"[^"]*"[,;]?\s*)+)+\)/g),
+    ([text]) => text,
+  );
+  assert.ok(cited.length >= 20);
+  for (const text of cited) {
+    for (const [, file = "", titles = ""] of text.matchAll(/\]\(\.\.\/([^)]*)\): ((?:"[^"]*"[,;]?\s*)+)/g)) {
+      const source = readFileSync(new URL(`../${file}`, import.meta.url), "utf8");
+      for (const [, title = ""] of titles.matchAll(/"([^"]*)"/g)) {
+        assert.ok(source.includes(`"${title.replaceAll(/\s+/g, " ")}"`), `${file} has no test "${title}"`);
+      }
+    }
+  }
+});
