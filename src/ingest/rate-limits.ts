@@ -30,7 +30,7 @@ export class RateLimits {
     const methods = Object.entries(served.methods).map(([name, { access, serve }]): [string, ServedMethod] => {
       if (access === "anyone") return [name, { access, serve }];
       const counted: ServedMethod["serve"] = (request, call) => {
-        this.take(call.principal, weightOf(request as object));
+        this.take(call.principal, weightOf(request));
         return serve(request, call);
       };
       return [name, { access, serve: counted }];
