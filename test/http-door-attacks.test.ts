@@ -177,6 +177,22 @@ test("the HTTP door under attack", async (t) => {
     await serves();
   });
 
+  await t.test("a kilobyte that holds a megabyte of nothing, of who needs no token", async () => {
+    const nothing = gzipSync(Buffer.alloc(MAX_BYTES - 2, Buffer.from([0x78, 0x00]))); // field 15 again and again
+    const attempts = Array.from({ length: 20 }, async () => {
+      const response = await fetch(`${clear.http}/penstock.v1.AuthService/IssueToken`, {
+        method: "POST",
+        headers: { "content-type": "application/proto", "content-encoding": "gzip" },
+        body: new Uint8Array(nothing),
+      });
+      assert.equal(response.status, 429);
+      // No more than that was unpacked.
+      assert.match(await response.text(), /larger than configured readMaxBytes 4096 /);
+    });
+    await Promise.all(attempts);
+    await serves();
+  });
+
   await t.test("malformed envelopes and messages", async () => {
     const good = Buffer.from(
       toBinary(SubmitOrderRequestSchema, create(SubmitOrderRequestSchema, { ...ORDER, clientOrderId: "enveloped" })),

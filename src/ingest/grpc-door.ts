@@ -275,7 +275,7 @@ function definitionOf(method: DescMethod): object {
 
 function generatedCodec(method: DescMethod): Codec {
   return {
-    decode: (bytes) => fromBinary(method.input, bytes),
+    decode: (bytes) => fromBinary(method.input, bytes, { readUnknownFields: false }),
     encode: (answer: MessageInitShape<DescMessage>) =>
       Buffer.from(toBinary(method.output, create(method.output, answer))),
   };
