@@ -223,7 +223,18 @@ test("the HTTP door under attack", async (t) => {
     // As many orders as fit, each of two bytes: refused for their number.
     const tiny = Buffer.concat(Array.from({ length: MAX_BYTES / 2 }, () => Buffer.from([0x0a, 0])));
     const batch = "/penstock.v1.OrderService/SubmitOrders";
-    assert.equal(await answered(tiny, { "content-type": "application/proto" }, batch), "400 invalid_argument");
+    const proto = { "content-type": "application/proto" };
+    const json = { "content-type": "application/json" };
+    const objects = Buffer.from(`{"orders":[${"{},".repeat(349_000)}{}]}`);
+    const gzip = { "content-encoding": "gzip" };
+    for (const [body, headers] of [
+      [tiny, proto],
+      [gzipSync(tiny), { ...proto, ...gzip }],
+      [objects, json],
+      [gzipSync(objects), { ...json, ...gzip }],
+    ] as const) {
+      assert.equal(await answered(body, headers, batch), "400 invalid_argument");
+    }
     await serves();
   });
 

@@ -11,6 +11,7 @@ import {
 import { universalRequestFromNodeRequest } from "@connectrpc/connect-node";
 import type { UniversalHandlerFn, UniversalServerResponse } from "@connectrpc/connect/protocol";
 import { BadRequestSchema, RetryInfoSchema } from "../gen/google/rpc/error_details_pb.ts";
+import { OrderService } from "../gen/penstock/v1/order_service_pb.ts";
 import type { CertificateSource, HttpLimits, HttpRequest, HttpResponse } from "../runtime/http-listener.ts";
 import type { Service } from "../runtime/service.ts";
 import type { HttpRoutes } from "../telemetry/http-server.ts";
@@ -20,6 +21,7 @@ import { connectErrorOf, mended, requestErrorOf } from "./connect-errors.ts";
 import { Cors } from "./cors.ts";
 import { RequestError, resourceExhausted } from "./errors.ts";
 import type { Gate } from "./gate.ts";
+import { boundOrders } from "./http-batches.ts";
 import { BodyReader } from "./http-body.ts";
 import { boundDeadlines } from "./http-deadlines.ts";
 import type { IngestMetrics } from "./metrics.ts";
@@ -197,7 +199,7 @@ export class HttpDoor implements Service, HttpRoutes {
       boundDeadlines(universal.header, this.#options.requestTimeoutMs);
       // The body is read by us, to its end.
       universal.header.delete("content-length");
-      const answer = await handle({ ...universal, body: this.#body(request, passage) });
+      const answer = await handle({ ...universal, body: this.#body(request, universal.header, passage) });
       if (answer.status === UNSUPPORTED) return reply(response, UNSUPPORTED, "invalid_argument", CONTENT_TYPES);
       await send(response, answer);
     } catch (error) {
@@ -210,9 +212,12 @@ export class HttpDoor implements Service, HttpRoutes {
   }
 
   /** Begins to read when connect asks for it: after the token was looked at. */
-  async *#body(request: HttpRequest, passage: Passage): AsyncGenerator<Uint8Array> {
+  async *#body(request: HttpRequest, header: Headers, passage: Passage): AsyncGenerator<Uint8Array> {
+    const { method, mostBytes } = passage;
     try {
-      yield await this.#bodies.read(request, passage.mostBytes, passage.signal!);
+      const body = await this.#bodies.read(request, mostBytes, passage.signal!);
+      if (method === OrderService.method.submitOrders) await boundOrders(body, header, mostBytes);
+      yield body;
     } catch (error) {
       throw error instanceof RequestError ? this.#refusal(passage, error) : error;
     }

@@ -76,6 +76,23 @@ export function decodeSubmitOrders(bytes: Buffer): SubmitOrdersRequest {
   return { $typeName: "penstock.v1.SubmitOrdersRequest", orders };
 }
 
+/**
+ * How many orders the generated code would find in a SubmitOrdersRequest, counted up to the first one too many. It looks at a
+ * field's number only, not at its wire type. Throws where the bytes are none.
+ */
+export function countOrders(bytes: Buffer): number {
+  const reader = new WireReader(bytes);
+  let orders = 0;
+  while (reader.position < reader.end && orders <= MAX_ORDERS) {
+    const tag = reader.varint();
+    if (tag >>> 3 === 1) {
+      reader.bytes();
+      orders++;
+    } else reader.skip(tag & 7);
+  }
+  return orders;
+}
+
 /** Throws where the bytes are no StreamOrdersRequest. */
 export function decodeStreamOrders(bytes: Buffer): StreamOrdersRequest {
   return readStreamedSubmit(bytes) ?? fromBinary(StreamOrdersRequestSchema, bytes, UNUSUAL);
