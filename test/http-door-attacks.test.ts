@@ -147,6 +147,29 @@ test("the HTTP door under attack", async (t) => {
     await serves();
   });
 
+  await t.test("clients that go in the middle of a body: what is then written for nobody does no harm", async () => {
+    const headers = { authorization, "content-type": "application/json" };
+    const call = callFrame(1, PATH, { end: false, headers });
+    const gone = async (): Promise<number> => {
+      const text = await (await fetch(`${clear.http}/metrics`)).text();
+      return Number(/^penstock_requests_total\{method="SubmitOrder",code="ABORTED",.*\} (\d+)$/m.exec(text)?.[1] ?? 0);
+    };
+    const before = await gone();
+    for (let i = 0; i < 20; i++) {
+      const one = await RawConnection.open(t, clear.http);
+      one.write(head("content-length: 1000\r\nexpect: 100-continue\r\n"));
+      const two = await RawConnection.open(t, secure.http, "h2");
+      two.write(Buffer.concat([OPENING, call, frame(0, 0, 1, Buffer.from("{"))]));
+      await until("the request is there", () => one.text.includes("100 Continue"));
+      // Its own settings, and the answer to ours.
+      await until("the stream is there", () => two.frames().filter((name) => name === "SETTINGS 0").length === 2);
+      one.socket.destroy();
+      two.socket.destroy();
+    }
+    await until("all of them counted", async () => (await gone()) === before + 20);
+    await serves();
+  });
+
   await t.test("compression bombs, and what only looks compressed", async () => {
     const zeros = Buffer.alloc(64 * 1_048_576);
     const json = Buffer.from(JSON.stringify({ orders: Array.from({ length: 400_000 }, () => ({})) }));

@@ -347,7 +347,6 @@ async function send(response: HttpResponse, { status, header, body }: UniversalS
   const pieces: Uint8Array[] = [];
   for await (const piece of body ?? []) pieces.push(piece);
   const whole = Buffer.concat(pieces);
-  if (response.destroyed) return;
   response.statusCode = status;
   for (const [name, value] of header ?? []) response.setHeader(name, value);
   response.setHeader("content-length", whole.length);
@@ -356,7 +355,7 @@ async function send(response: HttpResponse, { status, header, body }: UniversalS
 
 /** Where it is not a call of a protocol, the answer is an error of Connect's all the same: every client can read it. */
 function reply(response: HttpResponse, status: number, code: string, message: string): void {
-  if (response.headersSent || response.destroyed) return;
+  if (response.headersSent) return;
   const body = JSON.stringify({ code, message });
   response.statusCode = status;
   response.setHeader("content-type", "application/json");
