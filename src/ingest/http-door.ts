@@ -19,7 +19,7 @@ import type { Principal } from "./auth/tokens.ts";
 import { COMPRESSIONS } from "./compression.ts";
 import { connectErrorOf, mended, requestErrorOf } from "./connect-errors.ts";
 import { Cors } from "./cors.ts";
-import { RequestError, resourceExhausted } from "./errors.ts";
+import { OUTCOME_UNKNOWN, outOfTime, RequestError, resourceExhausted } from "./errors.ts";
 import type { Gate } from "./gate.ts";
 import { boundOrders } from "./http-batches.ts";
 import { BodyReader } from "./http-body.ts";
@@ -328,12 +328,9 @@ function cutOff(signal: AbortSignal): Promise<never> {
       const code = signal.reason instanceof ConnectError ? signal.reason.code : Code.Canceled;
       reject(
         code === Code.DeadlineExceeded
-          ? new RequestError(
-              "DEADLINE_EXCEEDED",
-              "not answered in time: its outcome is unknown, send the same id again",
-            )
+          ? outOfTime()
           : code === Code.Unavailable
-            ? new RequestError("UNAVAILABLE", "shutting down: its outcome is unknown, send the same id again")
+            ? new RequestError("UNAVAILABLE", `shutting down: ${OUTCOME_UNKNOWN}`)
             : new RequestError("CANCELLED", "the client has gone"),
       );
     };
