@@ -58,7 +58,7 @@ const MAX_CALLS = 10_000;
 const TOO_MANY_RETRY_MS = 1_000;
 /** An answer takes 55 µs of CPU: 500 at once were measured to hold up the process for 25 to 50 ms, and 16 take 0.9 ms. */
 const ANSWERS_PER_TURN = 16;
-/** Bodies on their way in all, in the largest that are allowed. */
+/** Bodies that are still coming, in the largest that are allowed. */
 const MAX_LARGEST_BODIES = 64;
 /** Of the body as it comes and of the message in it: who needs no token sends an account's name and its secret. */
 const ANYONE_BYTES = 4_096;
