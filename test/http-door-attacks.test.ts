@@ -147,6 +147,29 @@ test("the HTTP door under attack", async (t) => {
     await serves();
   });
 
+  await t.test("clients that go in the middle of a body: what is then written for nobody does no harm", async () => {
+    const headers = { authorization, "content-type": "application/json" };
+    const call = callFrame(1, PATH, { end: false, headers });
+    const gone = async (): Promise<number> => {
+      const text = await (await fetch(`${clear.http}/metrics`)).text();
+      return Number(/^penstock_requests_total\{method="SubmitOrder",code="ABORTED",.*\} (\d+)$/m.exec(text)?.[1] ?? 0);
+    };
+    const before = await gone();
+    for (let i = 0; i < 20; i++) {
+      const one = await RawConnection.open(t, clear.http);
+      one.write(head("content-length: 1000\r\nexpect: 100-continue\r\n"));
+      const two = await RawConnection.open(t, secure.http, "h2");
+      two.write(Buffer.concat([OPENING, call, frame(0, 0, 1, Buffer.from("{"))]));
+      await until("the request is there", () => one.text.includes("100 Continue"));
+      // Its own settings, and the answer to ours.
+      await until("the stream is there", () => two.frames().filter((name) => name === "SETTINGS 0").length === 2);
+      one.socket.destroy();
+      two.socket.destroy();
+    }
+    await until("all of them counted", async () => (await gone()) === before + 20);
+    await serves();
+  });
+
   await t.test("compression bombs, and what only looks compressed", async () => {
     const zeros = Buffer.alloc(64 * 1_048_576);
     const json = Buffer.from(JSON.stringify({ orders: Array.from({ length: 400_000 }, () => ({})) }));
@@ -174,6 +197,22 @@ test("the HTTP door under attack", async (t) => {
     for (const [body, headers, told] of attempts) {
       assert.equal(await answered(body, headers), told, JSON.stringify(headers));
     }
+    await serves();
+  });
+
+  await t.test("a kilobyte that holds a megabyte of nothing, of who needs no token", async () => {
+    const nothing = gzipSync(Buffer.alloc(MAX_BYTES - 2, Buffer.from([0x78, 0x00]))); // field 15 again and again
+    const attempts = Array.from({ length: 20 }, async () => {
+      const response = await fetch(`${clear.http}/penstock.v1.AuthService/IssueToken`, {
+        method: "POST",
+        headers: { "content-type": "application/proto", "content-encoding": "gzip" },
+        body: new Uint8Array(nothing),
+      });
+      assert.equal(response.status, 429);
+      // No more than that was unpacked.
+      assert.match(await response.text(), /larger than configured readMaxBytes 4096 /);
+    });
+    await Promise.all(attempts);
     await serves();
   });
 
@@ -207,7 +246,18 @@ test("the HTTP door under attack", async (t) => {
     // As many orders as fit, each of two bytes: refused for their number.
     const tiny = Buffer.concat(Array.from({ length: MAX_BYTES / 2 }, () => Buffer.from([0x0a, 0])));
     const batch = "/penstock.v1.OrderService/SubmitOrders";
-    assert.equal(await answered(tiny, { "content-type": "application/proto" }, batch), "400 invalid_argument");
+    const proto = { "content-type": "application/proto" };
+    const json = { "content-type": "application/json" };
+    const objects = Buffer.from(`{"orders":[${"{},".repeat(349_000)}{}]}`);
+    const gzip = { "content-encoding": "gzip" };
+    for (const [body, headers] of [
+      [tiny, proto],
+      [gzipSync(tiny), { ...proto, ...gzip }],
+      [objects, json],
+      [gzipSync(objects), { ...json, ...gzip }],
+    ] as const) {
+      assert.equal(await answered(body, headers, batch), "400 invalid_argument");
+    }
     await serves();
   });
 

@@ -46,11 +46,25 @@ function isAlive(pid: number): boolean {
   }
 }
 
+/** What `/metrics` tells, on a connection of its own. */
+async function scrape(ingest: Ingest, timeoutMs: number): Promise<string> {
+  const signal = AbortSignal.timeout(timeoutMs);
+  const response = await fetch(`${ingest.http}/metrics`, { headers: { connection: "close" }, signal });
+  assert.equal(response.status, 200);
+  return response.text();
+}
+
+/** That so many processes answered to a scrape, and so many did not. */
+function answering(yes: number, no: number): RegExp {
+  const line = (answered: string, count: number) =>
+    `^penstock_ingest_processes\\{answered="${answered}",role="ingest"\\} ${count}$`;
+  return new RegExp(`${line("yes", yes)}\n${line("no", no)}`, "m");
+}
+
 /** SubmitOrder calls that each process answered. */
 async function answeredBy(ingest: Ingest): Promise<Record<string, number>> {
-  const response = await fetch(`${ingest.http}/metrics`);
-  assert.equal(response.status, 200);
-  const text = await response.text();
+  const text = await scrape(ingest, 10_000);
+  assert.match(text, answering(PROCESSES, 0));
   const counts: Record<string, number> = {};
   for (const [, process, count] of text.matchAll(METRIC)) counts[process!] = Number(count);
   return counts;
@@ -96,6 +110,23 @@ test("two ingest processes share the ports, the work and the log", async (t) => 
       assert.equal(a?.orderId, b?.orderId);
       assert.equal([a, b].filter((answer) => answer?.duplicate).length, 1);
     }
+  });
+
+  await t.test("one of them hangs: /metrics tells of the other, and of both when it goes on", async () => {
+    const [victim] = childrenOf(pid);
+    process.kill(victim!, "SIGSTOP");
+    try {
+      // A connection may go to the one that hangs.
+      const text = await eventually(() => scrape(ingest, 4_000).catch(() => undefined), "what is scraped of one");
+      assert.match(text, answering(1, 1));
+      assert.equal(new Set(text.matchAll(METRIC).map(([, process]) => process)).size, 1);
+    } finally {
+      process.kill(victim!, "SIGCONT");
+    }
+    await eventually(
+      async () => answering(PROCESSES, 0).test((await scrape(ingest, 4_000).catch(() => undefined)) ?? ""),
+      "what is scraped of both",
+    );
   });
 
   await t.test("one of them is killed: the other serves, and it is started again", async () => {

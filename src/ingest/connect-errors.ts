@@ -1,30 +1,18 @@
 import { isFieldError } from "@bufbuild/protobuf/reflect";
 import { Code, ConnectError } from "@connectrpc/connect";
 import { BadRequestSchema } from "../gen/google/rpc/error_details_pb.ts";
-import { type Code as CodeName, detailsOf, RequestError } from "./errors.ts";
+import { type Code as CodeName, CODES, detailsOf, RequestError } from "./errors.ts";
 import type { Refusal } from "./gate.ts";
 
-const CODES: Readonly<Record<CodeName, Code>> = {
-  CANCELLED: Code.Canceled,
-  INVALID_ARGUMENT: Code.InvalidArgument,
-  DEADLINE_EXCEEDED: Code.DeadlineExceeded,
-  NOT_FOUND: Code.NotFound,
-  ALREADY_EXISTS: Code.AlreadyExists,
-  PERMISSION_DENIED: Code.PermissionDenied,
-  RESOURCE_EXHAUSTED: Code.ResourceExhausted,
-  FAILED_PRECONDITION: Code.FailedPrecondition,
-  ABORTED: Code.Aborted,
-  UNIMPLEMENTED: Code.Unimplemented,
-  INTERNAL: Code.Internal,
-  UNAVAILABLE: Code.Unavailable,
-  UNAUTHENTICATED: Code.Unauthenticated,
-};
-const NAMES = new Map(Object.entries(CODES).map(([name, code]) => [code, name as CodeName]));
+// They have gRPC's numbers, and the compiler sees that each of ours is one of theirs.
+// oxlint-disable-next-line typescript/no-unsafe-enum-assignment
+const CONNECT_CODES: Readonly<Record<CodeName, Code>> = CODES;
+const NAMES = new Map<number, CodeName>(Object.entries(CODES).map(([name, code]) => [code, name as CodeName]));
 
 /** A refusal as connect sends it in each of its protocols. */
 export function connectErrorOf({ error, requestId }: Refusal): ConnectError {
   const headers = requestId === undefined ? {} : { "x-request-id": requestId };
-  return new ConnectError(error.message, CODES[error.code], headers, detailsOf(error));
+  return new ConnectError(error.message, CONNECT_CODES[error.code], headers, detailsOf(error));
 }
 
 /** What connect refused by itself, as the gate counts it. */

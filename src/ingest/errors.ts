@@ -72,6 +72,15 @@ export function resourceExhausted(message: string, retryAfterMs: number): Reques
   return new RequestError("RESOURCE_EXHAUSTED", message, { retryAfterMs });
 }
 
+/** Said of a call that was taken and not answered, whatever it was. */
+export const OUTCOME_UNKNOWN =
+  "its outcome is unknown; where the request carries an id, send it again with the same one";
+
+/** DEADLINE_EXCEEDED: the time for it was up while it was served. */
+export function outOfTime(): RequestError {
+  return new RequestError("DEADLINE_EXCEEDED", `not answered in time: ${OUTCOME_UNKNOWN}`);
+}
+
 /** A server that is away is back within some seconds, or later. */
 const OUTAGE_RETRY_MS = 1_000;
 

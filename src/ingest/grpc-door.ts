@@ -27,7 +27,7 @@ import { StatusSchema } from "../gen/google/rpc/status_pb.ts";
 import { delay } from "../runtime/backoff.ts";
 import type { Service } from "../runtime/service.ts";
 import type { Certificates } from "./certificates.ts";
-import { RequestError, toStatus } from "./errors.ts";
+import { outOfTime, RequestError, toStatus } from "./errors.ts";
 import type { Gate } from "./gate.ts";
 import { type CallListener, type CallStatus, type OpenCall, OpenCalls } from "./grpc-calls.ts";
 import { GrpcListener } from "./grpc-listener.ts";
@@ -210,10 +210,7 @@ export class GrpcDoor implements Service {
 
   /** Of a client's own deadline grpc-js takes care. Without one, a server behind us that says nothing would hold the call. */
   #tooLate(path: string): CallStatus {
-    const error = new RequestError(
-      "DEADLINE_EXCEEDED",
-      "not answered in time: its outcome is unknown, send the same id again",
-    );
+    const error = outOfTime();
     const method = this.#methods.get(path);
     return method === undefined
       ? { code: status.DEADLINE_EXCEEDED, details: error.message }
@@ -275,7 +272,7 @@ function definitionOf(method: DescMethod): object {
 
 function generatedCodec(method: DescMethod): Codec {
   return {
-    decode: (bytes) => fromBinary(method.input, bytes),
+    decode: (bytes) => fromBinary(method.input, bytes, { readUnknownFields: false }),
     encode: (answer: MessageInitShape<DescMessage>) =>
       Buffer.from(toBinary(method.output, create(method.output, answer))),
   };

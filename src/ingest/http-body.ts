@@ -12,7 +12,8 @@ const NO_ROOM_RETRY_MS = 1_000;
  * Takes the bodies of requests whole: connect's own readers allocate what a client promises, and go through all that came
  * again with every piece, so that a megabyte in pieces of one byte would hold up the process for minutes.
  *
- * Always true: the buffers of all bodies on their way have at most `roomBytes`.
+ * Always true: the buffers of all bodies that are still coming have at most `roomBytes`. One that has come whole counts no
+ * more: its reader decodes it at once, or, where it is packed, when one of zlib's few threads has unpacked it.
  */
 export class BodyReader {
   readonly #roomBytes: number;

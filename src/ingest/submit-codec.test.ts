@@ -93,6 +93,21 @@ function attempt(decode: () => object): object | string {
   }
 }
 
+test("fields that nobody knows are not kept, on no way", () => {
+  const expiring = encode({ ...PLAIN, expireTime: { seconds: 1_800_000_000n } });
+  const unknown = Buffer.from([0x78, 0x00]);
+  for (const request of [encode(PLAIN), expiring]) {
+    const order = Buffer.concat([request, unknown]);
+    assert.equal(decodeSubmitOrder(order).$unknown, undefined);
+    const batch = Buffer.concat([Buffer.from([0x0a, order.length]), order, unknown]);
+    const { orders, $unknown } = decodeSubmitOrders(batch);
+    assert.deepEqual([orders.length, orders[0]?.$unknown, $unknown], [1, undefined, undefined]);
+    const streamed = Buffer.concat([Buffer.from([0x12, order.length]), order, unknown]);
+    const { command, $unknown: beside } = decodeStreamOrders(streamed);
+    assert.deepEqual([command.case, command.value?.$unknown, beside], ["submit", undefined, undefined]);
+  }
+});
+
 test("answers are written as the generated code reads them", () => {
   const submitted = {
     orderId: "01a20339-6d00-7000-8001-000000000000",

@@ -3,6 +3,7 @@ import { after, suite, test } from "node:test";
 import type { TestContext } from "node:test";
 import { connect } from "node:http2";
 import { Agent, get } from "node:http";
+import type { Server, Socket } from "node:net";
 import { text } from "node:stream/consumers";
 
 import { Flag, FrameType, Setting } from "../../bench/load/frames.ts";
@@ -35,6 +36,9 @@ class Port {
   readonly listener: HttpListener;
   readonly #t: TestContext;
   readonly #secure: boolean;
+  readonly errors: Error[] = [];
+  /** What listens, as the last request's connection knows it. */
+  server: Server | undefined;
   requests = 0;
   underWay = 0;
   mostUnderWay = 0;
@@ -45,7 +49,9 @@ class Port {
     const pair = secure ? { current: CERTIFICATE.current, onRenewal: () => () => {} } : undefined;
     this.listener = new HttpListener({
       ...{ bind: "127.0.0.1", port: 0, limits: { ...LIMITS, ...limits }, certificates: pair },
+      onError: (error) => this.errors.push(error),
       onRequest: (request, response) => {
+        this.server = (request.socket as Socket & { readonly server: Server }).server;
         this.requests++;
         this.mostUnderWay = Math.max(this.mostUnderWay, ++this.underWay);
         response.once("close", () => this.underWay--);
@@ -404,4 +410,15 @@ suite("HTTP/2", { concurrency: true }, () => {
     await port.listener.stop();
     assert.equal((await read).length, LARGE.length);
   });
+});
+
+test("a connection that cannot be taken is told, and the port goes on", async (t) => {
+  for (const secure of [false, true]) {
+    const port = await Port.open(t, { secure });
+    await port.serves();
+    const error = Object.assign(new Error("accept EMFILE"), { code: "EMFILE" });
+    port.server!.emit("error", error);
+    assert.deepEqual(port.errors, [error]);
+    await port.serves();
+  }
 });

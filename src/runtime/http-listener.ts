@@ -50,6 +50,8 @@ export interface HttpListenerOptions {
   readonly certificates: CertificateSource | undefined;
   /** Must not throw, and ends the response in every case. */
   readonly onRequest: (request: HttpRequest, response: HttpResponse) => void;
+  /** A connection could not be taken: this process has too many files open, say. The port goes on. */
+  readonly onError: (error: Error) => void;
 }
 
 /** How late a client may be cut: Node looks at the times of HTTP/1.1 so often. */
@@ -97,7 +99,7 @@ export class HttpListener {
   }
 
   async start(): Promise<void> {
-    const { bind, port, limits, certificates } = this.#options;
+    const { bind, port, limits, certificates, onError } = this.#options;
     const server = certificates === undefined ? this.#inClear() : this.#secure(certificates);
     this.#server = server;
     // In one of several processes the others would be asked to take what is too much here, again and again.
@@ -108,6 +110,7 @@ export class HttpListener {
     });
     server.listen(port, bind);
     await once(server, "listening");
+    server.on("error", onError);
   }
 
   /** Takes no more requests; answers on their way have a second; then all connections are closed. */

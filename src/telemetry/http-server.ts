@@ -71,6 +71,7 @@ export class HttpServer implements Service {
           else send(response, 500, "text/plain", "internal error\n");
         });
       },
+      onError: (error) => log.error({ err: error }, "a connection could not be taken"),
     });
   }
 
