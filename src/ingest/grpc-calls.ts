@@ -23,8 +23,10 @@ export interface OpenCallsOptions {
   readonly cut: (peer: Peer) => void;
 }
 
-/** The client's end of a connection. */
+/** The two ends of a connection. */
 export interface Peer {
+  readonly localAddress?: string | undefined;
+  readonly localPort?: number | undefined;
   readonly remoteAddress?: string | undefined;
   readonly remotePort?: number | undefined;
 }
