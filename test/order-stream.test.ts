@@ -10,7 +10,9 @@ import {
   StreamOrdersRequestSchema,
   type StreamOrdersResponse,
 } from "../src/gen/penstock/v1/order_service_pb.ts";
+import { AdminService, Role } from "../src/gen/penstock/v1/admin_service_pb.ts";
 import { Partitioning } from "../src/stream/partition.ts";
+import { Caller } from "./support/caller.ts";
 import { eventually, tokenOf } from "./support/pipeline.ts";
 import { Proxy } from "./support/proxy.ts";
 import { type StreamOptions, TestStream } from "./support/stream.ts";
@@ -246,6 +248,25 @@ suite("StreamOrders", { concurrency: true }, () => {
     stream.send({ case: "cancel", value });
     assert.equal(await stream.close(), undefined);
     assert.equal(outcome(stream.answers.at(-1)!), "cancel");
+  });
+
+  test("what its account may do changes while it is open", async (t) => {
+    const venue = await Venue.trading(t);
+    const admin = new Caller(venue.ingest.address, `Bearer ${await tokenOf("root", "admin")}`);
+    t.after(() => admin.close());
+    await admin.call(AdminService.method.createAccount, { account: "slowed", role: Role.TRADER });
+    const stream = await streamOf(t, venue, { token: await tokenOf("slowed") });
+    const batch = async () => {
+      const before = stream.answers.length;
+      for (let i = 0; i < 500; i++) stream.send(submit(`slowed-${before + i}`));
+      await answered(stream, before + 500);
+      return new Set(stream.answers.slice(before).map(outcome));
+    };
+    for (let i = 0; i < 4; i++) assert.deepEqual(await batch(), new Set(["submit"]));
+    await admin.call(AdminService.method.updateAccount, { account: "slowed", rateLimit: 1 });
+    await eventually(async () => (await batch()).has(8), "a refusal");
+    await admin.call(AdminService.method.updateAccount, { account: "slowed", rateLimit: 0 });
+    await eventually(async () => !(await batch()).has(8), "none");
   });
 
   test("SIGTERM: what was taken is answered, then UNAVAILABLE, and it ends with 0 (I1)", async (t) => {
