@@ -11,8 +11,9 @@ import {
   type StreamOrdersResponse,
 } from "../src/gen/penstock/v1/order_service_pb.ts";
 import { AdminService, Role } from "../src/gen/penstock/v1/admin_service_pb.ts";
+import { PartitionKeys } from "../src/stream/keys.ts";
 import { Partitioning } from "../src/stream/partition.ts";
-import { Caller } from "./support/caller.ts";
+import { Caller, refusalOf } from "./support/caller.ts";
 import { eventually, tokenOf } from "./support/pipeline.ts";
 import { Proxy } from "./support/proxy.ts";
 import { type StreamOptions, TestStream } from "./support/stream.ts";
@@ -20,7 +21,7 @@ import { order, Venue } from "./support/venue.ts";
 
 /** StreamOrders over real sockets: an ingest process, and clients in this one. */
 
-const { submitOrder } = OrderService.method;
+const { submitOrder, submitOrders, cancelAllOrders } = OrderService.method;
 
 const submit = (id: string, fields: Parameters<typeof order>[1] = {}) =>
   ({ case: "submit", value: order(id, fields) }) as const;
@@ -248,6 +249,44 @@ suite("StreamOrders", { concurrency: true }, () => {
     stream.send({ case: "cancel", value });
     assert.equal(await stream.close(), undefined);
     assert.equal(outcome(stream.answers.at(-1)!), "cancel");
+  });
+
+  test("a mass cancel that not all partitions take: its outcome is unknown, and the same id again completes it (I11)", async (t) => {
+    const partitioning = new Partitioning(2);
+    const venue = await Venue.trading(t, { PENSTOCK_PARTITIONS: "2", PENSTOCK_MAX_IN_FLIGHT: "1000" });
+    const symbol = ["BTC-USD", "ETH-USD", "SOL-USD", "XRP-USD"].find((name) => partitioning.of(name) === 1)!;
+    await venue.define(symbol);
+    const caller = await venue.caller();
+    const stream = await streamOf(t, venue);
+    // A head of another kind shuts the second partition, and so many orders as may wait wait for it.
+    const { head } = new PartitionKeys(1);
+    await venue.redis.rename(head, "aside");
+    await venue.redis.set(head, "x");
+    const orders = Array.from({ length: 1_000 }, (_, i) => order(`waiting-${i}`, { symbol }));
+    const batch = caller.call(submitOrders, { orders });
+    await venue.waiting(1_000);
+
+    const { code, message, retryAfterMs } = await refusalOf(caller.call(cancelAllOrders, { clientRequestId: "one" }));
+    assert.equal(code, "UNAVAILABLE");
+    assert.match(message, /1 of 2 partitions did not take it: the outcome is unknown in part; send the same id again/);
+    assert.ok(retryAfterMs! > 0);
+    stream.send({ case: "cancelAll", value: { clientRequestId: "two" } });
+    await answered(stream, 1);
+    assert.equal(outcome(stream.answers[0]!), 14);
+    // Where none of them takes it, nothing was done.
+    stream.send({ case: "cancelAll", value: { clientRequestId: "three", symbol } });
+    await answered(stream, 2);
+    assert.equal(outcome(stream.answers[1]!), 8);
+    assert.deepEqual(await venue.logged(0), ["one", "two"]);
+
+    await venue.redis.rename("aside", head);
+    assert.ok((await batch).results.every(({ result }) => result.case === "accepted"));
+    const { commandIds, duplicate } = await caller.call(cancelAllOrders, { clientRequestId: "one" });
+    assert.deepEqual([commandIds.length, duplicate], [2, false]);
+    stream.send({ case: "cancelAll", value: { clientRequestId: "two" } });
+    assert.equal(await stream.close(), undefined);
+    assert.equal(outcome(stream.answers[2]!), "cancelAll");
+    assert.deepEqual((await venue.logged(1)).slice(-2), ["one", "two"]);
   });
 
   test("what its account may do changes while it is open", async (t) => {
