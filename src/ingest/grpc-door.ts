@@ -32,6 +32,7 @@ import type { Gate } from "./gate.ts";
 import { type CallListener, type CallStatus, type OpenCall, OpenCalls } from "./grpc-calls.ts";
 import { GrpcListener } from "./grpc-listener.ts";
 import { GrpcStream, MALFORMED, MAX_OPEN_MS } from "./grpc-stream.ts";
+import { dropEndlessTimeouts } from "./grpc-timeouts.ts";
 import type { IngestMetrics } from "./metrics.ts";
 import type { ServedMethod, ServedService, ServedStream } from "./served.ts";
 import { type Codec, HAND_CODECS } from "./submit-codec.ts";
@@ -116,6 +117,7 @@ export class GrpcDoor implements Service {
       metrics: options.metrics,
       log: options.log,
     });
+    dropEndlessTimeouts(this.#server);
     for (const served of options.services) this.#add(served);
     const names = options.services.map(({ service }) => service.typeName);
     this.#health = new HealthImplementation(Object.fromEntries(["", ...names].map((name) => [name, "SERVING"])));
