@@ -1,9 +1,11 @@
 import assert from "node:assert/strict";
+import { once } from "node:events";
 import { connect } from "node:http2";
 import { suite, test } from "node:test";
 import type { TestContext } from "node:test";
 
 import { create, toBinary } from "@bufbuild/protobuf";
+import type { ServiceError } from "@grpc/grpc-js";
 
 import {
   OrderService,
@@ -13,7 +15,7 @@ import {
 import { AdminService, Role } from "../src/gen/penstock/v1/admin_service_pb.ts";
 import { PartitionKeys } from "../src/stream/keys.ts";
 import { Partitioning } from "../src/stream/partition.ts";
-import { Caller, refusalOf } from "./support/caller.ts";
+import { Caller, type Refusal, refusalOf, toRefusal } from "./support/caller.ts";
 import { eventually, tokenOf } from "./support/pipeline.ts";
 import { Proxy } from "./support/proxy.ts";
 import { type StreamOptions, TestStream } from "./support/stream.ts";
@@ -32,6 +34,28 @@ async function streamOf(t: TestContext, venue: Venue, options?: StreamOptions): 
   const stream = new TestStream(await venue.caller(), options);
   t.after(() => stream.call.cancel());
   return stream;
+}
+
+const HEALTH = "/grpc.health.v1.Health/Watch";
+const REFLECTION = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo";
+const LIST = Buffer.from([0x3a, 0x01, 0x2a]); // list_services
+
+/** Opens a stream that needs no token. Resolves at its first answer, with the refusal that it will end with. */
+async function openStream(
+  t: TestContext,
+  venue: Venue,
+  path: string,
+  request: Buffer,
+): Promise<{ readonly ended: Promise<Refusal> }> {
+  const identity = (bytes: Buffer) => bytes;
+  const call = (await venue.caller()).client.makeBidiStreamRequest(path, identity, identity);
+  t.after(() => call.cancel());
+  const { promise: ended, resolve } = Promise.withResolvers<Refusal>();
+  call.on("error", (error: ServiceError) => resolve(toRefusal(error)));
+  call.write(request);
+  if (path === HEALTH) call.end();
+  await once(call, "data");
+  return { ended };
 }
 
 /** Waits for so many answers, and no more of them. */
@@ -319,7 +343,9 @@ suite("StreamOrders", { concurrency: true }, () => {
     });
     await eventually(async () => streams.every(({ answers }) => answers.length > 500), "some orders");
     const idle = await streamOf(t, venue);
+    const others = [await openStream(t, venue, HEALTH, Buffer.alloc(0)), await openStream(t, venue, REFLECTION, LIST)];
     assert.equal(await venue.ingest.stop(), 0);
+    for (const { ended } of others) assert.match((await ended).message, /UNAVAILABLE: this server is shutting down/);
     for (const stream of [...streams, idle]) assert.equal((await stream.ended)?.code, "UNAVAILABLE");
     await Promise.all(flows);
     const logged = await venue.logged();

@@ -65,6 +65,7 @@ const TOO_LATE = new RequestError(
   "not answered in time: its outcome is unknown, send the same id again",
 );
 const OPEN_FOR_LONG = new RequestError("UNAVAILABLE", "this stream has been open for long: open another");
+export const STOPPING = new RequestError("UNAVAILABLE", "this server is shutting down: open another stream");
 
 /**
  * A compressed message is unpacked by grpc-js as soon as it is there, before anyone asked who sent it, and any number of
@@ -176,6 +177,11 @@ export class OpenCalls {
       this.#lingering.delete(call);
       call.reset(constants.NGHTTP2_NO_ERROR);
     }
+  }
+
+  /** Ends the streams that nobody else ends. */
+  stop(): void {
+    for (const call of this.#streaming) this.#end(call, STOPPING);
   }
 
   #end(call: OpenCall, reason: RequestError): void {

@@ -29,7 +29,7 @@ import type { Service } from "../runtime/service.ts";
 import type { Certificates } from "./certificates.ts";
 import { RequestError, toStatus } from "./errors.ts";
 import type { Gate } from "./gate.ts";
-import { type CallListener, type CallStatus, type OpenCall, OpenCalls } from "./grpc-calls.ts";
+import { type CallListener, type CallStatus, type OpenCall, OpenCalls, STOPPING } from "./grpc-calls.ts";
 import { GrpcListener } from "./grpc-listener.ts";
 import { GrpcStream, MALFORMED, MAX_OPEN_MS } from "./grpc-stream.ts";
 import { dropEndlessTimeouts } from "./grpc-timeouts.ts";
@@ -158,9 +158,8 @@ export class GrpcDoor implements Service {
     for (const { service } of this.#options.services) this.#health.setStatus(service.typeName, "NOT_SERVING");
     this.#health.setStatus("", "NOT_SERVING");
     const closed = this.#listener.close();
-    for (const stream of this.#streams) {
-      stream.finish(new RequestError("UNAVAILABLE", "this server is shutting down: open another stream"));
-    }
+    for (const stream of this.#streams) stream.finish(STOPPING);
+    this.#calls.stop();
     // Its callback comes at once: it does not know of connections that were handed to it. They close when all is answered.
     this.#server.tryShutdown(() => {});
     const drained = new AbortController();
