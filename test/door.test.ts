@@ -512,6 +512,12 @@ test("the door", async (t) => {
     assert.equal(status.refusing, "");
   });
 
+  await t.test("a deadline in a month is no worse than a near one", async () => {
+    for (const days of [20, 25, 30, 60, 4_000]) {
+      await client.call(listInstruments, {}, { deadlineMs: days * 86_400_000 });
+    }
+  });
+
   await t.test("health and reflection answer", async () => {
     const raw = (path: string, bytes: Buffer) =>
       new Promise<Buffer>((resolve, reject) => {

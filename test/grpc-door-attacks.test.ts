@@ -51,14 +51,20 @@ function cpuMs(pid: number): number {
 }
 
 function connected(t: TestContext, address: string, settings = {}): ClientHttp2Session {
-  const session = connect(`http://${address}`, { settings });
+  // More than ten megabytes may wait to be sent.
+  const session = connect(`http://${address}`, { settings, maxSessionMemory: 1_000 });
   session.on("error", () => {});
   t.after(() => session.destroy());
   return session;
 }
 
-/** The grpc-status of a call that sends these bytes, or the code by which it was reset. */
-async function statusOf(session: ClientHttp2Session, headers: OutgoingHttpHeaders, body: Buffer): Promise<string> {
+/** The grpc-status of a call that sends these bytes, and no end where they are not the whole; or its reset's code. */
+async function statusOf(
+  session: ClientHttp2Session,
+  headers: OutgoingHttpHeaders,
+  body: Buffer,
+  { whole = true } = {},
+): Promise<string> {
   const stream = session.request({
     ":method": "POST",
     ":path": PATH,
@@ -75,7 +81,8 @@ async function statusOf(session: ClientHttp2Session, headers: OutgoingHttpHeader
     stream.on("error", () => {});
     stream.on("close", () => resolve(`reset ${stream.rstCode}`));
     stream.resume();
-    stream.end(body);
+    stream.write(body);
+    if (whole) stream.end();
   });
 }
 
@@ -171,7 +178,8 @@ test("the gRPC door under attack", async (t) => {
       assert.equal(await statusOf(session, { authorization }, message(Buffer.alloc(8), { length: MIB + 1 })), "8");
       const started = performance.now();
       const halves = Array.from({ length: 500 }, (_, i) => {
-        const stream = session.request({ ":method": "POST", ":path": PATH, "content-type": "application/grpc" });
+        const headers = { ":method": "POST", ":path": PATH, "content-type": "application/grpc", authorization };
+        const stream = session.request(headers);
         // Some say nothing at all, some begin, some go on and on.
         if (i % 3 > 0) stream.write(message(Buffer.alloc(1_000), { length: 500_000 }));
         const more = i % 3 === 2 ? setInterval(() => stream.write(Buffer.alloc(100)), 100) : undefined;
@@ -185,6 +193,72 @@ test("the gRPC door under attack", async (t) => {
       assert.ok(performance.now() - started > 2_000);
     },
   );
+
+  /** Nearly all of a message of a megabyte. */
+  const most = message(Buffer.alloc(900_000), { length: 1_000_000 });
+  /** The ends of so many calls of one connection that bring no more than that. */
+  const large = async (t: TestContext, calls: number, headers: OutgoingHttpHeaders): Promise<Set<string>> => {
+    const session = connected(t, address);
+    const ends = Array.from({ length: calls }, () => statusOf(session, headers, most, { whole: false }));
+    return new Set(await Promise.all(ends));
+  };
+
+  await attack("large messages of nobody: none is read", async (t) => {
+    assert.deepEqual(await large(t, 500, {}), new Set(["16"]), "UNAUTHENTICATED");
+    assert.deepEqual(await large(t, 500, { authorization: "Bearer x" }), new Set(["16"]));
+    // Where no token is needed, little is read, and few come in at once.
+    for (const path of ["/penstock.v1.AuthService/IssueToken", "/grpc.health.v1.Health/Check"]) {
+      assert.deepEqual(await large(t, 100, { ":path": path }), new Set(["8"]), "RESOURCE_EXHAUSTED");
+    }
+    const streaming = { ":path": "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo" };
+    assert.deepEqual(await large(t, 100, streaming), new Set(["8", "reset 11"]), "ENHANCE_YOUR_CALM");
+  });
+
+  await attack("large messages of a client with a token: some are held, more are refused", async (t) => {
+    assert.deepEqual(await large(t, 500, { authorization }), new Set(["4", "8"]), "given up, refused");
+    // Those of streams are held for as long as their client likes.
+    const session = connected(t, address);
+    const streaming = { ":path": "/penstock.v1.OrderService/StreamOrders", authorization };
+    let refused = 0;
+    for (let i = 0; i < 200; i++) {
+      void statusOf(session, streaming, most, { whole: false }).then((end) => (refused += Number(end === "reset 11")));
+    }
+    await eventually(async () => refused > 100, "refusals");
+    assert.ok((await large(t, 5, { authorization })).has("8"));
+    await good.call(submitOrder, order("beside-large-ones"), { deadlineMs: 5_000 });
+    session.destroy();
+    const another = connected(t, address);
+    const whole = message(Buffer.alloc(900_000, 0xff));
+    await eventually(async () => (await statusOf(another, { authorization }, whole)) === "3", "room");
+  });
+
+  await attack("calls that need no token: few of a connection, and one that was answered is over", async (t) => {
+    const session = connected(t, address);
+    const watch = { ":path": "/grpc.health.v1.Health/Watch" };
+    const ends: string[] = [];
+    for (let i = 0; i < 100; i++) {
+      void statusOf(session, watch, message(Buffer.alloc(0))).then((end) => ends.push(end));
+    }
+    await eventually(async () => ends.length === 84, "refusals");
+    assert.deepEqual(new Set(ends), new Set(["8"]));
+
+    const unending = await RawConnection.begin(t, address);
+    for (let i = 0; i < 50; i++) unending.write(frame(FRAME.HEADERS, END_HEADERS, 2 * i + 1, grpcHeaders(PATH)));
+    await eventually(async () => unending.codes(FRAME.RST_STREAM).length === 50, "their ends");
+    assert.deepEqual(new Set(unending.codes(FRAME.RST_STREAM)), new Set([0]), "NO_ERROR");
+  });
+
+  await attack("streams that are taken back before they begin are let go", async (t) => {
+    const connection = await RawConnection.begin(t, address);
+    const headers = grpcHeaders("/penstock.v1.OrderService/StreamOrders", { authorization });
+    const both = Array.from({ length: 100 }, (_, i) => [
+      frame(FRAME.HEADERS, END_HEADERS, 2 * i + 1, headers),
+      frame(FRAME.RST_STREAM, 0, 2 * i + 1, Buffer.from([0, 0, 0, 8])),
+    ]);
+    connection.write(...both.flat(), frame(FRAME.PING, 0, 0, Buffer.alloc(8)));
+    await eventually(async () => connection.frames.some(({ type }) => type === FRAME.PING), "the answer to the ping");
+    await eventually(async () => (await venue.metric("grpc_streams")) === 0, "no streams", 5_000);
+  });
 
   await attack("a message after the message of a unary call, and none", async (t) => {
     const session = connected(t, address);
@@ -223,9 +297,8 @@ test("the gRPC door under attack", async (t) => {
 
   await attack("more streams than are allowed are refused", async (t) => {
     const connection = await RawConnection.begin(t, address);
-    const opened = Array.from({ length: 3_000 }, (_, i) =>
-      frame(FRAME.HEADERS, END_HEADERS, 2 * i + 1, grpcHeaders(PATH)),
-    );
+    const headers = grpcHeaders(PATH, { authorization });
+    const opened = Array.from({ length: 3_000 }, (_, i) => frame(FRAME.HEADERS, END_HEADERS, 2 * i + 1, headers));
     connection.write(...opened);
     const refused = () => connection.codes(FRAME.RST_STREAM).filter((code) => code === REFUSED_STREAM).length;
     await eventually(async () => connection.closed || refused() >= 50, "refusals");

@@ -1,16 +1,21 @@
 import assert from "node:assert/strict";
+import { once } from "node:events";
 import { connect } from "node:http2";
 import { suite, test } from "node:test";
 import type { TestContext } from "node:test";
 
 import { create, toBinary } from "@bufbuild/protobuf";
+import type { ServiceError } from "@grpc/grpc-js";
 
 import {
   OrderService,
   StreamOrdersRequestSchema,
   type StreamOrdersResponse,
 } from "../src/gen/penstock/v1/order_service_pb.ts";
+import { AdminService, Role } from "../src/gen/penstock/v1/admin_service_pb.ts";
+import { PartitionKeys } from "../src/stream/keys.ts";
 import { Partitioning } from "../src/stream/partition.ts";
+import { Caller, type Refusal, refusalOf, toRefusal } from "./support/caller.ts";
 import { eventually, tokenOf } from "./support/pipeline.ts";
 import { Proxy } from "./support/proxy.ts";
 import { type StreamOptions, TestStream } from "./support/stream.ts";
@@ -18,7 +23,7 @@ import { order, Venue } from "./support/venue.ts";
 
 /** StreamOrders over real sockets: an ingest process, and clients in this one. */
 
-const { submitOrder } = OrderService.method;
+const { submitOrder, submitOrders, cancelAllOrders } = OrderService.method;
 
 const submit = (id: string, fields: Parameters<typeof order>[1] = {}) =>
   ({ case: "submit", value: order(id, fields) }) as const;
@@ -29,6 +34,28 @@ async function streamOf(t: TestContext, venue: Venue, options?: StreamOptions): 
   const stream = new TestStream(await venue.caller(), options);
   t.after(() => stream.call.cancel());
   return stream;
+}
+
+const HEALTH = "/grpc.health.v1.Health/Watch";
+const REFLECTION = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo";
+const LIST = Buffer.from([0x3a, 0x01, 0x2a]); // list_services
+
+/** Opens a stream that needs no token. Resolves at its first answer, with the refusal that it will end with. */
+async function openStream(
+  t: TestContext,
+  venue: Venue,
+  path: string,
+  request: Buffer,
+): Promise<{ readonly ended: Promise<Refusal> }> {
+  const identity = (bytes: Buffer) => bytes;
+  const call = (await venue.caller()).client.makeBidiStreamRequest(path, identity, identity);
+  t.after(() => call.cancel());
+  const { promise: ended, resolve } = Promise.withResolvers<Refusal>();
+  call.on("error", (error: ServiceError) => resolve(toRefusal(error)));
+  call.write(request);
+  if (path === HEALTH) call.end();
+  await once(call, "data");
+  return { ended };
 }
 
 /** Waits for so many answers, and no more of them. */
@@ -248,6 +275,63 @@ suite("StreamOrders", { concurrency: true }, () => {
     assert.equal(outcome(stream.answers.at(-1)!), "cancel");
   });
 
+  test("a mass cancel that not all partitions take: its outcome is unknown, and the same id again completes it (I11)", async (t) => {
+    const partitioning = new Partitioning(2);
+    const venue = await Venue.trading(t, { PENSTOCK_PARTITIONS: "2", PENSTOCK_MAX_IN_FLIGHT: "1000" });
+    const symbol = ["BTC-USD", "ETH-USD", "SOL-USD", "XRP-USD"].find((name) => partitioning.of(name) === 1)!;
+    await venue.define(symbol);
+    const caller = await venue.caller();
+    const stream = await streamOf(t, venue);
+    // A head of another kind shuts the second partition, and so many orders as may wait wait for it.
+    const { head } = new PartitionKeys(1);
+    await venue.redis.rename(head, "aside");
+    await venue.redis.set(head, "x");
+    const orders = Array.from({ length: 1_000 }, (_, i) => order(`waiting-${i}`, { symbol }));
+    const batch = caller.call(submitOrders, { orders });
+    await venue.waiting(1_000);
+
+    const { code, message, retryAfterMs } = await refusalOf(caller.call(cancelAllOrders, { clientRequestId: "one" }));
+    assert.equal(code, "UNAVAILABLE");
+    assert.match(message, /1 of 2 partitions did not take it: the outcome is unknown in part; send the same id again/);
+    assert.ok(retryAfterMs! > 0);
+    stream.send({ case: "cancelAll", value: { clientRequestId: "two" } });
+    await answered(stream, 1);
+    assert.equal(outcome(stream.answers[0]!), 14);
+    // Where none of them takes it, nothing was done.
+    stream.send({ case: "cancelAll", value: { clientRequestId: "three", symbol } });
+    await answered(stream, 2);
+    assert.equal(outcome(stream.answers[1]!), 8);
+    assert.deepEqual(await venue.logged(0), ["one", "two"]);
+
+    await venue.redis.rename("aside", head);
+    assert.ok((await batch).results.every(({ result }) => result.case === "accepted"));
+    const { commandIds, duplicate } = await caller.call(cancelAllOrders, { clientRequestId: "one" });
+    assert.deepEqual([commandIds.length, duplicate], [2, false]);
+    stream.send({ case: "cancelAll", value: { clientRequestId: "two" } });
+    assert.equal(await stream.close(), undefined);
+    assert.equal(outcome(stream.answers[2]!), "cancelAll");
+    assert.deepEqual((await venue.logged(1)).slice(-2), ["one", "two"]);
+  });
+
+  test("what its account may do changes while it is open", async (t) => {
+    const venue = await Venue.trading(t);
+    const admin = new Caller(venue.ingest.address, `Bearer ${await tokenOf("root", "admin")}`);
+    t.after(() => admin.close());
+    await admin.call(AdminService.method.createAccount, { account: "slowed", role: Role.TRADER });
+    const stream = await streamOf(t, venue, { token: await tokenOf("slowed") });
+    const batch = async () => {
+      const before = stream.answers.length;
+      for (let i = 0; i < 500; i++) stream.send(submit(`slowed-${before + i}`));
+      await answered(stream, before + 500);
+      return new Set(stream.answers.slice(before).map(outcome));
+    };
+    for (let i = 0; i < 4; i++) assert.deepEqual(await batch(), new Set(["submit"]));
+    await admin.call(AdminService.method.updateAccount, { account: "slowed", rateLimit: 1 });
+    await eventually(async () => (await batch()).has(8), "a refusal");
+    await admin.call(AdminService.method.updateAccount, { account: "slowed", rateLimit: 0 });
+    await eventually(async () => !(await batch()).has(8), "none");
+  });
+
   test("SIGTERM: what was taken is answered, then UNAVAILABLE, and it ends with 0 (I1)", async (t) => {
     const venue = await Venue.trading(t);
     const streams = [await streamOf(t, venue), await streamOf(t, venue)];
@@ -259,7 +343,9 @@ suite("StreamOrders", { concurrency: true }, () => {
     });
     await eventually(async () => streams.every(({ answers }) => answers.length > 500), "some orders");
     const idle = await streamOf(t, venue);
+    const others = [await openStream(t, venue, HEALTH, Buffer.alloc(0)), await openStream(t, venue, REFLECTION, LIST)];
     assert.equal(await venue.ingest.stop(), 0);
+    for (const { ended } of others) assert.match((await ended).message, /UNAVAILABLE: this server is shutting down/);
     for (const stream of [...streams, idle]) assert.equal((await stream.ended)?.code, "UNAVAILABLE");
     await Promise.all(flows);
     const logged = await venue.logged();

@@ -27,13 +27,14 @@ import { StatusSchema } from "../gen/google/rpc/status_pb.ts";
 import { delay } from "../runtime/backoff.ts";
 import type { Service } from "../runtime/service.ts";
 import type { Certificates } from "./certificates.ts";
-import { outOfTime, RequestError, toStatus } from "./errors.ts";
+import { RequestError, toStatus } from "./errors.ts";
 import type { Gate } from "./gate.ts";
-import { type CallListener, type CallStatus, type OpenCall, OpenCalls } from "./grpc-calls.ts";
+import { type CallListener, type CallStatus, type OpenCall, OpenCalls, STOPPING } from "./grpc-calls.ts";
 import { GrpcListener } from "./grpc-listener.ts";
 import { GrpcStream, MALFORMED, MAX_OPEN_MS } from "./grpc-stream.ts";
+import { dropEndlessTimeouts } from "./grpc-timeouts.ts";
 import type { IngestMetrics } from "./metrics.ts";
-import type { ServedMethod, ServedService, ServedStream } from "./served.ts";
+import type { Access, ServedMethod, ServedService, ServedStream } from "./served.ts";
 import { type Codec, HAND_CODECS } from "./submit-codec.ts";
 
 export interface GrpcDoorOptions {
@@ -59,7 +60,10 @@ const MAX_CONCURRENT_STREAMS = 1_000;
 /** A client that went silent is noticed within about a minute. */
 const KEEPALIVE_MS = 40_000;
 const KEEPALIVE_TIMEOUT_MS = 20_000;
-/** A connection without a call: as proxies commonly keep one. A client that has something to say makes another. */
+/**
+ * A connection without a call, or with none but streams that need no token: as proxies commonly keep one. A client that
+ * has something to say makes another.
+ */
 const MAX_IDLE_MS = 300_000;
 /** After an hour, more or less, clients come to the servers and certificates that there are by then. */
 const MAX_AGE_MS = 3_600_000;
@@ -67,6 +71,12 @@ const MAX_AGE_MS = 3_600_000;
 const AGE_GRACE_MS = MAX_OPEN_MS + 60_000;
 /** How far beyond its time a call may go on. */
 const SWEEP_MS = 250;
+
+/** A method of our own services, and who may call it. */
+interface OwnMethod {
+  readonly method: DescMethod;
+  readonly access: Access;
+}
 
 type UnaryCall = ServerUnaryCall<Message | typeof MALFORMED, object>;
 
@@ -81,8 +91,8 @@ export class GrpcDoor implements Service {
   readonly #health: HealthImplementation;
   readonly #calls: OpenCalls;
   readonly #listener: GrpcListener;
-  /** By their paths: of our own services. */
-  readonly #methods = new Map<string, DescMethod>();
+  /** By their paths. */
+  readonly #methods = new Map<string, OwnMethod>();
   readonly #served = new Map<string, ServedStream>();
   readonly #streams = new Set<GrpcStream>();
   #sweeper: NodeJS.Timeout | undefined;
@@ -92,9 +102,12 @@ export class GrpcDoor implements Service {
     this.#options = options;
     this.#calls = new OpenCalls({
       callTimeoutMs: options.requestTimeoutMs,
-      streamTimeoutMs: MAX_OPEN_MS,
+      streamTimeoutMs: MAX_IDLE_MS,
+      maxMessageBytes: options.maxMessageBytes,
+      isAnyones: (path) => (this.#methods.get(path)?.access ?? "anyone") === "anyone",
+      admit: (path, metadata) => this.#admit(path, metadata),
       listenerOf: (path, call) => this.#open(path, call),
-      tooLate: (path) => this.#tooLate(path),
+      statusOf: (path, error) => this.#refusal(path, error),
       cut: (peer) => this.#listener.cut(peer),
     });
     this.#server = new Server({
@@ -116,6 +129,7 @@ export class GrpcDoor implements Service {
       metrics: options.metrics,
       log: options.log,
     });
+    dropEndlessTimeouts(this.#server);
     for (const served of options.services) this.#add(served);
     const names = options.services.map(({ service }) => service.typeName);
     this.#health = new HealthImplementation(Object.fromEntries(["", ...names].map((name) => [name, "SERVING"])));
@@ -144,9 +158,8 @@ export class GrpcDoor implements Service {
     for (const { service } of this.#options.services) this.#health.setStatus(service.typeName, "NOT_SERVING");
     this.#health.setStatus("", "NOT_SERVING");
     const closed = this.#listener.close();
-    for (const stream of this.#streams) {
-      stream.finish(new RequestError("UNAVAILABLE", "this server is shutting down: open another stream"));
-    }
+    for (const stream of this.#streams) stream.finish(STOPPING);
+    this.#calls.stop();
     // Its callback comes at once: it does not know of connections that were handed to it. They close when all is answered.
     this.#server.tryShutdown(() => {});
     const drained = new AbortController();
@@ -165,12 +178,15 @@ export class GrpcDoor implements Service {
     for (const method of service.methods) {
       const { localName } = method;
       const path = `/${service.typeName}/${method.name}`;
+      const served = methods[localName];
+      const stream = streams[localName];
       definition[localName] = { path, ...definitionOf(method) };
-      this.#methods.set(path, method);
-      if (methods[localName] !== undefined && isUnary(method)) {
-        handlers[localName] = this.#handler(method, methods[localName]);
-      } else if (streams[localName] !== undefined && method.methodKind === "bidi_streaming") {
-        this.#served.set(path, streams[localName]);
+      if (served !== undefined && isUnary(method)) {
+        this.#methods.set(path, { method, access: served.access });
+        handlers[localName] = this.#handler(method, served);
+      } else if (stream !== undefined && method.methodKind === "bidi_streaming") {
+        this.#methods.set(path, { method, access: stream.access });
+        this.#served.set(path, stream);
         handlers[localName] = () => {}; // `#open` listens in its place
       } else throw new TypeError(`${method.name} is not served`);
     }
@@ -208,17 +224,31 @@ export class GrpcDoor implements Service {
     return (call: UnaryCall, callback: sendUnaryData<object>) => void answer(call, callback);
   }
 
-  /** Of a client's own deadline grpc-js takes care. Without one, a server behind us that says nothing would hold the call. */
-  #tooLate(path: string): CallStatus {
-    const error = outOfTime();
-    const method = this.#methods.get(path);
-    return method === undefined
-      ? { code: status.DEADLINE_EXCEEDED, details: error.message }
-      : this.#statusOf(method, error, undefined);
+  /**
+   * Before anything of the request is read: it may be large, and whoever sends it may be nobody. What its handler then does
+   * once more is a look-up, and tells of what has changed while the request was on its way.
+   */
+  #admit(path: string, metadata: Metadata): CallStatus | undefined | Promise<CallStatus | undefined> {
+    const own = this.#methods.get(path);
+    if (own === undefined) return undefined;
+    const refused = (error: unknown) => this.#statusOf(own.method, error, metadata.get("x-request-id")[0]?.toString());
+    try {
+      const admitted = this.#options.gate.admit(own.access, metadata.get("authorization")[0]?.toString());
+      return admitted instanceof Promise ? admitted.then(() => undefined, refused) : undefined;
+    } catch (error) {
+      return refused(error);
+    }
+  }
+
+  #refusal(path: string, error: RequestError): CallStatus {
+    const own = this.#methods.get(path);
+    return own === undefined
+      ? { code: status[error.code], details: error.message }
+      : this.#statusOf(own.method, error, undefined);
   }
 
   #open(path: string, call: OpenCall): CallListener | undefined {
-    const method = this.#methods.get(path);
+    const method = this.#methods.get(path)?.method;
     const served = this.#served.get(path);
     if (method === undefined || served === undefined) return undefined;
     const options = {

@@ -26,7 +26,7 @@ const OPENING_BYTES = 24 + 9;
  * be renewed.
  *
  * Always true: `#connections` holds every connection that was taken and is not closed, at most `maxConnections`, by its
- * client's address.
+ * two ends: one port of a client may be connected to several addresses of ours.
  */
 export class GrpcListener {
   readonly #options: GrpcListenerOptions;
@@ -127,6 +127,6 @@ export class GrpcListener {
   }
 }
 
-function keyOf({ remoteAddress, remotePort }: Peer): string {
-  return `${remoteAddress}:${remotePort}`;
+function keyOf({ localAddress, localPort, remoteAddress, remotePort }: Peer): string {
+  return `${localAddress}:${localPort} ${remoteAddress}:${remotePort}`;
 }

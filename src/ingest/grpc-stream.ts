@@ -1,6 +1,7 @@
 import type { DescMethod } from "@bufbuild/protobuf";
 import { type Metadata, type ServerInterceptingCallInterface, status } from "@grpc/grpc-js";
-import type { Inlet, Outlet } from "./call.ts";
+import type { Principal } from "./auth/tokens.ts";
+import type { Call, Inlet, Outlet } from "./call.ts";
 import { RequestError } from "./errors.ts";
 import type { Gate } from "./gate.ts";
 import type { CallListener, CallStatus } from "./grpc-calls.ts";
@@ -43,6 +44,8 @@ export class GrpcStream implements CallListener, Outlet<never> {
   readonly #options: GrpcStreamOptions;
   readonly #call: StreamedCall;
   #inlet: Inlet<unknown> | undefined;
+  /** As the last sweep found its account. */
+  #principal: Principal | undefined;
   #authorization: string | undefined;
   #requestId: string | undefined;
   #asked = false;
@@ -133,7 +136,7 @@ export class GrpcStream implements CallListener, Outlet<never> {
     this.#inlet?.finish(error);
   }
 
-  /** Looks at its times, and whether its token is still good. */
+  /** Looks at its times, and at what its token and account allow now. */
   sweep(now: number): void {
     if (this.#heard) this.#heardAt = now;
     if (this.#took || this.#untaken === 0) this.#takenAt = now;
@@ -152,8 +155,13 @@ export class GrpcStream implements CallListener, Outlet<never> {
       this.finish(new RequestError("UNAVAILABLE", "this stream has been open, or idle, for long: open another"));
     } else {
       try {
-        const principal = gate.admit(served.access, this.#authorization);
-        if (principal instanceof Promise) principal.catch((error: RequestError) => this.finish(error));
+        const admitted = gate.admit(served.access, this.#authorization);
+        if (admitted instanceof Promise) {
+          admitted.then(
+            (principal) => (this.#principal = principal),
+            (error: RequestError) => this.finish(error),
+          );
+        } else this.#principal = admitted;
       } catch (error) {
         this.finish(error as RequestError);
       }
@@ -162,16 +170,18 @@ export class GrpcStream implements CallListener, Outlet<never> {
 
   async #open(): Promise<void> {
     const { served, gate } = this.#options;
-    let principal;
     try {
-      principal = await gate.admit(served.access, this.#authorization);
+      this.#principal = await gate.admit(served.access, this.#authorization);
     } catch (error) {
       return this.end(error as RequestError);
     }
     if (this.#leaving !== undefined) return this.end(this.#leaving);
+    const principal = () => this.#principal!;
     const isOver = () => this.#over;
-    const call = {
-      principal,
+    const call: Call = {
+      get principal() {
+        return principal();
+      },
       deadline: Number(this.#call.getDeadline()),
       get cancelled() {
         return isOver();

@@ -97,9 +97,7 @@ export class OrderEntry implements Omit<OrderMethods, "getOrder" | "listOrders" 
     const { commands, log } = this.#options;
     await commands.learn([request]);
     const { partitions, command } = commands.cancelAll(request, call.principal.account);
-    const placements = await Promise.all(
-      partitions.map(async (partition) => (await log.append(partition, [command], call))[0]!),
-    );
+    const placements = await log.appendToEach(partitions, command, call);
     return commands.allCancelled(request.clientRequestId, placements);
   };
 

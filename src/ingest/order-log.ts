@@ -43,6 +43,36 @@ export class OrderLog {
       throw error instanceof AppendError ? refusalOf(error, caller) : error;
     }
   }
+
+  /** The same command in several partitions: resolves with its places in their order; rejects as `append` does. */
+  async appendToEach(
+    partitions: readonly number[],
+    command: PreparedCommand,
+    caller: Caller,
+  ): Promise<readonly Placement[]> {
+    const outcomes = await Promise.allSettled(partitions.map((partition) => this.append(partition, [command], caller)));
+    const failures = outcomes.flatMap((outcome) => (outcome.status === "rejected" ? [outcome.reason as unknown] : []));
+    if (failures.length > 0) throw failureOf(partitions.length, failures);
+    return outcomes.flatMap((outcome) => (outcome.status === "fulfilled" ? outcome.value : []));
+  }
+}
+
+/**
+ * What a command for several partitions failed with, by why some of them, one at least, did not take it. Where others took it, or
+ * say another thing, the outcome as a whole is not that of any of them.
+ */
+export function failureOf(partitions: number, failures: readonly unknown[]): unknown {
+  const [first] = failures;
+  const bug = failures.find((failure) => !(failure instanceof RequestError));
+  if (bug !== undefined) return bug;
+  const { message } = first as RequestError;
+  if (failures.length === partitions && failures.every((failure) => (failure as Error).message === message))
+    return first;
+  return new RequestError(
+    "UNAVAILABLE",
+    `${failures.length} of ${partitions} partitions did not take it: the outcome is unknown in part; send the same id again`,
+    { retryAfterMs: RETRY_AFTER_MS },
+  );
 }
 
 /** Without the cause: a flush that was given up is logged once, and not by each of its calls. */

@@ -10,7 +10,7 @@ import { invalidArgument, RequestError, toStatus } from "./errors.ts";
 import type { Gate } from "./gate.ts";
 import type { IngestMetrics } from "./metrics.ts";
 import type { Checked, OrderCommands } from "./order-commands.ts";
-import type { OrderLog } from "./order-log.ts";
+import { failureOf, type OrderLog } from "./order-log.ts";
 import type { RateLimits } from "./rate-limits.ts";
 import { REQUIRED } from "./validation/violation.ts";
 
@@ -52,10 +52,10 @@ interface Pending {
   readonly since: number;
   /** Undefined while the order that it names is looked up. */
   checked: Checked | undefined;
-  /** Its places, in the order of its partitions; `missing` is how many are not there yet. */
+  /** Its places, in the order of its partitions, and why there are none; `missing` is how many are neither yet. */
   readonly placements: Placement[];
+  readonly failures: unknown[];
   missing: number;
-  answered: boolean;
 }
 
 /**
@@ -106,8 +106,8 @@ class OrderStream implements Inlet<StreamOrdersRequest> {
       since: performance.now(),
       checked: undefined,
       placements: [],
+      failures: [],
       missing: 0,
-      answered: false,
     };
     try {
       const checked = this.#check(request);
@@ -206,21 +206,29 @@ class OrderStream implements Inlet<StreamOrdersRequest> {
         return call.cancelled;
       },
     };
+    const commands = group.map(({ checked }) => checked!.command);
+    let placements: readonly Placement[] | undefined;
+    let failure: unknown;
     try {
-      const commands = group.map(({ checked }) => checked!.command);
-      const placements = await this.#options.log.append(partition, commands, caller);
-      for (const [i, pending] of group.entries()) this.#place(pending, partition, placements[i]!);
+      placements = await this.#options.log.append(partition, commands, caller);
     } catch (error) {
-      for (const pending of group) this.#refuse(pending, error);
+      failure = error;
+    }
+    for (const [i, pending] of group.entries()) {
+      if (placements === undefined) pending.failures.push(failure);
+      else pending.placements[pending.checked!.partitions.indexOf(partition)] = placements[i]!;
+      this.#settle(pending);
     }
     this.#outlet.readOn();
   }
 
-  #place(pending: Pending, partition: number, placement: Placement): void {
-    pending.placements[pending.checked!.partitions.indexOf(partition)] = placement;
+  /** One of its partitions has taken or refused it: it is answered when all have. */
+  #settle(pending: Pending): void {
     if (--pending.missing > 0) return;
+    const { checked, failures } = pending;
     let result: Result;
     try {
+      if (failures.length > 0) throw failureOf(checked!.partitions.length, failures);
       result = this.#result(pending);
     } catch (error) {
       return this.#refuse(pending, error);
@@ -245,15 +253,12 @@ class OrderStream implements Inlet<StreamOrdersRequest> {
   }
 
   #refuse(pending: Pending, thrown: unknown): void {
-    // A mass cancel that failed in one partition may be answered by another as well.
-    if (pending.answered) return;
     if (pending.request.command.case === "submit") this.#options.metrics.refused.inc();
     const { error } = this.#options.gate.refuse(METHOD, thrown, undefined);
     this.#answer(pending, { case: "refused", value: toStatus(error) });
   }
 
   #answer(pending: Pending, result: Result): void {
-    pending.answered = true;
     this.#latency.observe((performance.now() - pending.since) / 1000);
     this.#outlet.send({ sequence: pending.request.sequence, result });
     if (--this.#pending === 0 && this.#ending !== undefined) this.#outlet.end(this.#ending.error);

@@ -28,9 +28,11 @@ export function frame(type: number, flags: number, stream: number, payload: Buff
   return Buffer.concat([head, payload]);
 }
 
-/** HPACK without table and Huffman: RFC 7541, section 6.2.2. For names and values below 127 bytes. */
+/** HPACK without table and Huffman: RFC 7541, section 6.2.2. For names and values below 16 kB. */
 export function headerBlock(headers: Readonly<Record<string, string>>): Buffer {
-  const text = (value: string) => Buffer.concat([Buffer.from([value.length]), Buffer.from(value)]);
+  // Section 5.1: what seven bits do not hold goes on, seven by seven.
+  const length = (n: number) => (n < 127 ? [n] : [127, ((n - 127) & 127) | 128, (n - 127) >> 7]);
+  const text = (value: string) => Buffer.concat([Buffer.from(length(value.length)), Buffer.from(value)]);
   const pairs = Object.entries(headers).map(([name, value]) => [Buffer.from([0]), text(name), text(value)]);
   return Buffer.concat(pairs.flat());
 }
