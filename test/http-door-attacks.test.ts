@@ -258,6 +258,10 @@ test("the HTTP door under attack", async (t) => {
     ] as const) {
       assert.equal(await answered(body, headers, batch), "400 invalid_argument");
     }
+    // A second message, which connect would have decoded before it refused it (as 12).
+    const two = Buffer.concat([header(0, 0), header(0, 500_000), tiny.subarray(0, 500_000)]);
+    const web = { "content-type": "application/grpc-web+proto" };
+    assert.equal(await answered(two, web, batch), "200 3");
     await serves();
   });
 
