@@ -1,5 +1,5 @@
-import type postgres from "postgres";
-import { connect } from "../../src/store/connection.ts";
+import postgres from "postgres";
+import { clientOptions } from "../../src/store/connection.ts";
 import { migrate } from "../../src/store/migrate.ts";
 import { ensurePartitions } from "../../src/store/partitions.ts";
 import { Writer } from "../../src/store/writer.ts";
@@ -88,7 +88,9 @@ export class RowWriter {
   #running = 0;
 
   constructor(databaseUrl: string) {
-    this.#sql = connect(databaseUrl, { max: STATEMENTS_AT_ONCE });
+    // Lists of values are parameters here, so it has to know the types of arrays.
+    const options = { ...clientOptions(TRANSACTION_TIMEOUT_MS), fetch_types: true, max: STATEMENTS_AT_ONCE };
+    this.#sql = postgres(databaseUrl, options);
   }
 
   /** Resolves when all of them are committed. */
