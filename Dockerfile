@@ -11,7 +11,7 @@ RUN npm ci --omit=dev --omit=optional --ignore-scripts --no-audit --no-fund
 FROM node:26-slim
 ARG REVISION=""
 LABEL org.opencontainers.image.title="Penstock" \
-      org.opencontainers.image.description="An order pipeline: gRPC in front, Redis Streams as the log, consumer groups that COPY into Postgres." \
+      org.opencontainers.image.description="An order pipeline: gRPC and Connect in front, Redis Streams as the log, consumer groups that COPY into Postgres." \
       org.opencontainers.image.version="0.1.0" \
       org.opencontainers.image.revision="$REVISION"
 WORKDIR /app

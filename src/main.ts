@@ -33,7 +33,9 @@ const timesInForce = ["gtc", "ioc", "fok", "gtd"];
 
 function buildProgram(): Command {
   const program = new Command("penstock")
-    .description("An order pipeline: gRPC in front, Redis Streams as the log, consumer groups that COPY into Postgres.")
+    .description(
+      "An order pipeline: gRPC and Connect in front, Redis Streams as the log, consumer groups that COPY into Postgres.",
+    )
     .showHelpAfterError("(see --help)")
     .exitOverride()
     .addHelpText(

@@ -44,7 +44,7 @@ export interface HttpDoorOptions {
   readonly metrics: IngestMetrics;
 }
 
-/** Headers of a call: a token of some 220 characters, what tracing adds, what a browser and its proxies tell. */
+/** Headers of a call: a token of some 320 characters, what tracing adds, what a browser and its proxies tell. */
 const MAX_HEADER_BYTES = 16 * 1024;
 const MAX_HEADERS = 100;
 /** A megabyte at 1 Mbit/s takes 8 s. */
