@@ -27,13 +27,15 @@ export interface ServedService {
 export function serve<Service extends DescService>(
   service: Service,
   implementation: {
-    readonly [Name in keyof Implementation<Service>]: readonly [access: Access, serve: Implementation<Service>[Name]];
+    readonly [Name in keyof Implementation<Service>]?: readonly [access: Access, serve: Implementation<Service>[Name]];
   },
 ): ServedService {
   const methods: Record<string, ServedMethod> = {};
   const streams: Record<string, ServedStream> = {};
   for (const { localName, methodKind } of service.methods) {
-    const [access, work] = implementation[localName as keyof typeof implementation] as readonly [Access, unknown];
+    const served = implementation[localName as keyof typeof implementation] as readonly [Access, unknown] | undefined;
+    if (served === undefined) continue; // not built yet
+    const [access, work] = served;
     if (methodKind === "unary") methods[localName] = { access, serve: work as ServedMethod["serve"] };
     else streams[localName] = { access, open: work as ServedStream["open"] };
   }

@@ -12,6 +12,8 @@ export class PartitionKeys {
   readonly head: string;
   /** Hash: symbol → encoded penstock.v1.Instrument. */
   readonly instruments: string;
+  /** Hash: the engine's state. run and epoch (as of the log's head when it was opened), snapshot (ID behind which the newest stored one was taken), generation and turned (of `status`). */
+  readonly engine: string;
 
   constructor(partition: number) {
     this.partition = partition;
@@ -19,11 +21,17 @@ export class PartitionKeys {
     this.events = this.#key("events");
     this.head = this.#key("head");
     this.instruments = this.#key("instruments");
+    this.engine = this.#key("engine");
   }
 
   /** Hash: idempotency key → payload hash and place, for the commands of one generation. */
   seen(generation: number): string {
     return this.#key(`seen:${generation}`);
+  }
+
+  /** Hash: 16 bytes of order id → where its newest event stands, for the orders that one generation touched. */
+  status(generation: number): string {
+    return this.#key(`status:${generation}`);
   }
 
   /** Hash: the last flush of one ingest process, and the answer it got. */

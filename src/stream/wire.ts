@@ -14,11 +14,19 @@ export class WireError extends Error {
 
 /** Writes into one buffer that is used again and again. Invariant: `length` bytes of `buffer` are written. */
 export class WireWriter {
-  readonly buffer: Buffer;
+  buffer: Buffer;
   length = 0;
 
   constructor(capacity: number) {
     this.buffer = Buffer.allocUnsafeSlow(capacity);
+  }
+
+  /** Makes room for so many bytes more; what writes beyond the room is lost. */
+  reserve(bytes: number): void {
+    if (this.length + bytes <= this.buffer.length) return;
+    const larger = Buffer.allocUnsafeSlow(Math.max(2 * this.buffer.length, this.length + bytes));
+    this.buffer.copy(larger, 0, 0, this.length);
+    this.buffer = larger;
   }
 
   varint(value: number): void {
@@ -38,14 +46,14 @@ export class WireWriter {
   /** A number field; absent where it is 0, as proto3 has it. */
   uint(field: number, value: number): void {
     if (value === 0) return;
-    this.buffer[this.length++] = (field << 3) | VARINT;
+    this.#tag(field, VARINT);
     this.varint(value);
   }
 
   /** A string field; absent where it is empty. */
   string(field: number, value: string): void {
     if (value === "") return;
-    this.buffer[this.length++] = (field << 3) | BYTES;
+    this.#tag(field, BYTES);
     // Identifiers are short and ASCII nearly always: a loop beats the call into native code below some 40 characters.
     if (value.length < 40 && this.#ascii(value)) return;
     this.varint(Buffer.byteLength(value));
@@ -58,9 +66,15 @@ export class WireWriter {
     for (let i = 0; i < 8; i++) this.buffer[this.length++] = latin1.charCodeAt(i);
   }
 
+  /** A number of 64 bits, as fixed64. */
+  fixed64Number(field: number, value: bigint): void {
+    this.buffer[this.length++] = (field << 3) | FIXED64;
+    this.length = this.buffer.writeBigUInt64LE(value, this.length);
+  }
+
   /** The tag and the length of a field that holds so many bytes; they must follow. */
   header(field: number, length: number): void {
-    this.buffer[this.length++] = (field << 3) | BYTES;
+    this.#tag(field, BYTES);
     this.varint(length);
   }
 
@@ -74,6 +88,14 @@ export class WireWriter {
   /** What is written: a view, good until the next use. */
   bytes(): Buffer {
     return this.buffer.subarray(0, this.length);
+  }
+
+  #tag(field: number, type: number): void {
+    const tag = (field << 3) | type;
+    if (tag > 0x7f) {
+      this.buffer[this.length++] = (tag & 0x7f) | 0x80;
+      this.buffer[this.length++] = tag >>> 7;
+    } else this.buffer[this.length++] = tag;
   }
 
   #ascii(value: string): boolean {

@@ -6,8 +6,11 @@ import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobu
 import { enumDesc, fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
 import type { Timestamp } from "@bufbuild/protobuf/wkt";
 import { file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
+import type { EnginePartitionStatus } from "./engine_service_pb.ts";
+import { file_penstock_v1_engine_service } from "./engine_service_pb.ts";
 import type { Instrument } from "./instrument_pb.ts";
 import { file_penstock_v1_instrument } from "./instrument_pb.ts";
+import type { TradingStatus } from "./order_pb.ts";
 import { file_penstock_v1_order } from "./order_pb.ts";
 import type { Message, UnknownEnum } from "@bufbuild/protobuf";
 
@@ -15,7 +18,7 @@ import type { Message, UnknownEnum } from "@bufbuild/protobuf";
  * Describes the file penstock/v1/admin_service.proto.
  */
 export const file_penstock_v1_admin_service: GenFile = /*@__PURE__*/
-  fileDesc("Ch9wZW5zdG9jay92MS9hZG1pbl9zZXJ2aWNlLnByb3RvEgtwZW5zdG9jay52MSJIChRDcmVhdGVBY2NvdW50UmVxdWVzdBIPCgdhY2NvdW50GAEgASgJEh8KBHJvbGUYAiABKA4yES5wZW5zdG9jay52MS5Sb2xlIkgKFUNyZWF0ZUFjY291bnRSZXNwb25zZRIPCgdhY2NvdW50GAEgASgJEg4KBnNlY3JldBgCIAEoCRIOCgZrZXlfaWQYAyABKAkikgEKB0FjY291bnQSDwoHYWNjb3VudBgBIAEoCRIfCgRyb2xlGAIgASgOMhEucGVuc3RvY2sudjEuUm9sZRIRCglzdXNwZW5kZWQYAyABKAgSEgoKcmF0ZV9saW1pdBgEIAEoDRIuCgpjcmVhdGVkX2F0GAUgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCIkChFHZXRBY2NvdW50UmVxdWVzdBIPCgdhY2NvdW50GAEgASgJIjsKEkdldEFjY291bnRSZXNwb25zZRIlCgdhY2NvdW50GAEgASgLMhQucGVuc3RvY2sudjEuQWNjb3VudCI8ChNMaXN0QWNjb3VudHNSZXF1ZXN0EhEKCXBhZ2Vfc2l6ZRgBIAEoDRISCgpwYWdlX3Rva2VuGAIgASgJIlcKFExpc3RBY2NvdW50c1Jlc3BvbnNlEiYKCGFjY291bnRzGAEgAygLMhQucGVuc3RvY2sudjEuQWNjb3VudBIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkipAEKFFVwZGF0ZUFjY291bnRSZXF1ZXN0Eg8KB2FjY291bnQYASABKAkSJAoEcm9sZRgCIAEoDjIRLnBlbnN0b2NrLnYxLlJvbGVIAIgBARIWCglzdXNwZW5kZWQYAyABKAhIAYgBARIXCgpyYXRlX2xpbWl0GAQgASgNSAKIAQFCBwoFX3JvbGVCDAoKX3N1c3BlbmRlZEINCgtfcmF0ZV9saW1pdCI+ChVVcGRhdGVBY2NvdW50UmVzcG9uc2USJQoHYWNjb3VudBgBIAEoCzIULnBlbnN0b2NrLnYxLkFjY291bnQipgEKA0tleRIOCgZrZXlfaWQYASABKAkSLgoKY3JlYXRlZF9hdBgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLwoLZXhwaXJlX3RpbWUYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi4KCnJldm9rZWRfYXQYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIlQKEENyZWF0ZUtleVJlcXVlc3QSDwoHYWNjb3VudBgBIAEoCRIvCgtleHBpcmVfdGltZRgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiZAoRQ3JlYXRlS2V5UmVzcG9uc2USDgoGa2V5X2lkGAEgASgJEg4KBnNlY3JldBgCIAEoCRIvCgtleHBpcmVfdGltZRgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiIgoPTGlzdEtleXNSZXF1ZXN0Eg8KB2FjY291bnQYASABKAkiMgoQTGlzdEtleXNSZXNwb25zZRIeCgRrZXlzGAEgAygLMhAucGVuc3RvY2sudjEuS2V5IjMKEFJldm9rZUtleVJlcXVlc3QSDwoHYWNjb3VudBgBIAEoCRIOCgZrZXlfaWQYAiABKAkiMgoRUmV2b2tlS2V5UmVzcG9uc2USHQoDa2V5GAEgASgLMhAucGVuc3RvY2sudjEuS2V5IiYKE1Jldm9rZVRva2Vuc1JlcXVlc3QSDwoHYWNjb3VudBgBIAEoCSIWChRSZXZva2VUb2tlbnNSZXNwb25zZSJAChdMaXN0QWRtaW5BY3Rpb25zUmVxdWVzdBIRCglwYWdlX3NpemUYASABKA0SEgoKcGFnZV90b2tlbhgCIAEoCSJeChhMaXN0QWRtaW5BY3Rpb25zUmVzcG9uc2USKQoHYWN0aW9ucxgBIAMoCzIYLnBlbnN0b2NrLnYxLkFkbWluQWN0aW9uEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSKGAgoLQWRtaW5BY3Rpb24SCgoCaWQYASABKAQSJgoCYXQYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEg0KBWFjdG9yGAMgASgJEg4KBmFjdGlvbhgEIAEoCRIPCgdzdWJqZWN0GAUgASgJEisKB291dGNvbWUYBiABKA4yGi5wZW5zdG9jay52MS5BY3Rpb25PdXRjb21lEjYKB2RldGFpbHMYByADKAsyJS5wZW5zdG9jay52MS5BZG1pbkFjdGlvbi5EZXRhaWxzRW50cnkaLgoMRGV0YWlsc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEiRgoXVXBzZXJ0SW5zdHJ1bWVudFJlcXVlc3QSKwoKaW5zdHJ1bWVudBgBIAEoCzIXLnBlbnN0b2NrLnYxLkluc3RydW1lbnQiWwoYVXBzZXJ0SW5zdHJ1bWVudFJlc3BvbnNlEisKCmluc3RydW1lbnQYASABKAsyFy5wZW5zdG9jay52MS5JbnN0cnVtZW50EhIKCmNvbW1hbmRfaWQYAiABKAkiGgoYR2V0UGlwZWxpbmVTdGF0dXNSZXF1ZXN0IrYBChlHZXRQaXBlbGluZVN0YXR1c1Jlc3BvbnNlEjAKCnBhcnRpdGlvbnMYASADKAsyHC5wZW5zdG9jay52MS5QYXJ0aXRpb25TdGF0dXMSHwoXcmVkaXNfdXNlZF9tZW1vcnlfYnl0ZXMYAiABKAQSHgoWcmVkaXNfbWF4X21lbW9yeV9ieXRlcxgDIAEoBBIUCgxkZWFkX2xldHRlcnMYBCABKAQSEAoIcmVmdXNpbmcYBSABKAki8AEKD1BhcnRpdGlvblN0YXR1cxIRCglwYXJ0aXRpb24YASABKA0SDQoFZXBvY2gYAiABKA0SFQoNbGFzdF9lbnRyeV9pZBgDIAEoCRIWCg5maXJzdF9lbnRyeV9pZBgEIAEoCRIPCgdlbnRyaWVzGAUgASgEEigKBmdyb3VwcxgGIAMoCzIYLnBlbnN0b2NrLnYxLkdyb3VwU3RhdHVzEjEKDWxhc3RfZW50cnlfYXQYByABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEh4KFmlkZW1wb3RlbmN5X2hvcml6b25fbXMYCCABKAQilwEKC0dyb3VwU3RhdHVzEg4KBnN0cmVhbRgBIAEoCRINCgVncm91cBgCIAEoCRIRCgljb25zdW1lcnMYAyABKA0SDwoHcGVuZGluZxgEIAEoBBILCgNsYWcYBSABKAQSGQoRb2xkZXN0X3BlbmRpbmdfbXMYBiABKAQSHQoVb2xkZXN0X3VuZGVsaXZlcmVkX21zGAcgASgEKlEKBFJvbGUSFAoQUk9MRV9VTlNQRUNJRklFRBAAEg8KC1JPTEVfVFJBREVSEAESDgoKUk9MRV9BRE1JThACEhIKDlJPTEVfUkVBRF9PTkxZEAMqfgoNQWN0aW9uT3V0Y29tZRIeChpBQ1RJT05fT1VUQ09NRV9VTlNQRUNJRklFRBAAEhcKE0FDVElPTl9PVVRDT01FX0RPTkUQARIYChRBQ1RJT05fT1VUQ09NRV9BU0tFRBACEhoKFkFDVElPTl9PVVRDT01FX1JFRlVTRUQQAzK+BwoMQWRtaW5TZXJ2aWNlElYKDUNyZWF0ZUFjY291bnQSIS5wZW5zdG9jay52MS5DcmVhdGVBY2NvdW50UmVxdWVzdBoiLnBlbnN0b2NrLnYxLkNyZWF0ZUFjY291bnRSZXNwb25zZRJNCgpHZXRBY2NvdW50Eh4ucGVuc3RvY2sudjEuR2V0QWNjb3VudFJlcXVlc3QaHy5wZW5zdG9jay52MS5HZXRBY2NvdW50UmVzcG9uc2USUwoMTGlzdEFjY291bnRzEiAucGVuc3RvY2sudjEuTGlzdEFjY291bnRzUmVxdWVzdBohLnBlbnN0b2NrLnYxLkxpc3RBY2NvdW50c1Jlc3BvbnNlElYKDVVwZGF0ZUFjY291bnQSIS5wZW5zdG9jay52MS5VcGRhdGVBY2NvdW50UmVxdWVzdBoiLnBlbnN0b2NrLnYxLlVwZGF0ZUFjY291bnRSZXNwb25zZRJKCglDcmVhdGVLZXkSHS5wZW5zdG9jay52MS5DcmVhdGVLZXlSZXF1ZXN0Gh4ucGVuc3RvY2sudjEuQ3JlYXRlS2V5UmVzcG9uc2USRwoITGlzdEtleXMSHC5wZW5zdG9jay52MS5MaXN0S2V5c1JlcXVlc3QaHS5wZW5zdG9jay52MS5MaXN0S2V5c1Jlc3BvbnNlEkoKCVJldm9rZUtleRIdLnBlbnN0b2NrLnYxLlJldm9rZUtleVJlcXVlc3QaHi5wZW5zdG9jay52MS5SZXZva2VLZXlSZXNwb25zZRJTCgxSZXZva2VUb2tlbnMSIC5wZW5zdG9jay52MS5SZXZva2VUb2tlbnNSZXF1ZXN0GiEucGVuc3RvY2sudjEuUmV2b2tlVG9rZW5zUmVzcG9uc2USXwoQTGlzdEFkbWluQWN0aW9ucxIkLnBlbnN0b2NrLnYxLkxpc3RBZG1pbkFjdGlvbnNSZXF1ZXN0GiUucGVuc3RvY2sudjEuTGlzdEFkbWluQWN0aW9uc1Jlc3BvbnNlEl8KEFVwc2VydEluc3RydW1lbnQSJC5wZW5zdG9jay52MS5VcHNlcnRJbnN0cnVtZW50UmVxdWVzdBolLnBlbnN0b2NrLnYxLlVwc2VydEluc3RydW1lbnRSZXNwb25zZRJiChFHZXRQaXBlbGluZVN0YXR1cxIlLnBlbnN0b2NrLnYxLkdldFBpcGVsaW5lU3RhdHVzUmVxdWVzdBomLnBlbnN0b2NrLnYxLkdldFBpcGVsaW5lU3RhdHVzUmVzcG9uc2ViBnByb3RvMw", [file_google_protobuf_timestamp, file_penstock_v1_instrument, file_penstock_v1_order]);
+  fileDesc("Ch9wZW5zdG9jay92MS9hZG1pbl9zZXJ2aWNlLnByb3RvEgtwZW5zdG9jay52MSJIChRDcmVhdGVBY2NvdW50UmVxdWVzdBIPCgdhY2NvdW50GAEgASgJEh8KBHJvbGUYAiABKA4yES5wZW5zdG9jay52MS5Sb2xlIkgKFUNyZWF0ZUFjY291bnRSZXNwb25zZRIPCgdhY2NvdW50GAEgASgJEg4KBnNlY3JldBgCIAEoCRIOCgZrZXlfaWQYAyABKAkikgEKB0FjY291bnQSDwoHYWNjb3VudBgBIAEoCRIfCgRyb2xlGAIgASgOMhEucGVuc3RvY2sudjEuUm9sZRIRCglzdXNwZW5kZWQYAyABKAgSEgoKcmF0ZV9saW1pdBgEIAEoDRIuCgpjcmVhdGVkX2F0GAUgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCIkChFHZXRBY2NvdW50UmVxdWVzdBIPCgdhY2NvdW50GAEgASgJIjsKEkdldEFjY291bnRSZXNwb25zZRIlCgdhY2NvdW50GAEgASgLMhQucGVuc3RvY2sudjEuQWNjb3VudCI8ChNMaXN0QWNjb3VudHNSZXF1ZXN0EhEKCXBhZ2Vfc2l6ZRgBIAEoDRISCgpwYWdlX3Rva2VuGAIgASgJIlcKFExpc3RBY2NvdW50c1Jlc3BvbnNlEiYKCGFjY291bnRzGAEgAygLMhQucGVuc3RvY2sudjEuQWNjb3VudBIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkipAEKFFVwZGF0ZUFjY291bnRSZXF1ZXN0Eg8KB2FjY291bnQYASABKAkSJAoEcm9sZRgCIAEoDjIRLnBlbnN0b2NrLnYxLlJvbGVIAIgBARIWCglzdXNwZW5kZWQYAyABKAhIAYgBARIXCgpyYXRlX2xpbWl0GAQgASgNSAKIAQFCBwoFX3JvbGVCDAoKX3N1c3BlbmRlZEINCgtfcmF0ZV9saW1pdCI+ChVVcGRhdGVBY2NvdW50UmVzcG9uc2USJQoHYWNjb3VudBgBIAEoCzIULnBlbnN0b2NrLnYxLkFjY291bnQipgEKA0tleRIOCgZrZXlfaWQYASABKAkSLgoKY3JlYXRlZF9hdBgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLwoLZXhwaXJlX3RpbWUYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi4KCnJldm9rZWRfYXQYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIlQKEENyZWF0ZUtleVJlcXVlc3QSDwoHYWNjb3VudBgBIAEoCRIvCgtleHBpcmVfdGltZRgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiZAoRQ3JlYXRlS2V5UmVzcG9uc2USDgoGa2V5X2lkGAEgASgJEg4KBnNlY3JldBgCIAEoCRIvCgtleHBpcmVfdGltZRgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiIgoPTGlzdEtleXNSZXF1ZXN0Eg8KB2FjY291bnQYASABKAkiMgoQTGlzdEtleXNSZXNwb25zZRIeCgRrZXlzGAEgAygLMhAucGVuc3RvY2sudjEuS2V5IjMKEFJldm9rZUtleVJlcXVlc3QSDwoHYWNjb3VudBgBIAEoCRIOCgZrZXlfaWQYAiABKAkiMgoRUmV2b2tlS2V5UmVzcG9uc2USHQoDa2V5GAEgASgLMhAucGVuc3RvY2sudjEuS2V5IiYKE1Jldm9rZVRva2Vuc1JlcXVlc3QSDwoHYWNjb3VudBgBIAEoCSIWChRSZXZva2VUb2tlbnNSZXNwb25zZSJAChdMaXN0QWRtaW5BY3Rpb25zUmVxdWVzdBIRCglwYWdlX3NpemUYASABKA0SEgoKcGFnZV90b2tlbhgCIAEoCSJeChhMaXN0QWRtaW5BY3Rpb25zUmVzcG9uc2USKQoHYWN0aW9ucxgBIAMoCzIYLnBlbnN0b2NrLnYxLkFkbWluQWN0aW9uEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSKGAgoLQWRtaW5BY3Rpb24SCgoCaWQYASABKAQSJgoCYXQYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEg0KBWFjdG9yGAMgASgJEg4KBmFjdGlvbhgEIAEoCRIPCgdzdWJqZWN0GAUgASgJEisKB291dGNvbWUYBiABKA4yGi5wZW5zdG9jay52MS5BY3Rpb25PdXRjb21lEjYKB2RldGFpbHMYByADKAsyJS5wZW5zdG9jay52MS5BZG1pbkFjdGlvbi5EZXRhaWxzRW50cnkaLgoMRGV0YWlsc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEiRgoXVXBzZXJ0SW5zdHJ1bWVudFJlcXVlc3QSKwoKaW5zdHJ1bWVudBgBIAEoCzIXLnBlbnN0b2NrLnYxLkluc3RydW1lbnQiWwoYVXBzZXJ0SW5zdHJ1bWVudFJlc3BvbnNlEisKCmluc3RydW1lbnQYASABKAsyFy5wZW5zdG9jay52MS5JbnN0cnVtZW50EhIKCmNvbW1hbmRfaWQYAiABKAkiGgoYR2V0UGlwZWxpbmVTdGF0dXNSZXF1ZXN0IrYBChlHZXRQaXBlbGluZVN0YXR1c1Jlc3BvbnNlEjAKCnBhcnRpdGlvbnMYASADKAsyHC5wZW5zdG9jay52MS5QYXJ0aXRpb25TdGF0dXMSHwoXcmVkaXNfdXNlZF9tZW1vcnlfYnl0ZXMYAiABKAQSHgoWcmVkaXNfbWF4X21lbW9yeV9ieXRlcxgDIAEoBBIUCgxkZWFkX2xldHRlcnMYBCABKAQSEAoIcmVmdXNpbmcYBSABKAkipAIKD1BhcnRpdGlvblN0YXR1cxIRCglwYXJ0aXRpb24YASABKA0SDQoFZXBvY2gYAiABKA0SFQoNbGFzdF9lbnRyeV9pZBgDIAEoCRIWCg5maXJzdF9lbnRyeV9pZBgEIAEoCRIPCgdlbnRyaWVzGAUgASgEEigKBmdyb3VwcxgGIAMoCzIYLnBlbnN0b2NrLnYxLkdyb3VwU3RhdHVzEjEKDWxhc3RfZW50cnlfYXQYByABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEh4KFmlkZW1wb3RlbmN5X2hvcml6b25fbXMYCCABKAQSMgoGZW5naW5lGAkgASgLMiIucGVuc3RvY2sudjEuRW5naW5lUGFydGl0aW9uU3RhdHVzIpcBCgtHcm91cFN0YXR1cxIOCgZzdHJlYW0YASABKAkSDQoFZ3JvdXAYAiABKAkSEQoJY29uc3VtZXJzGAMgASgNEg8KB3BlbmRpbmcYBCABKAQSCwoDbGFnGAUgASgEEhkKEW9sZGVzdF9wZW5kaW5nX21zGAYgASgEEh0KFW9sZGVzdF91bmRlbGl2ZXJlZF9tcxgHIAEoBCJpChdTZXRUcmFkaW5nU3RhdHVzUmVxdWVzdBISCgpyZXF1ZXN0X2lkGAEgASgJEg4KBnN5bWJvbBgCIAEoCRIqCgZzdGF0dXMYAyABKA4yGi5wZW5zdG9jay52MS5UcmFkaW5nU3RhdHVzInEKGFNldFRyYWRpbmdTdGF0dXNSZXNwb25zZRISCgpjb21tYW5kX2lkGAEgASgJEi4KCmNyZWF0ZWRfYXQYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhEKCWR1cGxpY2F0ZRgDIAEoCCJyChdTZXRBY2NvdW50TGltaXRzUmVxdWVzdBISCgpyZXF1ZXN0X2lkGAEgASgJEg8KB2FjY291bnQYAiABKAkSFwoPbWF4X29wZW5fb3JkZXJzGAMgASgNEhkKEW1heF9xdWFudGl0eV9sb3RzGAQgASgEInIKGFNldEFjY291bnRMaW1pdHNSZXNwb25zZRITCgtjb21tYW5kX2lkcxgBIAMoCRIuCgpjcmVhdGVkX2F0GAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIRCglkdXBsaWNhdGUYAyABKAgiWwoQVm9pZEVudHJ5UmVxdWVzdBISCgpyZXF1ZXN0X2lkGAEgASgJEhEKCXBhcnRpdGlvbhgCIAEoDRIQCghlbnRyeV9pZBgDIAEoCRIOCgZyZWFzb24YBCABKAkiagoRVm9pZEVudHJ5UmVzcG9uc2USEgoKY29tbWFuZF9pZBgBIAEoCRIuCgpjcmVhdGVkX2F0GAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIRCglkdXBsaWNhdGUYAyABKAgqUQoEUm9sZRIUChBST0xFX1VOU1BFQ0lGSUVEEAASDwoLUk9MRV9UUkFERVIQARIOCgpST0xFX0FETUlOEAISEgoOUk9MRV9SRUFEX09OTFkQAyp+Cg1BY3Rpb25PdXRjb21lEh4KGkFDVElPTl9PVVRDT01FX1VOU1BFQ0lGSUVEEAASFwoTQUNUSU9OX09VVENPTUVfRE9ORRABEhgKFEFDVElPTl9PVVRDT01FX0FTS0VEEAISGgoWQUNUSU9OX09VVENPTUVfUkVGVVNFRBADMswJCgxBZG1pblNlcnZpY2USVgoNQ3JlYXRlQWNjb3VudBIhLnBlbnN0b2NrLnYxLkNyZWF0ZUFjY291bnRSZXF1ZXN0GiIucGVuc3RvY2sudjEuQ3JlYXRlQWNjb3VudFJlc3BvbnNlEk0KCkdldEFjY291bnQSHi5wZW5zdG9jay52MS5HZXRBY2NvdW50UmVxdWVzdBofLnBlbnN0b2NrLnYxLkdldEFjY291bnRSZXNwb25zZRJTCgxMaXN0QWNjb3VudHMSIC5wZW5zdG9jay52MS5MaXN0QWNjb3VudHNSZXF1ZXN0GiEucGVuc3RvY2sudjEuTGlzdEFjY291bnRzUmVzcG9uc2USVgoNVXBkYXRlQWNjb3VudBIhLnBlbnN0b2NrLnYxLlVwZGF0ZUFjY291bnRSZXF1ZXN0GiIucGVuc3RvY2sudjEuVXBkYXRlQWNjb3VudFJlc3BvbnNlEkoKCUNyZWF0ZUtleRIdLnBlbnN0b2NrLnYxLkNyZWF0ZUtleVJlcXVlc3QaHi5wZW5zdG9jay52MS5DcmVhdGVLZXlSZXNwb25zZRJHCghMaXN0S2V5cxIcLnBlbnN0b2NrLnYxLkxpc3RLZXlzUmVxdWVzdBodLnBlbnN0b2NrLnYxLkxpc3RLZXlzUmVzcG9uc2USSgoJUmV2b2tlS2V5Eh0ucGVuc3RvY2sudjEuUmV2b2tlS2V5UmVxdWVzdBoeLnBlbnN0b2NrLnYxLlJldm9rZUtleVJlc3BvbnNlElMKDFJldm9rZVRva2VucxIgLnBlbnN0b2NrLnYxLlJldm9rZVRva2Vuc1JlcXVlc3QaIS5wZW5zdG9jay52MS5SZXZva2VUb2tlbnNSZXNwb25zZRJfChBMaXN0QWRtaW5BY3Rpb25zEiQucGVuc3RvY2sudjEuTGlzdEFkbWluQWN0aW9uc1JlcXVlc3QaJS5wZW5zdG9jay52MS5MaXN0QWRtaW5BY3Rpb25zUmVzcG9uc2USXwoQVXBzZXJ0SW5zdHJ1bWVudBIkLnBlbnN0b2NrLnYxLlVwc2VydEluc3RydW1lbnRSZXF1ZXN0GiUucGVuc3RvY2sudjEuVXBzZXJ0SW5zdHJ1bWVudFJlc3BvbnNlEl8KEFNldFRyYWRpbmdTdGF0dXMSJC5wZW5zdG9jay52MS5TZXRUcmFkaW5nU3RhdHVzUmVxdWVzdBolLnBlbnN0b2NrLnYxLlNldFRyYWRpbmdTdGF0dXNSZXNwb25zZRJfChBTZXRBY2NvdW50TGltaXRzEiQucGVuc3RvY2sudjEuU2V0QWNjb3VudExpbWl0c1JlcXVlc3QaJS5wZW5zdG9jay52MS5TZXRBY2NvdW50TGltaXRzUmVzcG9uc2USSgoJVm9pZEVudHJ5Eh0ucGVuc3RvY2sudjEuVm9pZEVudHJ5UmVxdWVzdBoeLnBlbnN0b2NrLnYxLlZvaWRFbnRyeVJlc3BvbnNlEmIKEUdldFBpcGVsaW5lU3RhdHVzEiUucGVuc3RvY2sudjEuR2V0UGlwZWxpbmVTdGF0dXNSZXF1ZXN0GiYucGVuc3RvY2sudjEuR2V0UGlwZWxpbmVTdGF0dXNSZXNwb25zZWIGcHJvdG8z", [file_google_protobuf_timestamp, file_penstock_v1_engine_service, file_penstock_v1_instrument, file_penstock_v1_order]);
 
 /**
  * @generated from message penstock.v1.CreateAccountRequest
@@ -689,6 +692,13 @@ export type PartitionStatus = Message<"penstock.v1.PartitionStatus"> & {
    * @generated from field: uint64 idempotency_horizon_ms = 8;
    */
   idempotencyHorizonMs: bigint;
+
+  /**
+   * Absent where no engine answers.
+   *
+   * @generated from field: penstock.v1.EnginePartitionStatus engine = 9;
+   */
+  engine?: EnginePartitionStatus | undefined;
 };
 
 /**
@@ -748,6 +758,198 @@ export type GroupStatus = Message<"penstock.v1.GroupStatus"> & {
  */
 export const GroupStatusSchema: GenMessage<GroupStatus> = /*@__PURE__*/
   messageDesc(file_penstock_v1_admin_service, 26);
+
+/**
+ * @generated from message penstock.v1.SetTradingStatusRequest
+ */
+export type SetTradingStatusRequest = Message<"penstock.v1.SetTradingStatusRequest"> & {
+  /**
+   * Required. 1 to 64 characters of printable ASCII, unique for the symbol.
+   *
+   * @generated from field: string request_id = 1;
+   */
+  requestId: string;
+
+  /**
+   * @generated from field: string symbol = 2;
+   */
+  symbol: string;
+
+  /**
+   * @generated from field: penstock.v1.TradingStatus status = 3;
+   */
+  status: TradingStatus;
+};
+
+/**
+ * Describes the message penstock.v1.SetTradingStatusRequest.
+ * Use `create(SetTradingStatusRequestSchema)` to create a new message.
+ */
+export const SetTradingStatusRequestSchema: GenMessage<SetTradingStatusRequest> = /*@__PURE__*/
+  messageDesc(file_penstock_v1_admin_service, 27);
+
+/**
+ * @generated from message penstock.v1.SetTradingStatusResponse
+ */
+export type SetTradingStatusResponse = Message<"penstock.v1.SetTradingStatusResponse"> & {
+  /**
+   * The place of this command in the log, in the layout of an order id.
+   *
+   * @generated from field: string command_id = 1;
+   */
+  commandId: string;
+
+  /**
+   * @generated from field: google.protobuf.Timestamp created_at = 2;
+   */
+  createdAt?: Timestamp | undefined;
+
+  /**
+   * @generated from field: bool duplicate = 3;
+   */
+  duplicate: boolean;
+};
+
+/**
+ * Describes the message penstock.v1.SetTradingStatusResponse.
+ * Use `create(SetTradingStatusResponseSchema)` to create a new message.
+ */
+export const SetTradingStatusResponseSchema: GenMessage<SetTradingStatusResponse> = /*@__PURE__*/
+  messageDesc(file_penstock_v1_admin_service, 28);
+
+/**
+ * @generated from message penstock.v1.SetAccountLimitsRequest
+ */
+export type SetAccountLimitsRequest = Message<"penstock.v1.SetAccountLimitsRequest"> & {
+  /**
+   * Required. 1 to 64 characters of printable ASCII, unique for the account.
+   *
+   * @generated from field: string request_id = 1;
+   */
+  requestId: string;
+
+  /**
+   * @generated from field: string account = 2;
+   */
+  account: string;
+
+  /**
+   * How many orders may be open at once; 0 means the default of the rules (docs/matching.md).
+   *
+   * @generated from field: uint32 max_open_orders = 3;
+   */
+  maxOpenOrders: number;
+
+  /**
+   * Of one order, in lots of whatever symbol; 0 means no limit.
+   *
+   * @generated from field: uint64 max_quantity_lots = 4;
+   */
+  maxQuantityLots: bigint;
+};
+
+/**
+ * Describes the message penstock.v1.SetAccountLimitsRequest.
+ * Use `create(SetAccountLimitsRequestSchema)` to create a new message.
+ */
+export const SetAccountLimitsRequestSchema: GenMessage<SetAccountLimitsRequest> = /*@__PURE__*/
+  messageDesc(file_penstock_v1_admin_service, 29);
+
+/**
+ * @generated from message penstock.v1.SetAccountLimitsResponse
+ */
+export type SetAccountLimitsResponse = Message<"penstock.v1.SetAccountLimitsResponse"> & {
+  /**
+   * The places of this command in the log, one for each partition.
+   *
+   * @generated from field: repeated string command_ids = 1;
+   */
+  commandIds: string[];
+
+  /**
+   * @generated from field: google.protobuf.Timestamp created_at = 2;
+   */
+  createdAt?: Timestamp | undefined;
+
+  /**
+   * @generated from field: bool duplicate = 3;
+   */
+  duplicate: boolean;
+};
+
+/**
+ * Describes the message penstock.v1.SetAccountLimitsResponse.
+ * Use `create(SetAccountLimitsResponseSchema)` to create a new message.
+ */
+export const SetAccountLimitsResponseSchema: GenMessage<SetAccountLimitsResponse> = /*@__PURE__*/
+  messageDesc(file_penstock_v1_admin_service, 30);
+
+/**
+ * @generated from message penstock.v1.VoidEntryRequest
+ */
+export type VoidEntryRequest = Message<"penstock.v1.VoidEntryRequest"> & {
+  /**
+   * Required. 1 to 64 characters of printable ASCII, unique for the partition.
+   *
+   * @generated from field: string request_id = 1;
+   */
+  requestId: string;
+
+  /**
+   * @generated from field: uint32 partition = 2;
+   */
+  partition: number;
+
+  /**
+   * "<milliseconds>-<sequence>"
+   *
+   * @generated from field: string entry_id = 3;
+   */
+  entryId: string;
+
+  /**
+   * Required, up to 500 characters: for those who read the log later.
+   *
+   * @generated from field: string reason = 4;
+   */
+  reason: string;
+};
+
+/**
+ * Describes the message penstock.v1.VoidEntryRequest.
+ * Use `create(VoidEntryRequestSchema)` to create a new message.
+ */
+export const VoidEntryRequestSchema: GenMessage<VoidEntryRequest> = /*@__PURE__*/
+  messageDesc(file_penstock_v1_admin_service, 31);
+
+/**
+ * @generated from message penstock.v1.VoidEntryResponse
+ */
+export type VoidEntryResponse = Message<"penstock.v1.VoidEntryResponse"> & {
+  /**
+   * The place of this command in the log, in the layout of an order id.
+   *
+   * @generated from field: string command_id = 1;
+   */
+  commandId: string;
+
+  /**
+   * @generated from field: google.protobuf.Timestamp created_at = 2;
+   */
+  createdAt?: Timestamp | undefined;
+
+  /**
+   * @generated from field: bool duplicate = 3;
+   */
+  duplicate: boolean;
+};
+
+/**
+ * Describes the message penstock.v1.VoidEntryResponse.
+ * Use `create(VoidEntryResponseSchema)` to create a new message.
+ */
+export const VoidEntryResponseSchema: GenMessage<VoidEntryResponse> = /*@__PURE__*/
+  messageDesc(file_penstock_v1_admin_service, 32);
 
 /**
  * @generated from enum penstock.v1.Role
@@ -932,6 +1134,37 @@ export const AdminService: GenService<{
     methodKind: "unary";
     input: typeof UpsertInstrumentRequestSchema;
     output: typeof UpsertInstrumentResponseSchema;
+  },
+  /**
+   * Says what a symbol takes from here on: a command in the log, which the engine follows.
+   *
+   * @generated from rpc penstock.v1.AdminService.SetTradingStatus
+   */
+  setTradingStatus: {
+    methodKind: "unary";
+    input: typeof SetTradingStatusRequestSchema;
+    output: typeof SetTradingStatusResponseSchema;
+  },
+  /**
+   * The engine's limits of an account, in each partition by itself.
+   *
+   * @generated from rpc penstock.v1.AdminService.SetAccountLimits
+   */
+  setAccountLimits: {
+    methodKind: "unary";
+    input: typeof SetAccountLimitsRequestSchema;
+    output: typeof SetAccountLimitsResponseSchema;
+  },
+  /**
+   * For an entry that the engine cannot process and stands still at: it is passed over, each of its commands refused.
+   * FAILED_PRECONDITION where the engine does not stand at that entry.
+   *
+   * @generated from rpc penstock.v1.AdminService.VoidEntry
+   */
+  voidEntry: {
+    methodKind: "unary";
+    input: typeof VoidEntryRequestSchema;
+    output: typeof VoidEntryResponseSchema;
   },
   /**
    * @generated from rpc penstock.v1.AdminService.GetPipelineStatus

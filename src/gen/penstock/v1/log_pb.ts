@@ -6,7 +6,7 @@ import type { GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
 import type { Instrument } from "./instrument_pb.ts";
 import { file_penstock_v1_instrument } from "./instrument_pb.ts";
-import type { OrderType, SelfTradePrevention, Side, TimeInForce } from "./order_pb.ts";
+import type { OrderType, SelfTradePrevention, Side, TimeInForce, TradingStatus } from "./order_pb.ts";
 import { file_penstock_v1_order } from "./order_pb.ts";
 import type { Message } from "@bufbuild/protobuf";
 
@@ -14,7 +14,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file penstock/v1/log.proto.
  */
 export const file_penstock_v1_log: GenFile = /*@__PURE__*/
-  fileDesc("ChVwZW5zdG9jay92MS9sb2cucHJvdG8SC3BlbnN0b2NrLnYxIjYKDENvbW1hbmRCYXRjaBImCghjb21tYW5kcxgBIAMoCzIULnBlbnN0b2NrLnYxLkNvbW1hbmQixAIKB0NvbW1hbmQSDwoHYWNjb3VudBgBIAEoCRIUCgxwYXlsb2FkX2hhc2gYAiABKAYSEgoKY2xpZW50X2tleRgDIAEoBhIsCgZzdWJtaXQYBCABKAsyGi5wZW5zdG9jay52MS5TdWJtaXRDb21tYW5kSAASLAoGY2FuY2VsGAUgASgLMhoucGVuc3RvY2sudjEuQ2FuY2VsQ29tbWFuZEgAEi4KB3JlcGxhY2UYBiABKAsyGy5wZW5zdG9jay52MS5SZXBsYWNlQ29tbWFuZEgAEjUKC21hc3NfY2FuY2VsGAcgASgLMh4ucGVuc3RvY2sudjEuTWFzc0NhbmNlbENvbW1hbmRIABItCgppbnN0cnVtZW50GAggASgLMhcucGVuc3RvY2sudjEuSW5zdHJ1bWVudEgAQgYKBGtpbmRKBAgJEA0i6AIKDVN1Ym1pdENvbW1hbmQSFwoPY2xpZW50X29yZGVyX2lkGAEgASgJEg4KBnN5bWJvbBgCIAEoCRIfCgRzaWRlGAMgASgOMhEucGVuc3RvY2sudjEuU2lkZRIkCgR0eXBlGAQgASgOMhYucGVuc3RvY2sudjEuT3JkZXJUeXBlEi8KDXRpbWVfaW5fZm9yY2UYBSABKA4yGC5wZW5zdG9jay52MS5UaW1lSW5Gb3JjZRIQCghxdWFudGl0eRgGIAEoBBINCgVwcmljZRgHIAEoBBISCgpzdG9wX3ByaWNlGAggASgEEhgKEGRpc3BsYXlfcXVhbnRpdHkYCSABKAQSEwoLZXhwaXJlX3RpbWUYCiABKAQSEQoJcG9zdF9vbmx5GAsgASgIEj8KFXNlbGZfdHJhZGVfcHJldmVudGlvbhgMIAEoDjIgLnBlbnN0b2NrLnYxLlNlbGZUcmFkZVByZXZlbnRpb24icwoNQ2FuY2VsQ29tbWFuZBIZChFjbGllbnRfcmVxdWVzdF9pZBgBIAEoCRIOCgZzeW1ib2wYAiABKAkSEgoIb3JkZXJfaWQYAyABKAxIABIZCg9jbGllbnRfb3JkZXJfaWQYBCABKAlIAEIICgZ0YXJnZXQiwwEKDlJlcGxhY2VDb21tYW5kEhkKEWNsaWVudF9yZXF1ZXN0X2lkGAEgASgJEg4KBnN5bWJvbBgCIAEoCRISCghvcmRlcl9pZBgDIAEoDEgAEhkKD2NsaWVudF9vcmRlcl9pZBgEIAEoCUgAEhAKCHF1YW50aXR5GAUgASgEEg0KBXByaWNlGAYgASgEEhIKCnN0b3BfcHJpY2UYByABKAQSGAoQZGlzcGxheV9xdWFudGl0eRgIIAEoBEIICgZ0YXJnZXQiPgoRTWFzc0NhbmNlbENvbW1hbmQSGQoRY2xpZW50X3JlcXVlc3RfaWQYASABKAkSDgoGc3ltYm9sGAIgASgJYgZwcm90bzM", [file_penstock_v1_instrument, file_penstock_v1_order]);
+  fileDesc("ChVwZW5zdG9jay92MS9sb2cucHJvdG8SC3BlbnN0b2NrLnYxIjYKDENvbW1hbmRCYXRjaBImCghjb21tYW5kcxgBIAMoCzIULnBlbnN0b2NrLnYxLkNvbW1hbmQiuAQKB0NvbW1hbmQSDwoHYWNjb3VudBgBIAEoCRIUCgxwYXlsb2FkX2hhc2gYAiABKAYSEgoKY2xpZW50X2tleRgDIAEoBhIsCgZzdWJtaXQYBCABKAsyGi5wZW5zdG9jay52MS5TdWJtaXRDb21tYW5kSAASLAoGY2FuY2VsGAUgASgLMhoucGVuc3RvY2sudjEuQ2FuY2VsQ29tbWFuZEgAEi4KB3JlcGxhY2UYBiABKAsyGy5wZW5zdG9jay52MS5SZXBsYWNlQ29tbWFuZEgAEjUKC21hc3NfY2FuY2VsGAcgASgLMh4ucGVuc3RvY2sudjEuTWFzc0NhbmNlbENvbW1hbmRIABItCgppbnN0cnVtZW50GAggASgLMhcucGVuc3RvY2sudjEuSW5zdHJ1bWVudEgAEjsKDnRyYWRpbmdfc3RhdHVzGAkgASgLMiEucGVuc3RvY2sudjEuVHJhZGluZ1N0YXR1c0NvbW1hbmRIABIoCgR0aWNrGAogASgLMhgucGVuc3RvY2sudjEuVGlja0NvbW1hbmRIABIqCgVydWxlcxgLIAEoCzIZLnBlbnN0b2NrLnYxLlJ1bGVzQ29tbWFuZEgAEigKBHZvaWQYDCABKAsyGC5wZW5zdG9jay52MS5Wb2lkQ29tbWFuZEgAEjsKDmFjY291bnRfbGltaXRzGA0gASgLMiEucGVuc3RvY2sudjEuQWNjb3VudExpbWl0c0NvbW1hbmRIAEIGCgRraW5kIugCCg1TdWJtaXRDb21tYW5kEhcKD2NsaWVudF9vcmRlcl9pZBgBIAEoCRIOCgZzeW1ib2wYAiABKAkSHwoEc2lkZRgDIAEoDjIRLnBlbnN0b2NrLnYxLlNpZGUSJAoEdHlwZRgEIAEoDjIWLnBlbnN0b2NrLnYxLk9yZGVyVHlwZRIvCg10aW1lX2luX2ZvcmNlGAUgASgOMhgucGVuc3RvY2sudjEuVGltZUluRm9yY2USEAoIcXVhbnRpdHkYBiABKAQSDQoFcHJpY2UYByABKAQSEgoKc3RvcF9wcmljZRgIIAEoBBIYChBkaXNwbGF5X3F1YW50aXR5GAkgASgEEhMKC2V4cGlyZV90aW1lGAogASgEEhEKCXBvc3Rfb25seRgLIAEoCBI/ChVzZWxmX3RyYWRlX3ByZXZlbnRpb24YDCABKA4yIC5wZW5zdG9jay52MS5TZWxmVHJhZGVQcmV2ZW50aW9uInMKDUNhbmNlbENvbW1hbmQSGQoRY2xpZW50X3JlcXVlc3RfaWQYASABKAkSDgoGc3ltYm9sGAIgASgJEhIKCG9yZGVyX2lkGAMgASgMSAASGQoPY2xpZW50X29yZGVyX2lkGAQgASgJSABCCAoGdGFyZ2V0IsMBCg5SZXBsYWNlQ29tbWFuZBIZChFjbGllbnRfcmVxdWVzdF9pZBgBIAEoCRIOCgZzeW1ib2wYAiABKAkSEgoIb3JkZXJfaWQYAyABKAxIABIZCg9jbGllbnRfb3JkZXJfaWQYBCABKAlIABIQCghxdWFudGl0eRgFIAEoBBINCgVwcmljZRgGIAEoBBISCgpzdG9wX3ByaWNlGAcgASgEEhgKEGRpc3BsYXlfcXVhbnRpdHkYCCABKARCCAoGdGFyZ2V0Ij4KEU1hc3NDYW5jZWxDb21tYW5kEhkKEWNsaWVudF9yZXF1ZXN0X2lkGAEgASgJEg4KBnN5bWJvbBgCIAEoCSJmChRUcmFkaW5nU3RhdHVzQ29tbWFuZBISCgpyZXF1ZXN0X2lkGAEgASgJEg4KBnN5bWJvbBgCIAEoCRIqCgZzdGF0dXMYAyABKA4yGi5wZW5zdG9jay52MS5UcmFkaW5nU3RhdHVzIg0KC1RpY2tDb21tYW5kIjEKDFJ1bGVzQ29tbWFuZBISCgpyZXF1ZXN0X2lkGAEgASgJEg0KBXJ1bGVzGAIgASgNIkMKC1ZvaWRDb21tYW5kEhIKCnJlcXVlc3RfaWQYASABKAkSEAoIZW50cnlfaWQYAiABKAkSDgoGcmVhc29uGAMgASgJImoKFEFjY291bnRMaW1pdHNDb21tYW5kEhIKCnJlcXVlc3RfaWQYASABKAkSDwoHYWNjb3VudBgCIAEoCRIXCg9tYXhfb3Blbl9vcmRlcnMYAyABKA0SFAoMbWF4X3F1YW50aXR5GAQgASgEYgZwcm90bzM", [file_penstock_v1_instrument, file_penstock_v1_order]);
 
 /**
  * What an entry of the stream penstock:{p}:orders holds in its field "d", at schema version 1. Everything is already
@@ -99,6 +99,36 @@ export type Command = Message<"penstock.v1.Command"> & {
      */
     value: Instrument;
     case: "instrument";
+  } | {
+    /**
+     * @generated from field: penstock.v1.TradingStatusCommand trading_status = 9;
+     */
+    value: TradingStatusCommand;
+    case: "tradingStatus";
+  } | {
+    /**
+     * @generated from field: penstock.v1.TickCommand tick = 10;
+     */
+    value: TickCommand;
+    case: "tick";
+  } | {
+    /**
+     * @generated from field: penstock.v1.RulesCommand rules = 11;
+     */
+    value: RulesCommand;
+    case: "rules";
+  } | {
+    /**
+     * @generated from field: penstock.v1.VoidCommand void = 12;
+     */
+    value: VoidCommand;
+    case: "void";
+  } | {
+    /**
+     * @generated from field: penstock.v1.AccountLimitsCommand account_limits = 13;
+     */
+    value: AccountLimitsCommand;
+    case: "accountLimits";
   } | { case: undefined; value?: undefined };
 };
 
@@ -314,4 +344,139 @@ export type MassCancelCommand = Message<"penstock.v1.MassCancelCommand"> & {
  */
 export const MassCancelCommandSchema: GenMessage<MassCancelCommand> = /*@__PURE__*/
   messageDesc(file_penstock_v1_log, 5);
+
+/**
+ * @generated from message penstock.v1.TradingStatusCommand
+ */
+export type TradingStatusCommand = Message<"penstock.v1.TradingStatusCommand"> & {
+  /**
+   * The admin's own id of the command.
+   *
+   * @generated from field: string request_id = 1;
+   */
+  requestId: string;
+
+  /**
+   * @generated from field: string symbol = 2;
+   */
+  symbol: string;
+
+  /**
+   * @generated from field: penstock.v1.TradingStatus status = 3;
+   */
+  status: TradingStatus;
+};
+
+/**
+ * Describes the message penstock.v1.TradingStatusCommand.
+ * Use `create(TradingStatusCommandSchema)` to create a new message.
+ */
+export const TradingStatusCommandSchema: GenMessage<TradingStatusCommand> = /*@__PURE__*/
+  messageDesc(file_penstock_v1_log, 6);
+
+/**
+ * Says only that time went on. The engine appends it where an order is due and nothing else comes.
+ *
+ * @generated from message penstock.v1.TickCommand
+ */
+export type TickCommand = Message<"penstock.v1.TickCommand"> & {
+};
+
+/**
+ * Describes the message penstock.v1.TickCommand.
+ * Use `create(TickCommandSchema)` to create a new message.
+ */
+export const TickCommandSchema: GenMessage<TickCommand> = /*@__PURE__*/
+  messageDesc(file_penstock_v1_log, 7);
+
+/**
+ * @generated from message penstock.v1.RulesCommand
+ */
+export type RulesCommand = Message<"penstock.v1.RulesCommand"> & {
+  /**
+   * @generated from field: string request_id = 1;
+   */
+  requestId: string;
+
+  /**
+   * From here on the rules of this number hold.
+   *
+   * @generated from field: uint32 rules = 2;
+   */
+  rules: number;
+};
+
+/**
+ * Describes the message penstock.v1.RulesCommand.
+ * Use `create(RulesCommandSchema)` to create a new message.
+ */
+export const RulesCommandSchema: GenMessage<RulesCommand> = /*@__PURE__*/
+  messageDesc(file_penstock_v1_log, 8);
+
+/**
+ * What the engine cannot process is passed over: each command of that entry is refused.
+ *
+ * @generated from message penstock.v1.VoidCommand
+ */
+export type VoidCommand = Message<"penstock.v1.VoidCommand"> & {
+  /**
+   * @generated from field: string request_id = 1;
+   */
+  requestId: string;
+
+  /**
+   * "<milliseconds>-<sequence>", of this partition and of an earlier place in the log.
+   *
+   * @generated from field: string entry_id = 2;
+   */
+  entryId: string;
+
+  /**
+   * @generated from field: string reason = 3;
+   */
+  reason: string;
+};
+
+/**
+ * Describes the message penstock.v1.VoidCommand.
+ * Use `create(VoidCommandSchema)` to create a new message.
+ */
+export const VoidCommandSchema: GenMessage<VoidCommand> = /*@__PURE__*/
+  messageDesc(file_penstock_v1_log, 9);
+
+/**
+ * The limits of an account in this partition; 0 stands for the default of the rules.
+ *
+ * @generated from message penstock.v1.AccountLimitsCommand
+ */
+export type AccountLimitsCommand = Message<"penstock.v1.AccountLimitsCommand"> & {
+  /**
+   * @generated from field: string request_id = 1;
+   */
+  requestId: string;
+
+  /**
+   * @generated from field: string account = 2;
+   */
+  account: string;
+
+  /**
+   * @generated from field: uint32 max_open_orders = 3;
+   */
+  maxOpenOrders: number;
+
+  /**
+   * Of one order, in lots of whatever symbol.
+   *
+   * @generated from field: uint64 max_quantity = 4;
+   */
+  maxQuantity: bigint;
+};
+
+/**
+ * Describes the message penstock.v1.AccountLimitsCommand.
+ * Use `create(AccountLimitsCommandSchema)` to create a new message.
+ */
+export const AccountLimitsCommandSchema: GenMessage<AccountLimitsCommand> = /*@__PURE__*/
+  messageDesc(file_penstock_v1_log, 10);
 

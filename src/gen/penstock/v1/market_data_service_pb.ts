@@ -4,15 +4,19 @@
 
 import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
+import type { Timestamp } from "@bufbuild/protobuf/wkt";
+import { file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
 import type { Instrument } from "./instrument_pb.ts";
 import { file_penstock_v1_instrument } from "./instrument_pb.ts";
+import type { Side, TradingStatus } from "./order_pb.ts";
+import { file_penstock_v1_order } from "./order_pb.ts";
 import type { Message } from "@bufbuild/protobuf";
 
 /**
  * Describes the file penstock/v1/market_data_service.proto.
  */
 export const file_penstock_v1_market_data_service: GenFile = /*@__PURE__*/
-  fileDesc("CiVwZW5zdG9jay92MS9tYXJrZXRfZGF0YV9zZXJ2aWNlLnByb3RvEgtwZW5zdG9jay52MSIYChZMaXN0SW5zdHJ1bWVudHNSZXF1ZXN0IkcKF0xpc3RJbnN0cnVtZW50c1Jlc3BvbnNlEiwKC2luc3RydW1lbnRzGAEgAygLMhcucGVuc3RvY2sudjEuSW5zdHJ1bWVudDJxChFNYXJrZXREYXRhU2VydmljZRJcCg9MaXN0SW5zdHJ1bWVudHMSIy5wZW5zdG9jay52MS5MaXN0SW5zdHJ1bWVudHNSZXF1ZXN0GiQucGVuc3RvY2sudjEuTGlzdEluc3RydW1lbnRzUmVzcG9uc2ViBnByb3RvMw", [file_penstock_v1_instrument]);
+  fileDesc("CiVwZW5zdG9jay92MS9tYXJrZXRfZGF0YV9zZXJ2aWNlLnByb3RvEgtwZW5zdG9jay52MSIYChZMaXN0SW5zdHJ1bWVudHNSZXF1ZXN0IkcKF0xpc3RJbnN0cnVtZW50c1Jlc3BvbnNlEiwKC2luc3RydW1lbnRzGAEgAygLMhcucGVuc3RvY2sudjEuSW5zdHJ1bWVudCI9CgpQcmljZUxldmVsEg0KBXByaWNlGAEgASgJEhAKCHF1YW50aXR5GAIgASgJEg4KBm9yZGVycxgDIAEoDSLPAQoEQm9vaxIOCgZzeW1ib2wYASABKAkSDwoHdmVyc2lvbhgCIAEoBBIlCgRiaWRzGAMgAygLMhcucGVuc3RvY2sudjEuUHJpY2VMZXZlbBIlCgRhc2tzGAQgAygLMhcucGVuc3RvY2sudjEuUHJpY2VMZXZlbBIyCg50cmFkaW5nX3N0YXR1cxgFIAEoDjIaLnBlbnN0b2NrLnYxLlRyYWRpbmdTdGF0dXMSEgoKbGFzdF9wcmljZRgGIAEoCRIQCghjaGVja3N1bRgHIAEoDSIvCg5HZXRCb29rUmVxdWVzdBIOCgZzeW1ib2wYASABKAkSDQoFZGVwdGgYAiABKA0iMgoPR2V0Qm9va1Jlc3BvbnNlEh8KBGJvb2sYASABKAsyES5wZW5zdG9jay52MS5Cb29rIiIKEFdhdGNoQm9va1JlcXVlc3QSDgoGc3ltYm9sGAEgASgJIqYBChFXYXRjaEJvb2tSZXNwb25zZRIlCghzbmFwc2hvdBgBIAEoCzIRLnBlbnN0b2NrLnYxLkJvb2tIABIvCglpbmNyZW1lbnQYAiABKAsyGi5wZW5zdG9jay52MS5Cb29rSW5jcmVtZW50SAASLwoJaGVhcnRiZWF0GAMgASgLMhoucGVuc3RvY2sudjEuQm9va0hlYXJ0YmVhdEgAQggKBnVwZGF0ZSKoAQoNQm9va0luY3JlbWVudBIPCgd2ZXJzaW9uGAEgASgEEiUKBGJpZHMYAiADKAsyFy5wZW5zdG9jay52MS5QcmljZUxldmVsEiUKBGFza3MYAyADKAsyFy5wZW5zdG9jay52MS5QcmljZUxldmVsEhAKCGNoZWNrc3VtGAQgASgNEiYKAmF0GAUgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCJaCg1Cb29rSGVhcnRiZWF0Eg8KB3ZlcnNpb24YASABKAQSEAoIY2hlY2tzdW0YAiABKA0SJgoCYXQYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIpoBCgVUcmFkZRIOCgZzeW1ib2wYASABKAkSDQoFdHJhZGUYAiABKAQSDQoFcHJpY2UYAyABKAkSEAoIcXVhbnRpdHkYBCABKAkSKQoOYWdncmVzc29yX3NpZGUYBSABKA4yES5wZW5zdG9jay52MS5TaWRlEiYKAmF0GAYgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCIkChJXYXRjaFRyYWRlc1JlcXVlc3QSDgoGc3ltYm9sGAEgASgJIjkKE1dhdGNoVHJhZGVzUmVzcG9uc2USIgoGdHJhZGVzGAEgAygLMhIucGVuc3RvY2sudjEuVHJhZGUiSgoRTGlzdFRyYWRlc1JlcXVlc3QSDgoGc3ltYm9sGAEgASgJEhEKCXBhZ2Vfc2l6ZRgCIAEoDRISCgpwYWdlX3Rva2VuGAMgASgJIlEKEkxpc3RUcmFkZXNSZXNwb25zZRIiCgZ0cmFkZXMYASADKAsyEi5wZW5zdG9jay52MS5UcmFkZRIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkyqAMKEU1hcmtldERhdGFTZXJ2aWNlElwKD0xpc3RJbnN0cnVtZW50cxIjLnBlbnN0b2NrLnYxLkxpc3RJbnN0cnVtZW50c1JlcXVlc3QaJC5wZW5zdG9jay52MS5MaXN0SW5zdHJ1bWVudHNSZXNwb25zZRJECgdHZXRCb29rEhsucGVuc3RvY2sudjEuR2V0Qm9va1JlcXVlc3QaHC5wZW5zdG9jay52MS5HZXRCb29rUmVzcG9uc2USTAoJV2F0Y2hCb29rEh0ucGVuc3RvY2sudjEuV2F0Y2hCb29rUmVxdWVzdBoeLnBlbnN0b2NrLnYxLldhdGNoQm9va1Jlc3BvbnNlMAESUgoLV2F0Y2hUcmFkZXMSHy5wZW5zdG9jay52MS5XYXRjaFRyYWRlc1JlcXVlc3QaIC5wZW5zdG9jay52MS5XYXRjaFRyYWRlc1Jlc3BvbnNlMAESTQoKTGlzdFRyYWRlcxIeLnBlbnN0b2NrLnYxLkxpc3RUcmFkZXNSZXF1ZXN0Gh8ucGVuc3RvY2sudjEuTGlzdFRyYWRlc1Jlc3BvbnNlYgZwcm90bzM", [file_google_protobuf_timestamp, file_penstock_v1_instrument, file_penstock_v1_order]);
 
 /**
  * @generated from message penstock.v1.ListInstrumentsRequest
@@ -45,6 +49,393 @@ export const ListInstrumentsResponseSchema: GenMessage<ListInstrumentsResponse> 
   messageDesc(file_penstock_v1_market_data_service, 1);
 
 /**
+ * @generated from message penstock.v1.PriceLevel
+ */
+export type PriceLevel = Message<"penstock.v1.PriceLevel"> & {
+  /**
+   * @generated from field: string price = 1;
+   */
+  price: string;
+
+  /**
+   * What all can see. "0" in an increment: the level is gone.
+   *
+   * @generated from field: string quantity = 2;
+   */
+  quantity: string;
+
+  /**
+   * @generated from field: uint32 orders = 3;
+   */
+  orders: number;
+};
+
+/**
+ * Describes the message penstock.v1.PriceLevel.
+ * Use `create(PriceLevelSchema)` to create a new message.
+ */
+export const PriceLevelSchema: GenMessage<PriceLevel> = /*@__PURE__*/
+  messageDesc(file_penstock_v1_market_data_service, 2);
+
+/**
+ * @generated from message penstock.v1.Book
+ */
+export type Book = Message<"penstock.v1.Book"> & {
+  /**
+   * @generated from field: string symbol = 1;
+   */
+  symbol: string;
+
+  /**
+   * How many entries of the log have touched it.
+   *
+   * @generated from field: uint64 version = 2;
+   */
+  version: bigint;
+
+  /**
+   * Best first.
+   *
+   * @generated from field: repeated penstock.v1.PriceLevel bids = 3;
+   */
+  bids: PriceLevel[];
+
+  /**
+   * @generated from field: repeated penstock.v1.PriceLevel asks = 4;
+   */
+  asks: PriceLevel[];
+
+  /**
+   * @generated from field: penstock.v1.TradingStatus trading_status = 5;
+   */
+  tradingStatus: TradingStatus;
+
+  /**
+   * Empty where there was no trade.
+   *
+   * @generated from field: string last_price = 6;
+   */
+  lastPrice: string;
+
+  /**
+   * Of the whole book: CRC-32 (as of zlib) of the text that the ten best bids and then the ten best asks make, best first, each as
+   * "price:quantity:orders|".
+   *
+   * @generated from field: uint32 checksum = 7;
+   */
+  checksum: number;
+};
+
+/**
+ * Describes the message penstock.v1.Book.
+ * Use `create(BookSchema)` to create a new message.
+ */
+export const BookSchema: GenMessage<Book> = /*@__PURE__*/
+  messageDesc(file_penstock_v1_market_data_service, 3);
+
+/**
+ * @generated from message penstock.v1.GetBookRequest
+ */
+export type GetBookRequest = Message<"penstock.v1.GetBookRequest"> & {
+  /**
+   * @generated from field: string symbol = 1;
+   */
+  symbol: string;
+
+  /**
+   * Levels of each side: 1 to 1,000; 0 means 10.
+   *
+   * @generated from field: uint32 depth = 2;
+   */
+  depth: number;
+};
+
+/**
+ * Describes the message penstock.v1.GetBookRequest.
+ * Use `create(GetBookRequestSchema)` to create a new message.
+ */
+export const GetBookRequestSchema: GenMessage<GetBookRequest> = /*@__PURE__*/
+  messageDesc(file_penstock_v1_market_data_service, 4);
+
+/**
+ * @generated from message penstock.v1.GetBookResponse
+ */
+export type GetBookResponse = Message<"penstock.v1.GetBookResponse"> & {
+  /**
+   * @generated from field: penstock.v1.Book book = 1;
+   */
+  book?: Book | undefined;
+};
+
+/**
+ * Describes the message penstock.v1.GetBookResponse.
+ * Use `create(GetBookResponseSchema)` to create a new message.
+ */
+export const GetBookResponseSchema: GenMessage<GetBookResponse> = /*@__PURE__*/
+  messageDesc(file_penstock_v1_market_data_service, 5);
+
+/**
+ * @generated from message penstock.v1.WatchBookRequest
+ */
+export type WatchBookRequest = Message<"penstock.v1.WatchBookRequest"> & {
+  /**
+   * @generated from field: string symbol = 1;
+   */
+  symbol: string;
+};
+
+/**
+ * Describes the message penstock.v1.WatchBookRequest.
+ * Use `create(WatchBookRequestSchema)` to create a new message.
+ */
+export const WatchBookRequestSchema: GenMessage<WatchBookRequest> = /*@__PURE__*/
+  messageDesc(file_penstock_v1_market_data_service, 6);
+
+/**
+ * @generated from message penstock.v1.WatchBookResponse
+ */
+export type WatchBookResponse = Message<"penstock.v1.WatchBookResponse"> & {
+  /**
+   * @generated from oneof penstock.v1.WatchBookResponse.update
+   */
+  update: {
+    /**
+     * @generated from field: penstock.v1.Book snapshot = 1;
+     */
+    value: Book;
+    case: "snapshot";
+  } | {
+    /**
+     * @generated from field: penstock.v1.BookIncrement increment = 2;
+     */
+    value: BookIncrement;
+    case: "increment";
+  } | {
+    /**
+     * @generated from field: penstock.v1.BookHeartbeat heartbeat = 3;
+     */
+    value: BookHeartbeat;
+    case: "heartbeat";
+  } | { case: undefined; value?: undefined };
+};
+
+/**
+ * Describes the message penstock.v1.WatchBookResponse.
+ * Use `create(WatchBookResponseSchema)` to create a new message.
+ */
+export const WatchBookResponseSchema: GenMessage<WatchBookResponse> = /*@__PURE__*/
+  messageDesc(file_penstock_v1_market_data_service, 7);
+
+/**
+ * The levels that one entry of the log touched, each as it is now.
+ *
+ * @generated from message penstock.v1.BookIncrement
+ */
+export type BookIncrement = Message<"penstock.v1.BookIncrement"> & {
+  /**
+   * One more than that of the message before.
+   *
+   * @generated from field: uint64 version = 1;
+   */
+  version: bigint;
+
+  /**
+   * @generated from field: repeated penstock.v1.PriceLevel bids = 2;
+   */
+  bids: PriceLevel[];
+
+  /**
+   * @generated from field: repeated penstock.v1.PriceLevel asks = 3;
+   */
+  asks: PriceLevel[];
+
+  /**
+   * Of the book with this applied, as in Book.
+   *
+   * @generated from field: uint32 checksum = 4;
+   */
+  checksum: number;
+
+  /**
+   * @generated from field: google.protobuf.Timestamp at = 5;
+   */
+  at?: Timestamp | undefined;
+};
+
+/**
+ * Describes the message penstock.v1.BookIncrement.
+ * Use `create(BookIncrementSchema)` to create a new message.
+ */
+export const BookIncrementSchema: GenMessage<BookIncrement> = /*@__PURE__*/
+  messageDesc(file_penstock_v1_market_data_service, 8);
+
+/**
+ * At least every ten seconds.
+ *
+ * @generated from message penstock.v1.BookHeartbeat
+ */
+export type BookHeartbeat = Message<"penstock.v1.BookHeartbeat"> & {
+  /**
+   * @generated from field: uint64 version = 1;
+   */
+  version: bigint;
+
+  /**
+   * @generated from field: uint32 checksum = 2;
+   */
+  checksum: number;
+
+  /**
+   * @generated from field: google.protobuf.Timestamp at = 3;
+   */
+  at?: Timestamp | undefined;
+};
+
+/**
+ * Describes the message penstock.v1.BookHeartbeat.
+ * Use `create(BookHeartbeatSchema)` to create a new message.
+ */
+export const BookHeartbeatSchema: GenMessage<BookHeartbeat> = /*@__PURE__*/
+  messageDesc(file_penstock_v1_market_data_service, 9);
+
+/**
+ * @generated from message penstock.v1.Trade
+ */
+export type Trade = Message<"penstock.v1.Trade"> & {
+  /**
+   * @generated from field: string symbol = 1;
+   */
+  symbol: string;
+
+  /**
+   * The symbol's trades are counted from 1 without a gap.
+   *
+   * @generated from field: uint64 trade = 2;
+   */
+  trade: bigint;
+
+  /**
+   * @generated from field: string price = 3;
+   */
+  price: string;
+
+  /**
+   * @generated from field: string quantity = 4;
+   */
+  quantity: string;
+
+  /**
+   * The side that took liquidity.
+   *
+   * @generated from field: penstock.v1.Side aggressor_side = 5;
+   */
+  aggressorSide: Side;
+
+  /**
+   * @generated from field: google.protobuf.Timestamp at = 6;
+   */
+  at?: Timestamp | undefined;
+};
+
+/**
+ * Describes the message penstock.v1.Trade.
+ * Use `create(TradeSchema)` to create a new message.
+ */
+export const TradeSchema: GenMessage<Trade> = /*@__PURE__*/
+  messageDesc(file_penstock_v1_market_data_service, 10);
+
+/**
+ * @generated from message penstock.v1.WatchTradesRequest
+ */
+export type WatchTradesRequest = Message<"penstock.v1.WatchTradesRequest"> & {
+  /**
+   * @generated from field: string symbol = 1;
+   */
+  symbol: string;
+};
+
+/**
+ * Describes the message penstock.v1.WatchTradesRequest.
+ * Use `create(WatchTradesRequestSchema)` to create a new message.
+ */
+export const WatchTradesRequestSchema: GenMessage<WatchTradesRequest> = /*@__PURE__*/
+  messageDesc(file_penstock_v1_market_data_service, 11);
+
+/**
+ * @generated from message penstock.v1.WatchTradesResponse
+ */
+export type WatchTradesResponse = Message<"penstock.v1.WatchTradesResponse"> & {
+  /**
+   * Those of one entry of the log; none in a heartbeat, which comes at least every ten seconds.
+   *
+   * @generated from field: repeated penstock.v1.Trade trades = 1;
+   */
+  trades: Trade[];
+};
+
+/**
+ * Describes the message penstock.v1.WatchTradesResponse.
+ * Use `create(WatchTradesResponseSchema)` to create a new message.
+ */
+export const WatchTradesResponseSchema: GenMessage<WatchTradesResponse> = /*@__PURE__*/
+  messageDesc(file_penstock_v1_market_data_service, 12);
+
+/**
+ * @generated from message penstock.v1.ListTradesRequest
+ */
+export type ListTradesRequest = Message<"penstock.v1.ListTradesRequest"> & {
+  /**
+   * @generated from field: string symbol = 1;
+   */
+  symbol: string;
+
+  /**
+   * 1 to 1,000; 0 means 100.
+   *
+   * @generated from field: uint32 page_size = 2;
+   */
+  pageSize: number;
+
+  /**
+   * next_page_token of the page before; empty for the first.
+   *
+   * @generated from field: string page_token = 3;
+   */
+  pageToken: string;
+};
+
+/**
+ * Describes the message penstock.v1.ListTradesRequest.
+ * Use `create(ListTradesRequestSchema)` to create a new message.
+ */
+export const ListTradesRequestSchema: GenMessage<ListTradesRequest> = /*@__PURE__*/
+  messageDesc(file_penstock_v1_market_data_service, 13);
+
+/**
+ * @generated from message penstock.v1.ListTradesResponse
+ */
+export type ListTradesResponse = Message<"penstock.v1.ListTradesResponse"> & {
+  /**
+   * @generated from field: repeated penstock.v1.Trade trades = 1;
+   */
+  trades: Trade[];
+
+  /**
+   * Empty on the last page.
+   *
+   * @generated from field: string next_page_token = 2;
+   */
+  nextPageToken: string;
+};
+
+/**
+ * Describes the message penstock.v1.ListTradesResponse.
+ * Use `create(ListTradesResponseSchema)` to create a new message.
+ */
+export const ListTradesResponseSchema: GenMessage<ListTradesResponse> = /*@__PURE__*/
+  messageDesc(file_penstock_v1_market_data_service, 14);
+
+/**
  * @generated from service penstock.v1.MarketDataService
  */
 export const MarketDataService: GenService<{
@@ -57,6 +448,47 @@ export const MarketDataService: GenService<{
     methodKind: "unary";
     input: typeof ListInstrumentsRequestSchema;
     output: typeof ListInstrumentsResponseSchema;
+  },
+  /**
+   * The book as the engine has it. UNAVAILABLE where no engine answers.
+   *
+   * @generated from rpc penstock.v1.MarketDataService.GetBook
+   */
+  getBook: {
+    methodKind: "unary";
+    input: typeof GetBookRequestSchema;
+    output: typeof GetBookResponseSchema;
+  },
+  /**
+   * A snapshot of the whole book, then every change of it; a new snapshot where the server lost its place. Ends with
+   * RESOURCE_EXHAUSTED where the client reads too slowly.
+   *
+   * @generated from rpc penstock.v1.MarketDataService.WatchBook
+   */
+  watchBook: {
+    methodKind: "server_streaming";
+    input: typeof WatchBookRequestSchema;
+    output: typeof WatchBookResponseSchema;
+  },
+  /**
+   * Trades as they happen.
+   *
+   * @generated from rpc penstock.v1.MarketDataService.WatchTrades
+   */
+  watchTrades: {
+    methodKind: "server_streaming";
+    input: typeof WatchTradesRequestSchema;
+    output: typeof WatchTradesResponseSchema;
+  },
+  /**
+   * Newest first, from what is written.
+   *
+   * @generated from rpc penstock.v1.MarketDataService.ListTrades
+   */
+  listTrades: {
+    methodKind: "unary";
+    input: typeof ListTradesRequestSchema;
+    output: typeof ListTradesResponseSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_penstock_v1_market_data_service, 0);

@@ -12,7 +12,7 @@ import type { Message, UnknownEnum } from "@bufbuild/protobuf";
  * Describes the file penstock/v1/order.proto.
  */
 export const file_penstock_v1_order: GenFile = /*@__PURE__*/
-  fileDesc("ChdwZW5zdG9jay92MS9vcmRlci5wcm90bxILcGVuc3RvY2sudjEi/wQKBU9yZGVyEhAKCG9yZGVyX2lkGAEgASgJEhcKD2NsaWVudF9vcmRlcl9pZBgCIAEoCRIPCgdhY2NvdW50GAMgASgJEg4KBnN5bWJvbBgEIAEoCRIfCgRzaWRlGAUgASgOMhEucGVuc3RvY2sudjEuU2lkZRIkCgR0eXBlGAYgASgOMhYucGVuc3RvY2sudjEuT3JkZXJUeXBlEi8KDXRpbWVfaW5fZm9yY2UYByABKA4yGC5wZW5zdG9jay52MS5UaW1lSW5Gb3JjZRIQCghxdWFudGl0eRgIIAEoCRINCgVwcmljZRgJIAEoCRISCgpzdG9wX3ByaWNlGAogASgJEhgKEGRpc3BsYXlfcXVhbnRpdHkYCyABKAkSLwoLZXhwaXJlX3RpbWUYDCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhEKCXBvc3Rfb25seRgNIAEoCBI/ChVzZWxmX3RyYWRlX3ByZXZlbnRpb24YDiABKA4yIC5wZW5zdG9jay52MS5TZWxmVHJhZGVQcmV2ZW50aW9uEigKBnN0YXR1cxgPIAEoDjIYLnBlbnN0b2NrLnYxLk9yZGVyU3RhdHVzEhQKDGN1bV9xdWFudGl0eRgQIAEoCRIXCg9sZWF2ZXNfcXVhbnRpdHkYESABKAkSFQoNYXZlcmFnZV9wcmljZRgSIAEoCRIOCgZyZWFzb24YEyABKAkSLgoKY3JlYXRlZF9hdBgUIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLgoKdXBkYXRlZF9hdBgVIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiTQoIUG9zaXRpb24SEQoJcGFydGl0aW9uGAEgASgNEg0KBWVwb2NoGAIgASgNEhAKCGVudHJ5X2lkGAMgASgJEg0KBWluZGV4GAQgASgNKjkKBFNpZGUSFAoQU0lERV9VTlNQRUNJRklFRBAAEgwKCFNJREVfQlVZEAESDQoJU0lERV9TRUxMEAIqhAEKCU9yZGVyVHlwZRIaChZPUkRFUl9UWVBFX1VOU1BFQ0lGSUVEEAASFQoRT1JERVJfVFlQRV9NQVJLRVQQARIUChBPUkRFUl9UWVBFX0xJTUlUEAISEwoPT1JERVJfVFlQRV9TVE9QEAMSGQoVT1JERVJfVFlQRV9TVE9QX0xJTUlUEAQqiAEKC1RpbWVJbkZvcmNlEh0KGVRJTUVfSU5fRk9SQ0VfVU5TUEVDSUZJRUQQABIVChFUSU1FX0lOX0ZPUkNFX0dUQxABEhUKEVRJTUVfSU5fRk9SQ0VfSU9DEAMSFQoRVElNRV9JTl9GT1JDRV9GT0sQBBIVChFUSU1FX0lOX0ZPUkNFX0dURBAGKtoBChNTZWxmVHJhZGVQcmV2ZW50aW9uEiUKIVNFTEZfVFJBREVfUFJFVkVOVElPTl9VTlNQRUNJRklFRBAAEicKI1NFTEZfVFJBREVfUFJFVkVOVElPTl9DQU5DRUxfTkVXRVNUEAESJwojU0VMRl9UUkFERV9QUkVWRU5USU9OX0NBTkNFTF9PTERFU1QQAhIlCiFTRUxGX1RSQURFX1BSRVZFTlRJT05fQ0FOQ0VMX0JPVEgQAxIjCh9TRUxGX1RSQURFX1BSRVZFTlRJT05fREVDUkVNRU5UEAQqUgoIQWNrTGV2ZWwSGQoVQUNLX0xFVkVMX1VOU1BFQ0lGSUVEEAASFAoQQUNLX0xFVkVMX0xPR0dFRBABEhUKEUFDS19MRVZFTF9NQVRDSEVEEAIq6wEKC09yZGVyU3RhdHVzEhwKGE9SREVSX1NUQVRVU19VTlNQRUNJRklFRBAAEhwKGE9SREVSX1NUQVRVU19QRU5ESU5HX05FVxABEhQKEE9SREVSX1NUQVRVU19ORVcQAhIhCh1PUkRFUl9TVEFUVVNfUEFSVElBTExZX0ZJTExFRBADEhcKE09SREVSX1NUQVRVU19GSUxMRUQQBBIZChVPUkRFUl9TVEFUVVNfQ0FOQ0VMRUQQBRIYChRPUkRFUl9TVEFUVVNfRVhQSVJFRBAGEhkKFU9SREVSX1NUQVRVU19SRUpFQ1RFRBAHYgZwcm90bzM", [file_google_protobuf_timestamp]);
+  fileDesc("ChdwZW5zdG9jay92MS9vcmRlci5wcm90bxILcGVuc3RvY2sudjEi/wQKBU9yZGVyEhAKCG9yZGVyX2lkGAEgASgJEhcKD2NsaWVudF9vcmRlcl9pZBgCIAEoCRIPCgdhY2NvdW50GAMgASgJEg4KBnN5bWJvbBgEIAEoCRIfCgRzaWRlGAUgASgOMhEucGVuc3RvY2sudjEuU2lkZRIkCgR0eXBlGAYgASgOMhYucGVuc3RvY2sudjEuT3JkZXJUeXBlEi8KDXRpbWVfaW5fZm9yY2UYByABKA4yGC5wZW5zdG9jay52MS5UaW1lSW5Gb3JjZRIQCghxdWFudGl0eRgIIAEoCRINCgVwcmljZRgJIAEoCRISCgpzdG9wX3ByaWNlGAogASgJEhgKEGRpc3BsYXlfcXVhbnRpdHkYCyABKAkSLwoLZXhwaXJlX3RpbWUYDCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhEKCXBvc3Rfb25seRgNIAEoCBI/ChVzZWxmX3RyYWRlX3ByZXZlbnRpb24YDiABKA4yIC5wZW5zdG9jay52MS5TZWxmVHJhZGVQcmV2ZW50aW9uEigKBnN0YXR1cxgPIAEoDjIYLnBlbnN0b2NrLnYxLk9yZGVyU3RhdHVzEhQKDGN1bV9xdWFudGl0eRgQIAEoCRIXCg9sZWF2ZXNfcXVhbnRpdHkYESABKAkSFQoNYXZlcmFnZV9wcmljZRgSIAEoCRIOCgZyZWFzb24YEyABKAkSLgoKY3JlYXRlZF9hdBgUIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLgoKdXBkYXRlZF9hdBgVIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiTQoIUG9zaXRpb24SEQoJcGFydGl0aW9uGAEgASgNEg0KBWVwb2NoGAIgASgNEhAKCGVudHJ5X2lkGAMgASgJEg0KBWluZGV4GAQgASgNIuYCCg9FeGVjdXRpb25SZXBvcnQSJwoIcG9zaXRpb24YASABKAsyFS5wZW5zdG9jay52MS5Qb3NpdGlvbhIQCghzZXF1ZW5jZRgCIAEoBBIoCglleGVjX3R5cGUYAyABKA4yFS5wZW5zdG9jay52MS5FeGVjVHlwZRIhCgVvcmRlchgEIAEoCzISLnBlbnN0b2NrLnYxLk9yZGVyEg4KBnJlYXNvbhgFIAEoCRIVCg1sYXN0X3F1YW50aXR5GAYgASgJEhIKCmxhc3RfcHJpY2UYByABKAkSDQoFdHJhZGUYCCABKAQSEQoJYWdncmVzc29yGAkgASgIEhkKEWNsaWVudF9yZXF1ZXN0X2lkGAogASgJEhAKCGFmZmVjdGVkGAsgASgNEhEKCXJlbWFpbmluZxgMIAEoDRIuCgpjcmVhdGVkX2F0GA0gASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCo5CgRTaWRlEhQKEFNJREVfVU5TUEVDSUZJRUQQABIMCghTSURFX0JVWRABEg0KCVNJREVfU0VMTBACKoQBCglPcmRlclR5cGUSGgoWT1JERVJfVFlQRV9VTlNQRUNJRklFRBAAEhUKEU9SREVSX1RZUEVfTUFSS0VUEAESFAoQT1JERVJfVFlQRV9MSU1JVBACEhMKD09SREVSX1RZUEVfU1RPUBADEhkKFU9SREVSX1RZUEVfU1RPUF9MSU1JVBAEKogBCgtUaW1lSW5Gb3JjZRIdChlUSU1FX0lOX0ZPUkNFX1VOU1BFQ0lGSUVEEAASFQoRVElNRV9JTl9GT1JDRV9HVEMQARIVChFUSU1FX0lOX0ZPUkNFX0lPQxADEhUKEVRJTUVfSU5fRk9SQ0VfRk9LEAQSFQoRVElNRV9JTl9GT1JDRV9HVEQQBiraAQoTU2VsZlRyYWRlUHJldmVudGlvbhIlCiFTRUxGX1RSQURFX1BSRVZFTlRJT05fVU5TUEVDSUZJRUQQABInCiNTRUxGX1RSQURFX1BSRVZFTlRJT05fQ0FOQ0VMX05FV0VTVBABEicKI1NFTEZfVFJBREVfUFJFVkVOVElPTl9DQU5DRUxfT0xERVNUEAISJQohU0VMRl9UUkFERV9QUkVWRU5USU9OX0NBTkNFTF9CT1RIEAMSIwofU0VMRl9UUkFERV9QUkVWRU5USU9OX0RFQ1JFTUVOVBAEKlIKCEFja0xldmVsEhkKFUFDS19MRVZFTF9VTlNQRUNJRklFRBAAEhQKEEFDS19MRVZFTF9MT0dHRUQQARIVChFBQ0tfTEVWRUxfTUFUQ0hFRBACKusBCgtPcmRlclN0YXR1cxIcChhPUkRFUl9TVEFUVVNfVU5TUEVDSUZJRUQQABIcChhPUkRFUl9TVEFUVVNfUEVORElOR19ORVcQARIUChBPUkRFUl9TVEFUVVNfTkVXEAISIQodT1JERVJfU1RBVFVTX1BBUlRJQUxMWV9GSUxMRUQQAxIXChNPUkRFUl9TVEFUVVNfRklMTEVEEAQSGQoVT1JERVJfU1RBVFVTX0NBTkNFTEVEEAUSGAoUT1JERVJfU1RBVFVTX0VYUElSRUQQBhIZChVPUkRFUl9TVEFUVVNfUkVKRUNURUQQByqDAQoNVHJhZGluZ1N0YXR1cxIeChpUUkFESU5HX1NUQVRVU19VTlNQRUNJRklFRBAAEhcKE1RSQURJTkdfU1RBVFVTX09QRU4QARIeChpUUkFESU5HX1NUQVRVU19DQU5DRUxfT05MWRACEhkKFVRSQURJTkdfU1RBVFVTX0hBTFRFRBADKr4CCghFeGVjVHlwZRIZChVFWEVDX1RZUEVfVU5TUEVDSUZJRUQQABIRCg1FWEVDX1RZUEVfTkVXEAESEwoPRVhFQ19UWVBFX1RSQURFEAISFgoSRVhFQ19UWVBFX0NBTkNFTEVEEAMSFgoSRVhFQ19UWVBFX1JFUExBQ0VEEAQSFQoRRVhFQ19UWVBFX0VYUElSRUQQBRIWChJFWEVDX1RZUEVfUkVKRUNURUQQBhIXChNFWEVDX1RZUEVfVFJJR0dFUkVEEAcSFgoSRVhFQ19UWVBFX1JFU1RBVEVEEAgSHQoZRVhFQ19UWVBFX0NBTkNFTF9SRUpFQ1RFRBAJEh4KGkVYRUNfVFlQRV9SRVBMQUNFX1JFSkVDVEVEEAoSIAocRVhFQ19UWVBFX01BU1NfQ0FOQ0VMX1JFUE9SVBALYgZwcm90bzM", [file_google_protobuf_timestamp]);
 
 /**
  * An order as its account sees it. Decimals are strings without exponent: prices are multiples of the instrument's
@@ -109,11 +109,15 @@ export type Order = Message<"penstock.v1.Order"> & {
   leavesQuantity: string;
 
   /**
+   * Of its fills, rounded to 8 digits behind the tick's; empty before the first.
+   *
    * @generated from field: string average_price = 18;
    */
   averagePrice: string;
 
   /**
+   * Why it ended or was refused, as a name of docs/matching.md ("POST_ONLY"); empty where there is nothing to say.
+   *
    * @generated from field: string reason = 19;
    */
   reason: string;
@@ -173,6 +177,99 @@ export type Position = Message<"penstock.v1.Position"> & {
  */
 export const PositionSchema: GenMessage<Position> = /*@__PURE__*/
   messageDesc(file_penstock_v1_order, 1);
+
+/**
+ * A change of an order, or of what was asked for (FIX 35=8). Those of an account are counted without a gap in a partition.
+ *
+ * @generated from message penstock.v1.ExecutionReport
+ */
+export type ExecutionReport = Message<"penstock.v1.ExecutionReport"> & {
+  /**
+   * The place of the command that caused it; index is that of the report among those of its entry.
+   *
+   * @generated from field: penstock.v1.Position position = 1;
+   */
+  position?: Position | undefined;
+
+  /**
+   * The account's number of it in the partition: 1, 2, 3 …
+   *
+   * @generated from field: uint64 sequence = 2;
+   */
+  sequence: bigint;
+
+  /**
+   * @generated from field: penstock.v1.ExecType exec_type = 3;
+   */
+  execType: ExecType;
+
+  /**
+   * The order after it. For a mass cancel's report only its account is known.
+   *
+   * @generated from field: penstock.v1.Order order = 4;
+   */
+  order?: Order | undefined;
+
+  /**
+   * Of this report, as a name of docs/matching.md; empty where there is nothing to say.
+   *
+   * @generated from field: string reason = 5;
+   */
+  reason: string;
+
+  /**
+   * TRADE: what was traded, at which price, the symbol's number of the trade, and whether this order took liquidity.
+   *
+   * @generated from field: string last_quantity = 6;
+   */
+  lastQuantity: string;
+
+  /**
+   * @generated from field: string last_price = 7;
+   */
+  lastPrice: string;
+
+  /**
+   * @generated from field: uint64 trade = 8;
+   */
+  trade: bigint;
+
+  /**
+   * @generated from field: bool aggressor = 9;
+   */
+  aggressor: boolean;
+
+  /**
+   * The client's id of the cancel, replace or mass cancel that caused it.
+   *
+   * @generated from field: string client_request_id = 10;
+   */
+  clientRequestId: string;
+
+  /**
+   * MASS_CANCEL_REPORT: how many orders were canceled, and how many it left.
+   *
+   * @generated from field: uint32 affected = 11;
+   */
+  affected: number;
+
+  /**
+   * @generated from field: uint32 remaining = 12;
+   */
+  remaining: number;
+
+  /**
+   * @generated from field: google.protobuf.Timestamp created_at = 13;
+   */
+  createdAt?: Timestamp | undefined;
+};
+
+/**
+ * Describes the message penstock.v1.ExecutionReport.
+ * Use `create(ExecutionReportSchema)` to create a new message.
+ */
+export const ExecutionReportSchema: GenMessage<ExecutionReport> = /*@__PURE__*/
+  messageDesc(file_penstock_v1_order, 2);
 
 /**
  * Which side of the book an order is on (FIX 54).
@@ -444,4 +541,132 @@ export type OrderStatus = (typeof OrderStatus)[keyof typeof OrderStatus] | Unkno
  */
 export const OrderStatusSchema: GenEnum<OrderStatus> = /*@__PURE__*/
   enumDesc(file_penstock_v1_order, 5);
+
+/**
+ * FIX 340 (TradSesStatus), as far as it says what a symbol takes.
+ *
+ * @generated from enum penstock.v1.TradingStatus
+ */
+export const TradingStatus = {
+  /**
+   * @generated from enum value: TRADING_STATUS_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED: 0,
+
+  /**
+   * @generated from enum value: TRADING_STATUS_OPEN = 1;
+   */
+  OPEN: 1,
+
+  /**
+   * Cancels alone.
+   *
+   * @generated from enum value: TRADING_STATUS_CANCEL_ONLY = 2;
+   */
+  CANCEL_ONLY: 2,
+
+  /**
+   * Nothing at all, but time goes on and orders expire.
+   *
+   * @generated from enum value: TRADING_STATUS_HALTED = 3;
+   */
+  HALTED: 3,
+} as const;
+
+/**
+ * FIX 340 (TradSesStatus), as far as it says what a symbol takes.
+ *
+ * @generated from enum penstock.v1.TradingStatus
+ */
+export type TradingStatus = (typeof TradingStatus)[keyof typeof TradingStatus] | UnknownEnum;
+
+/**
+ * Describes the enum penstock.v1.TradingStatus.
+ */
+export const TradingStatusSchema: GenEnum<TradingStatus> = /*@__PURE__*/
+  enumDesc(file_penstock_v1_order, 6);
+
+/**
+ * What an execution report tells: FIX 150 (ExecType), and the two other reports that an account gets.
+ *
+ * @generated from enum penstock.v1.ExecType
+ */
+export const ExecType = {
+  /**
+   * @generated from enum value: EXEC_TYPE_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED: 0,
+
+  /**
+   * @generated from enum value: EXEC_TYPE_NEW = 1;
+   */
+  NEW: 1,
+
+  /**
+   * @generated from enum value: EXEC_TYPE_TRADE = 2;
+   */
+  TRADE: 2,
+
+  /**
+   * @generated from enum value: EXEC_TYPE_CANCELED = 3;
+   */
+  CANCELED: 3,
+
+  /**
+   * @generated from enum value: EXEC_TYPE_REPLACED = 4;
+   */
+  REPLACED: 4,
+
+  /**
+   * @generated from enum value: EXEC_TYPE_EXPIRED = 5;
+   */
+  EXPIRED: 5,
+
+  /**
+   * @generated from enum value: EXEC_TYPE_REJECTED = 6;
+   */
+  REJECTED: 6,
+
+  /**
+   * @generated from enum value: EXEC_TYPE_TRIGGERED = 7;
+   */
+  TRIGGERED: 7,
+
+  /**
+   * @generated from enum value: EXEC_TYPE_RESTATED = 8;
+   */
+  RESTATED: 8,
+
+  /**
+   * A cancel or a replace was refused (FIX 35=9); the order stays as it was.
+   *
+   * @generated from enum value: EXEC_TYPE_CANCEL_REJECTED = 9;
+   */
+  CANCEL_REJECTED: 9,
+
+  /**
+   * @generated from enum value: EXEC_TYPE_REPLACE_REJECTED = 10;
+   */
+  REPLACE_REJECTED: 10,
+
+  /**
+   * What became of a mass cancel (FIX 35=r).
+   *
+   * @generated from enum value: EXEC_TYPE_MASS_CANCEL_REPORT = 11;
+   */
+  MASS_CANCEL_REPORT: 11,
+} as const;
+
+/**
+ * What an execution report tells: FIX 150 (ExecType), and the two other reports that an account gets.
+ *
+ * @generated from enum penstock.v1.ExecType
+ */
+export type ExecType = (typeof ExecType)[keyof typeof ExecType] | UnknownEnum;
+
+/**
+ * Describes the enum penstock.v1.ExecType.
+ */
+export const ExecTypeSchema: GenEnum<ExecType> = /*@__PURE__*/
+  enumDesc(file_penstock_v1_order, 7);
 

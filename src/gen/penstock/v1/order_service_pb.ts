@@ -8,7 +8,7 @@ import type { Timestamp } from "@bufbuild/protobuf/wkt";
 import { file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
 import type { Status } from "../../google/rpc/status_pb.ts";
 import { file_google_rpc_status } from "../../google/rpc/status_pb.ts";
-import type { AckLevel, Order, OrderStatus, OrderType, Position, SelfTradePrevention, Side, TimeInForce } from "./order_pb.ts";
+import type { AckLevel, ExecutionReport, Order, OrderStatus, OrderType, Position, SelfTradePrevention, Side, TimeInForce } from "./order_pb.ts";
 import { file_penstock_v1_order } from "./order_pb.ts";
 import type { Message } from "@bufbuild/protobuf";
 
@@ -16,7 +16,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file penstock/v1/order_service.proto.
  */
 export const file_penstock_v1_order_service: GenFile = /*@__PURE__*/
-  fileDesc("Ch9wZW5zdG9jay92MS9vcmRlcl9zZXJ2aWNlLnByb3RvEgtwZW5zdG9jay52MSKzAwoSU3VibWl0T3JkZXJSZXF1ZXN0EhcKD2NsaWVudF9vcmRlcl9pZBgBIAEoCRIOCgZzeW1ib2wYAiABKAkSHwoEc2lkZRgDIAEoDjIRLnBlbnN0b2NrLnYxLlNpZGUSJAoEdHlwZRgEIAEoDjIWLnBlbnN0b2NrLnYxLk9yZGVyVHlwZRIvCg10aW1lX2luX2ZvcmNlGAUgASgOMhgucGVuc3RvY2sudjEuVGltZUluRm9yY2USEAoIcXVhbnRpdHkYBiABKAkSDQoFcHJpY2UYByABKAkSEgoKc3RvcF9wcmljZRgIIAEoCRIYChBkaXNwbGF5X3F1YW50aXR5GAkgASgJEi8KC2V4cGlyZV90aW1lGAogASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIRCglwb3N0X29ubHkYCyABKAgSPwoVc2VsZl90cmFkZV9wcmV2ZW50aW9uGAwgASgOMiAucGVuc3RvY2sudjEuU2VsZlRyYWRlUHJldmVudGlvbhIoCglhY2tfbGV2ZWwYDSABKA4yFS5wZW5zdG9jay52MS5BY2tMZXZlbCLQAQoTU3VibWl0T3JkZXJSZXNwb25zZRIQCghvcmRlcl9pZBgBIAEoCRIXCg9jbGllbnRfb3JkZXJfaWQYAiABKAkSKAoGc3RhdHVzGAMgASgOMhgucGVuc3RvY2sudjEuT3JkZXJTdGF0dXMSLgoKY3JlYXRlZF9hdBgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASEQoJZHVwbGljYXRlGAUgASgIEiEKBW9yZGVyGAYgASgLMhIucGVuc3RvY2sudjEuT3JkZXIiRgoTU3VibWl0T3JkZXJzUmVxdWVzdBIvCgZvcmRlcnMYASADKAsyHy5wZW5zdG9jay52MS5TdWJtaXRPcmRlclJlcXVlc3QiRwoUU3VibWl0T3JkZXJzUmVzcG9uc2USLwoHcmVzdWx0cxgBIAMoCzIeLnBlbnN0b2NrLnYxLlN1Ym1pdE9yZGVyUmVzdWx0InoKEVN1Ym1pdE9yZGVyUmVzdWx0EjQKCGFjY2VwdGVkGAEgASgLMiAucGVuc3RvY2sudjEuU3VibWl0T3JkZXJSZXNwb25zZUgAEiUKB3JlZnVzZWQYAiABKAsyEi5nb29nbGUucnBjLlN0YXR1c0gAQggKBnJlc3VsdCKIAgoTU3RyZWFtT3JkZXJzUmVxdWVzdBIQCghzZXF1ZW5jZRgBIAEoBBIxCgZzdWJtaXQYAiABKAsyHy5wZW5zdG9jay52MS5TdWJtaXRPcmRlclJlcXVlc3RIABIxCgZjYW5jZWwYAyABKAsyHy5wZW5zdG9jay52MS5DYW5jZWxPcmRlclJlcXVlc3RIABIzCgdyZXBsYWNlGAQgASgLMiAucGVuc3RvY2sudjEuUmVwbGFjZU9yZGVyUmVxdWVzdEgAEjkKCmNhbmNlbF9hbGwYBSABKAsyIy5wZW5zdG9jay52MS5DYW5jZWxBbGxPcmRlcnNSZXF1ZXN0SABCCQoHY29tbWFuZCKzAgoUU3RyZWFtT3JkZXJzUmVzcG9uc2USEAoIc2VxdWVuY2UYASABKAQSMgoGc3VibWl0GAIgASgLMiAucGVuc3RvY2sudjEuU3VibWl0T3JkZXJSZXNwb25zZUgAEjIKBmNhbmNlbBgDIAEoCzIgLnBlbnN0b2NrLnYxLkNhbmNlbE9yZGVyUmVzcG9uc2VIABI0CgdyZXBsYWNlGAQgASgLMiEucGVuc3RvY2sudjEuUmVwbGFjZU9yZGVyUmVzcG9uc2VIABI6CgpjYW5jZWxfYWxsGAUgASgLMiQucGVuc3RvY2sudjEuQ2FuY2VsQWxsT3JkZXJzUmVzcG9uc2VIABIlCgdyZWZ1c2VkGAYgASgLMhIuZ29vZ2xlLnJwYy5TdGF0dXNIAEIICgZyZXN1bHQilAEKEkNhbmNlbE9yZGVyUmVxdWVzdBIZChFjbGllbnRfcmVxdWVzdF9pZBgBIAEoCRIQCghvcmRlcl9pZBgCIAEoCRIOCgZzeW1ib2wYAyABKAkSFwoPY2xpZW50X29yZGVyX2lkGAQgASgJEigKCWFja19sZXZlbBgFIAEoDjIVLnBlbnN0b2NrLnYxLkFja0xldmVsIocBChNDYW5jZWxPcmRlclJlc3BvbnNlEhIKCmNvbW1hbmRfaWQYASABKAkSGQoRY2xpZW50X3JlcXVlc3RfaWQYAiABKAkSLgoKY3JlYXRlZF9hdBgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASEQoJZHVwbGljYXRlGAQgASgIIuQBChNSZXBsYWNlT3JkZXJSZXF1ZXN0EhkKEWNsaWVudF9yZXF1ZXN0X2lkGAEgASgJEhAKCG9yZGVyX2lkGAIgASgJEg4KBnN5bWJvbBgDIAEoCRIXCg9jbGllbnRfb3JkZXJfaWQYBCABKAkSEAoIcXVhbnRpdHkYBSABKAkSDQoFcHJpY2UYBiABKAkSEgoKc3RvcF9wcmljZRgHIAEoCRIYChBkaXNwbGF5X3F1YW50aXR5GAggASgJEigKCWFja19sZXZlbBgJIAEoDjIVLnBlbnN0b2NrLnYxLkFja0xldmVsIogBChRSZXBsYWNlT3JkZXJSZXNwb25zZRISCgpjb21tYW5kX2lkGAEgASgJEhkKEWNsaWVudF9yZXF1ZXN0X2lkGAIgASgJEi4KCmNyZWF0ZWRfYXQYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhEKCWR1cGxpY2F0ZRgEIAEoCCJtChZDYW5jZWxBbGxPcmRlcnNSZXF1ZXN0EhkKEWNsaWVudF9yZXF1ZXN0X2lkGAEgASgJEg4KBnN5bWJvbBgCIAEoCRIoCglhY2tfbGV2ZWwYAyABKA4yFS5wZW5zdG9jay52MS5BY2tMZXZlbCKMAQoXQ2FuY2VsQWxsT3JkZXJzUmVzcG9uc2USEwoLY29tbWFuZF9pZHMYASADKAkSGQoRY2xpZW50X3JlcXVlc3RfaWQYAiABKAkSLgoKY3JlYXRlZF9hdBgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASEQoJZHVwbGljYXRlGAQgASgIIkwKD0dldE9yZGVyUmVxdWVzdBIQCghvcmRlcl9pZBgBIAEoCRIOCgZzeW1ib2wYAiABKAkSFwoPY2xpZW50X29yZGVyX2lkGAMgASgJIjUKEEdldE9yZGVyUmVzcG9uc2USIQoFb3JkZXIYASABKAsyEi5wZW5zdG9jay52MS5PcmRlciJKChFMaXN0T3JkZXJzUmVxdWVzdBIRCglwYWdlX3NpemUYASABKA0SEgoKcGFnZV90b2tlbhgCIAEoCRIOCgZzeW1ib2wYAyABKAkidwoSTGlzdE9yZGVyc1Jlc3BvbnNlEiIKBm9yZGVycxgBIAMoCzISLnBlbnN0b2NrLnYxLk9yZGVyEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCRIkCgVhc19vZhgDIAMoCzIVLnBlbnN0b2NrLnYxLlBvc2l0aW9uMqsFCgxPcmRlclNlcnZpY2USUAoLU3VibWl0T3JkZXISHy5wZW5zdG9jay52MS5TdWJtaXRPcmRlclJlcXVlc3QaIC5wZW5zdG9jay52MS5TdWJtaXRPcmRlclJlc3BvbnNlElMKDFN1Ym1pdE9yZGVycxIgLnBlbnN0b2NrLnYxLlN1Ym1pdE9yZGVyc1JlcXVlc3QaIS5wZW5zdG9jay52MS5TdWJtaXRPcmRlcnNSZXNwb25zZRJXCgxTdHJlYW1PcmRlcnMSIC5wZW5zdG9jay52MS5TdHJlYW1PcmRlcnNSZXF1ZXN0GiEucGVuc3RvY2sudjEuU3RyZWFtT3JkZXJzUmVzcG9uc2UoATABElAKC0NhbmNlbE9yZGVyEh8ucGVuc3RvY2sudjEuQ2FuY2VsT3JkZXJSZXF1ZXN0GiAucGVuc3RvY2sudjEuQ2FuY2VsT3JkZXJSZXNwb25zZRJTCgxSZXBsYWNlT3JkZXISIC5wZW5zdG9jay52MS5SZXBsYWNlT3JkZXJSZXF1ZXN0GiEucGVuc3RvY2sudjEuUmVwbGFjZU9yZGVyUmVzcG9uc2USXAoPQ2FuY2VsQWxsT3JkZXJzEiMucGVuc3RvY2sudjEuQ2FuY2VsQWxsT3JkZXJzUmVxdWVzdBokLnBlbnN0b2NrLnYxLkNhbmNlbEFsbE9yZGVyc1Jlc3BvbnNlEkcKCEdldE9yZGVyEhwucGVuc3RvY2sudjEuR2V0T3JkZXJSZXF1ZXN0Gh0ucGVuc3RvY2sudjEuR2V0T3JkZXJSZXNwb25zZRJNCgpMaXN0T3JkZXJzEh4ucGVuc3RvY2sudjEuTGlzdE9yZGVyc1JlcXVlc3QaHy5wZW5zdG9jay52MS5MaXN0T3JkZXJzUmVzcG9uc2ViBnByb3RvMw", [file_google_protobuf_timestamp, file_google_rpc_status, file_penstock_v1_order]);
+  fileDesc("Ch9wZW5zdG9jay92MS9vcmRlcl9zZXJ2aWNlLnByb3RvEgtwZW5zdG9jay52MSKzAwoSU3VibWl0T3JkZXJSZXF1ZXN0EhcKD2NsaWVudF9vcmRlcl9pZBgBIAEoCRIOCgZzeW1ib2wYAiABKAkSHwoEc2lkZRgDIAEoDjIRLnBlbnN0b2NrLnYxLlNpZGUSJAoEdHlwZRgEIAEoDjIWLnBlbnN0b2NrLnYxLk9yZGVyVHlwZRIvCg10aW1lX2luX2ZvcmNlGAUgASgOMhgucGVuc3RvY2sudjEuVGltZUluRm9yY2USEAoIcXVhbnRpdHkYBiABKAkSDQoFcHJpY2UYByABKAkSEgoKc3RvcF9wcmljZRgIIAEoCRIYChBkaXNwbGF5X3F1YW50aXR5GAkgASgJEi8KC2V4cGlyZV90aW1lGAogASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIRCglwb3N0X29ubHkYCyABKAgSPwoVc2VsZl90cmFkZV9wcmV2ZW50aW9uGAwgASgOMiAucGVuc3RvY2sudjEuU2VsZlRyYWRlUHJldmVudGlvbhIoCglhY2tfbGV2ZWwYDSABKA4yFS5wZW5zdG9jay52MS5BY2tMZXZlbCLQAQoTU3VibWl0T3JkZXJSZXNwb25zZRIQCghvcmRlcl9pZBgBIAEoCRIXCg9jbGllbnRfb3JkZXJfaWQYAiABKAkSKAoGc3RhdHVzGAMgASgOMhgucGVuc3RvY2sudjEuT3JkZXJTdGF0dXMSLgoKY3JlYXRlZF9hdBgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASEQoJZHVwbGljYXRlGAUgASgIEiEKBW9yZGVyGAYgASgLMhIucGVuc3RvY2sudjEuT3JkZXIiRgoTU3VibWl0T3JkZXJzUmVxdWVzdBIvCgZvcmRlcnMYASADKAsyHy5wZW5zdG9jay52MS5TdWJtaXRPcmRlclJlcXVlc3QiRwoUU3VibWl0T3JkZXJzUmVzcG9uc2USLwoHcmVzdWx0cxgBIAMoCzIeLnBlbnN0b2NrLnYxLlN1Ym1pdE9yZGVyUmVzdWx0InoKEVN1Ym1pdE9yZGVyUmVzdWx0EjQKCGFjY2VwdGVkGAEgASgLMiAucGVuc3RvY2sudjEuU3VibWl0T3JkZXJSZXNwb25zZUgAEiUKB3JlZnVzZWQYAiABKAsyEi5nb29nbGUucnBjLlN0YXR1c0gAQggKBnJlc3VsdCKmAgoTU3RyZWFtT3JkZXJzUmVxdWVzdBIQCghzZXF1ZW5jZRgBIAEoBBIxCgZzdWJtaXQYAiABKAsyHy5wZW5zdG9jay52MS5TdWJtaXRPcmRlclJlcXVlc3RIABIxCgZjYW5jZWwYAyABKAsyHy5wZW5zdG9jay52MS5DYW5jZWxPcmRlclJlcXVlc3RIABIzCgdyZXBsYWNlGAQgASgLMiAucGVuc3RvY2sudjEuUmVwbGFjZU9yZGVyUmVxdWVzdEgAEjkKCmNhbmNlbF9hbGwYBSABKAsyIy5wZW5zdG9jay52MS5DYW5jZWxBbGxPcmRlcnNSZXF1ZXN0SAASHAoUY2FuY2VsX29uX2Rpc2Nvbm5lY3QYBiABKAhCCQoHY29tbWFuZCKzAgoUU3RyZWFtT3JkZXJzUmVzcG9uc2USEAoIc2VxdWVuY2UYASABKAQSMgoGc3VibWl0GAIgASgLMiAucGVuc3RvY2sudjEuU3VibWl0T3JkZXJSZXNwb25zZUgAEjIKBmNhbmNlbBgDIAEoCzIgLnBlbnN0b2NrLnYxLkNhbmNlbE9yZGVyUmVzcG9uc2VIABI0CgdyZXBsYWNlGAQgASgLMiEucGVuc3RvY2sudjEuUmVwbGFjZU9yZGVyUmVzcG9uc2VIABI6CgpjYW5jZWxfYWxsGAUgASgLMiQucGVuc3RvY2sudjEuQ2FuY2VsQWxsT3JkZXJzUmVzcG9uc2VIABIlCgdyZWZ1c2VkGAYgASgLMhIuZ29vZ2xlLnJwYy5TdGF0dXNIAEIICgZyZXN1bHQilAEKEkNhbmNlbE9yZGVyUmVxdWVzdBIZChFjbGllbnRfcmVxdWVzdF9pZBgBIAEoCRIQCghvcmRlcl9pZBgCIAEoCRIOCgZzeW1ib2wYAyABKAkSFwoPY2xpZW50X29yZGVyX2lkGAQgASgJEigKCWFja19sZXZlbBgFIAEoDjIVLnBlbnN0b2NrLnYxLkFja0xldmVsIroBChNDYW5jZWxPcmRlclJlc3BvbnNlEhIKCmNvbW1hbmRfaWQYASABKAkSGQoRY2xpZW50X3JlcXVlc3RfaWQYAiABKAkSLgoKY3JlYXRlZF9hdBgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASEQoJZHVwbGljYXRlGAQgASgIEiEKBW9yZGVyGAUgASgLMhIucGVuc3RvY2sudjEuT3JkZXISDgoGcmVhc29uGAYgASgJIuQBChNSZXBsYWNlT3JkZXJSZXF1ZXN0EhkKEWNsaWVudF9yZXF1ZXN0X2lkGAEgASgJEhAKCG9yZGVyX2lkGAIgASgJEg4KBnN5bWJvbBgDIAEoCRIXCg9jbGllbnRfb3JkZXJfaWQYBCABKAkSEAoIcXVhbnRpdHkYBSABKAkSDQoFcHJpY2UYBiABKAkSEgoKc3RvcF9wcmljZRgHIAEoCRIYChBkaXNwbGF5X3F1YW50aXR5GAggASgJEigKCWFja19sZXZlbBgJIAEoDjIVLnBlbnN0b2NrLnYxLkFja0xldmVsIrsBChRSZXBsYWNlT3JkZXJSZXNwb25zZRISCgpjb21tYW5kX2lkGAEgASgJEhkKEWNsaWVudF9yZXF1ZXN0X2lkGAIgASgJEi4KCmNyZWF0ZWRfYXQYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhEKCWR1cGxpY2F0ZRgEIAEoCBIhCgVvcmRlchgFIAEoCzISLnBlbnN0b2NrLnYxLk9yZGVyEg4KBnJlYXNvbhgGIAEoCSJtChZDYW5jZWxBbGxPcmRlcnNSZXF1ZXN0EhkKEWNsaWVudF9yZXF1ZXN0X2lkGAEgASgJEg4KBnN5bWJvbBgCIAEoCRIoCglhY2tfbGV2ZWwYAyABKA4yFS5wZW5zdG9jay52MS5BY2tMZXZlbCLWAQoXQ2FuY2VsQWxsT3JkZXJzUmVzcG9uc2USEwoLY29tbWFuZF9pZHMYASADKAkSGQoRY2xpZW50X3JlcXVlc3RfaWQYAiABKAkSLgoKY3JlYXRlZF9hdBgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASEQoJZHVwbGljYXRlGAQgASgIEhUKCGFmZmVjdGVkGAUgASgNSACIAQESFgoJcmVtYWluaW5nGAYgASgNSAGIAQFCCwoJX2FmZmVjdGVkQgwKCl9yZW1haW5pbmciTAoPR2V0T3JkZXJSZXF1ZXN0EhAKCG9yZGVyX2lkGAEgASgJEg4KBnN5bWJvbBgCIAEoCRIXCg9jbGllbnRfb3JkZXJfaWQYAyABKAkiNQoQR2V0T3JkZXJSZXNwb25zZRIhCgVvcmRlchgBIAEoCzISLnBlbnN0b2NrLnYxLk9yZGVyIkoKEUxpc3RPcmRlcnNSZXF1ZXN0EhEKCXBhZ2Vfc2l6ZRgBIAEoDRISCgpwYWdlX3Rva2VuGAIgASgJEg4KBnN5bWJvbBgDIAEoCSJ3ChJMaXN0T3JkZXJzUmVzcG9uc2USIgoGb3JkZXJzGAEgAygLMhIucGVuc3RvY2sudjEuT3JkZXISFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJEiQKBWFzX29mGAMgAygLMhUucGVuc3RvY2sudjEuUG9zaXRpb24iYAoSV2F0Y2hPcmRlcnNSZXF1ZXN0EiQKBWFmdGVyGAEgAygLMhUucGVuc3RvY2sudjEuUG9zaXRpb24SDgoGc3ltYm9sGAIgASgJEhQKDGFsbF9hY2NvdW50cxgDIAEoCCKKAQoTV2F0Y2hPcmRlcnNSZXNwb25zZRIxCglleGVjdXRpb24YASABKAsyHC5wZW5zdG9jay52MS5FeGVjdXRpb25SZXBvcnRIABI2CgloZWFydGJlYXQYAiABKAsyIS5wZW5zdG9jay52MS5XYXRjaE9yZGVyc0hlYXJ0YmVhdEgAQggKBnVwZGF0ZSJpChRXYXRjaE9yZGVyc0hlYXJ0YmVhdBIpCgpoaWdoX3dhdGVyGAEgAygLMhUucGVuc3RvY2sudjEuUG9zaXRpb24SJgoCYXQYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wMv8FCgxPcmRlclNlcnZpY2USUAoLU3VibWl0T3JkZXISHy5wZW5zdG9jay52MS5TdWJtaXRPcmRlclJlcXVlc3QaIC5wZW5zdG9jay52MS5TdWJtaXRPcmRlclJlc3BvbnNlElMKDFN1Ym1pdE9yZGVycxIgLnBlbnN0b2NrLnYxLlN1Ym1pdE9yZGVyc1JlcXVlc3QaIS5wZW5zdG9jay52MS5TdWJtaXRPcmRlcnNSZXNwb25zZRJXCgxTdHJlYW1PcmRlcnMSIC5wZW5zdG9jay52MS5TdHJlYW1PcmRlcnNSZXF1ZXN0GiEucGVuc3RvY2sudjEuU3RyZWFtT3JkZXJzUmVzcG9uc2UoATABElAKC0NhbmNlbE9yZGVyEh8ucGVuc3RvY2sudjEuQ2FuY2VsT3JkZXJSZXF1ZXN0GiAucGVuc3RvY2sudjEuQ2FuY2VsT3JkZXJSZXNwb25zZRJTCgxSZXBsYWNlT3JkZXISIC5wZW5zdG9jay52MS5SZXBsYWNlT3JkZXJSZXF1ZXN0GiEucGVuc3RvY2sudjEuUmVwbGFjZU9yZGVyUmVzcG9uc2USXAoPQ2FuY2VsQWxsT3JkZXJzEiMucGVuc3RvY2sudjEuQ2FuY2VsQWxsT3JkZXJzUmVxdWVzdBokLnBlbnN0b2NrLnYxLkNhbmNlbEFsbE9yZGVyc1Jlc3BvbnNlEkcKCEdldE9yZGVyEhwucGVuc3RvY2sudjEuR2V0T3JkZXJSZXF1ZXN0Gh0ucGVuc3RvY2sudjEuR2V0T3JkZXJSZXNwb25zZRJNCgpMaXN0T3JkZXJzEh4ucGVuc3RvY2sudjEuTGlzdE9yZGVyc1JlcXVlc3QaHy5wZW5zdG9jay52MS5MaXN0T3JkZXJzUmVzcG9uc2USUgoLV2F0Y2hPcmRlcnMSHy5wZW5zdG9jay52MS5XYXRjaE9yZGVyc1JlcXVlc3QaIC5wZW5zdG9jay52MS5XYXRjaE9yZGVyc1Jlc3BvbnNlMAFiBnByb3RvMw", [file_google_protobuf_timestamp, file_google_rpc_status, file_penstock_v1_order]);
 
 /**
  * @generated from message penstock.v1.SubmitOrderRequest
@@ -255,6 +255,14 @@ export type StreamOrdersRequest = Message<"penstock.v1.StreamOrdersRequest"> & {
     value: CancelAllOrdersRequest;
     case: "cancelAll";
   } | { case: undefined; value?: undefined };
+
+  /**
+   * Once a message has it, all open orders of the account are canceled where this stream ends in any way but the client's
+   * half-close. The server does it as far as it can: one that is killed does not.
+   *
+   * @generated from field: bool cancel_on_disconnect = 6;
+   */
+  cancelOnDisconnect: boolean;
 };
 
 /**
@@ -386,6 +394,20 @@ export type CancelOrderResponse = Message<"penstock.v1.CancelOrderResponse"> & {
    * @generated from field: bool duplicate = 4;
    */
   duplicate: boolean;
+
+  /**
+   * With ACK_LEVEL_MATCHED, once the engine has processed it: the order after it, where there is one.
+   *
+   * @generated from field: penstock.v1.Order order = 5;
+   */
+  order?: Order | undefined;
+
+  /**
+   * Why it was refused, as a name of docs/matching.md; empty where it was done, or is not processed yet.
+   *
+   * @generated from field: string reason = 6;
+   */
+  reason: string;
 };
 
 /**
@@ -483,6 +505,18 @@ export type ReplaceOrderResponse = Message<"penstock.v1.ReplaceOrderResponse"> &
    * @generated from field: bool duplicate = 4;
    */
   duplicate: boolean;
+
+  /**
+   * As in CancelOrderResponse.
+   *
+   * @generated from field: penstock.v1.Order order = 5;
+   */
+  order?: Order | undefined;
+
+  /**
+   * @generated from field: string reason = 6;
+   */
+  reason: string;
 };
 
 /**
@@ -548,6 +582,18 @@ export type CancelAllOrdersResponse = Message<"penstock.v1.CancelAllOrdersRespon
    * @generated from field: bool duplicate = 4;
    */
   duplicate: boolean;
+
+  /**
+   * With ACK_LEVEL_MATCHED, where all partitions have processed it: how many orders were canceled, and how many it left.
+   *
+   * @generated from field: optional uint32 affected = 5;
+   */
+  affected?: number | undefined;
+
+  /**
+   * @generated from field: optional uint32 remaining = 6;
+   */
+  remaining?: number | undefined;
 };
 
 /**
@@ -668,6 +714,95 @@ export const ListOrdersResponseSchema: GenMessage<ListOrdersResponse> = /*@__PUR
   messageDesc(file_penstock_v1_order_service, 16);
 
 /**
+ * @generated from message penstock.v1.WatchOrdersRequest
+ */
+export type WatchOrdersRequest = Message<"penstock.v1.WatchOrdersRequest"> & {
+  /**
+   * For each partition the last position that the client has; "0-0" at epoch 0 is before everything. A partition that is
+   * not named begins with what comes next.
+   *
+   * @generated from field: repeated penstock.v1.Position after = 1;
+   */
+  after: Position[];
+
+  /**
+   * Empty: all symbols.
+   *
+   * @generated from field: string symbol = 2;
+   */
+  symbol: string;
+
+  /**
+   * A drop copy: the reports of all accounts. For admins.
+   *
+   * @generated from field: bool all_accounts = 3;
+   */
+  allAccounts: boolean;
+};
+
+/**
+ * Describes the message penstock.v1.WatchOrdersRequest.
+ * Use `create(WatchOrdersRequestSchema)` to create a new message.
+ */
+export const WatchOrdersRequestSchema: GenMessage<WatchOrdersRequest> = /*@__PURE__*/
+  messageDesc(file_penstock_v1_order_service, 17);
+
+/**
+ * @generated from message penstock.v1.WatchOrdersResponse
+ */
+export type WatchOrdersResponse = Message<"penstock.v1.WatchOrdersResponse"> & {
+  /**
+   * @generated from oneof penstock.v1.WatchOrdersResponse.update
+   */
+  update: {
+    /**
+     * @generated from field: penstock.v1.ExecutionReport execution = 1;
+     */
+    value: ExecutionReport;
+    case: "execution";
+  } | {
+    /**
+     * @generated from field: penstock.v1.WatchOrdersHeartbeat heartbeat = 2;
+     */
+    value: WatchOrdersHeartbeat;
+    case: "heartbeat";
+  } | { case: undefined; value?: undefined };
+};
+
+/**
+ * Describes the message penstock.v1.WatchOrdersResponse.
+ * Use `create(WatchOrdersResponseSchema)` to create a new message.
+ */
+export const WatchOrdersResponseSchema: GenMessage<WatchOrdersResponse> = /*@__PURE__*/
+  messageDesc(file_penstock_v1_order_service, 18);
+
+/**
+ * Comes when the watch has caught up, and then at least every ten seconds.
+ *
+ * @generated from message penstock.v1.WatchOrdersHeartbeat
+ */
+export type WatchOrdersHeartbeat = Message<"penstock.v1.WatchOrdersHeartbeat"> & {
+  /**
+   * For each partition, the place up to which every report was sent: a client may resume behind it.
+   *
+   * @generated from field: repeated penstock.v1.Position high_water = 1;
+   */
+  highWater: Position[];
+
+  /**
+   * @generated from field: google.protobuf.Timestamp at = 2;
+   */
+  at?: Timestamp | undefined;
+};
+
+/**
+ * Describes the message penstock.v1.WatchOrdersHeartbeat.
+ * Use `create(WatchOrdersHeartbeatSchema)` to create a new message.
+ */
+export const WatchOrdersHeartbeatSchema: GenMessage<WatchOrdersHeartbeat> = /*@__PURE__*/
+  messageDesc(file_penstock_v1_order_service, 19);
+
+/**
  * Orders of the account that the token names ("authorization: Bearer <token>"). Every call that changes something
  * carries an id of the client's and may be sent again with it: the first answer comes back, with duplicate = true.
  *
@@ -757,6 +892,20 @@ export const OrderService: GenService<{
     methodKind: "unary";
     input: typeof ListOrdersRequestSchema;
     output: typeof ListOrdersResponseSchema;
+  },
+  /**
+   * Execution reports of the account as they come, each once, in the order of each partition's log. Resumes behind the
+   * positions that are given, with no gap and no double. Native gRPC, Connect and gRPC-Web.
+   *
+   * Ends with RESOURCE_EXHAUSTED where the client reads too slowly: it resumes behind the last report that it has.
+   * OUT_OF_RANGE where a position is older than what is kept, or not in the log.
+   *
+   * @generated from rpc penstock.v1.OrderService.WatchOrders
+   */
+  watchOrders: {
+    methodKind: "server_streaming";
+    input: typeof WatchOrdersRequestSchema;
+    output: typeof WatchOrdersResponseSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_penstock_v1_order_service, 0);

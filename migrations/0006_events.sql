@@ -1,0 +1,110 @@
+-- What the engine made of the log: one row for each execution report (FIX 35=8, 9, r), and one for each trade.
+-- Columns stand by width, widest first, so that no row pays for padding. Decimals are those of the instrument.
+CREATE TABLE executions (
+  ms bigint NOT NULL,           -- ms and seq are the ID of the entry that caused it
+  seq bigint NOT NULL,
+  sequence bigint NOT NULL,     -- the account's reports in the partition, from 1 without a gap
+  trade bigint,                 -- TRADE: the symbol's number of it
+  order_id uuid,                -- null where no order is known
+  other_order_id uuid,          -- of a trade or a prevented self-trade; the one that holds the client order id
+  index integer NOT NULL,       -- the report's place among those of its entry
+  command integer,              -- the index of the command in its entry; null where it is time's
+  affected integer,             -- of a mass cancel
+  remaining integer,
+  partition smallint NOT NULL,
+  epoch smallint NOT NULL,
+  aggressor boolean,            -- TRADE: whether this order took liquidity
+  triggered boolean,            -- of a stop
+  account text COLLATE "C" NOT NULL,
+  symbol text NOT NULL,
+  exec_type text NOT NULL,
+  status text,
+  reason text,
+  client_request_id text,
+  quantity numeric,
+  price numeric,
+  stop_price numeric,
+  display_quantity numeric,
+  cum_quantity numeric,
+  leaves_quantity numeric,
+  traded_value numeric,         -- the sum of price × quantity over all fills; by cum_quantity it is the average price
+  last_quantity numeric,
+  last_price numeric,
+  PRIMARY KEY (partition, epoch, ms, seq, index)
+) PARTITION BY RANGE (ms);
+CREATE INDEX executions_account ON executions (account, partition, epoch, ms, seq, index);
+CREATE INDEX executions_order ON executions (order_id);
+
+CREATE TABLE trades (
+  ms bigint NOT NULL,
+  seq bigint NOT NULL,
+  trade bigint NOT NULL,        -- the symbol's trades, from 1 without a gap
+  buy_order_id uuid NOT NULL,
+  sell_order_id uuid NOT NULL,
+  partition smallint NOT NULL,
+  epoch smallint NOT NULL,
+  symbol text COLLATE "C" NOT NULL,
+  buy_account text NOT NULL,
+  sell_account text NOT NULL,
+  aggressor text NOT NULL,      -- BUY or SELL
+  price numeric NOT NULL,
+  quantity numeric NOT NULL,
+  PRIMARY KEY (symbol, trade, ms)
+) PARTITION BY RANGE (ms);
+
+-- One row an order: its newest state. Whichever state comes first, the one of the highest position stays. Partitioned as
+-- orders are, by the time in the id.
+CREATE TABLE order_states (
+  order_id uuid PRIMARY KEY,
+  ms bigint NOT NULL,           -- of the newest event; position is epoch, ms, seq, index
+  seq bigint NOT NULL,
+  index integer NOT NULL,
+  epoch smallint NOT NULL,
+  open boolean NOT NULL,
+  triggered boolean NOT NULL,
+  account text COLLATE "C" NOT NULL,
+  symbol text NOT NULL,
+  status text NOT NULL,
+  reason text,
+  quantity numeric NOT NULL,
+  price numeric,
+  stop_price numeric,
+  display_quantity numeric,
+  cum_quantity numeric NOT NULL,
+  leaves_quantity numeric NOT NULL,
+  traded_value numeric NOT NULL
+) PARTITION BY RANGE (order_id);
+CREATE INDEX order_states_open ON order_states (account, order_id) WHERE open;
+
+-- What people ask for: an order as it was submitted, with its state. PENDING_NEW where the engine has not come to it.
+CREATE VIEW orders_current AS
+  SELECT o.order_id, o.client_order_id, o.account, o.symbol, o.side, o.type, o.time_in_force,
+         coalesce(s.quantity, o.quantity) AS quantity,
+         CASE WHEN s.order_id IS NULL THEN o.price ELSE s.price END AS price,
+         CASE WHEN s.order_id IS NULL THEN o.stop_price ELSE s.stop_price END AS stop_price,
+         CASE WHEN s.order_id IS NULL THEN o.display_quantity ELSE s.display_quantity END AS display_quantity,
+         o.expire_time, o.post_only, o.self_trade_prevention,
+         coalesce(s.status, 'PENDING_NEW') AS status,
+         coalesce(s.open, true) AS open,
+         coalesce(s.cum_quantity, 0) AS cum_quantity,
+         coalesce(s.leaves_quantity, o.quantity) AS leaves_quantity,
+         s.traded_value / nullif(s.cum_quantity, 0) AS average_price,
+         s.reason, o.created_at,
+         coalesce(to_timestamp(s.ms / 1000.0), o.created_at) AS updated_at
+  FROM orders o LEFT JOIN order_states s USING (order_id);
+
+-- Points from which an engine can start again. `data` is the engine's own format, checked by its own hash.
+CREATE TABLE engine_snapshots (
+  partition smallint NOT NULL,
+  epoch smallint NOT NULL,
+  ms bigint NOT NULL,           -- the entry behind which it was taken
+  seq bigint NOT NULL,
+  rules integer NOT NULL,
+  kept boolean NOT NULL,        -- at a switch of rules: never removed, so that old history can be replayed
+  state_hash bigint NOT NULL,
+  entry_hash bytea NOT NULL,    -- SHA-256 of the entry's payload: it lies on the chain where the journal or the log has the same
+  data bytea NOT NULL,
+  created_at timestamptz NOT NULL DEFAULT now(),
+  PRIMARY KEY (partition, epoch, ms, seq)
+);
+ALTER TABLE engine_snapshots ALTER COLUMN data SET STORAGE EXTERNAL;
