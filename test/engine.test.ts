@@ -87,8 +87,9 @@ test("I7: from every snapshot the same events follow, byte for byte", async (t) 
 test("a snapshot that does not lie on the chain is passed over", async (t) => {
   const { scene, appender, snapshots, flow } = await setScene(t, 3);
   const first = await startEngine(t, scene, { snapshots, snapshotCommands: 50 });
-  await flow.append(appender, 20);
+  await flow.append(appender, 30);
   await untilMatched(scene);
+  await until("there are some", () => snapshots.all().length >= 2);
   await first.stop();
   const [newest, next] = snapshots.all();
   await snapshots.save(0, { ...newest!, entryHash: Buffer.alloc(32) });

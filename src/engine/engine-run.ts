@@ -110,6 +110,7 @@ export class EngineRun {
   async run(stop: AbortSignal): Promise<void> {
     const ending = new AbortController();
     const signal = AbortSignal.any([stop, ending.signal]);
+    signal.addEventListener("abort", () => this.#reader.interrupt(), { once: true });
     const writing = this.#writer.run(signal);
     const following = this.#follow(signal).finally(() => this.#outbox.close());
     try {
