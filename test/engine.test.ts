@@ -266,3 +266,29 @@ test("an entry that cannot be worked stops the partition until it is voided; the
     assert.ok(payload.equals((await eventsOf(scene))[i]!.payload));
   }
 });
+
+test("an engine that can work what another one cannot takes over; a void that comes after that changes nothing", async (t) => {
+  const { scene, appender, snapshots } = await setScene(t);
+  const brittle = await startEngine(t, scene, { snapshots, engines: BRITTLE });
+  await appender.append(order("one"));
+  await untilMatched(scene);
+  const other = await startEngine(t, scene, { snapshots });
+  await appendPoison(appender);
+  const poison = (await scene.entries()).at(-1)!;
+  await appender.append(order("behind"));
+  await untilMatched(scene);
+  await until("it has stopped", () => brittle.engine.status.state === "stopped");
+  assert.equal(brittle.engine.status.unworkable, poison.id);
+  await assert.rejects(brittle.engine.read((engine) => engine.openOrders), { name: "EngineUnavailableError" });
+
+  await appender.append(prepareVoid("root", "late", poison.id, "too late"));
+  await untilMatched(scene);
+  await until("it stops for good", () => brittle.engine.status.unworkable === undefined);
+  assert.match(brittle.engine.status.detail, /another engine has worked before it was voided/);
+  await other.stop();
+  // The log alone would now say that it was voided; the events say that it was not.
+  const again = await startEngine(t, scene, { snapshots });
+  await appender.append(order("last"));
+  await untilMatched(scene);
+  assert.equal(again.divergences, 0);
+});

@@ -2,7 +2,7 @@ import type { Redis } from "ioredis";
 import type { Logger } from "pino";
 import { Backoff, delay } from "../runtime/backoff.ts";
 import type { Service } from "../runtime/service.ts";
-import { EventLog } from "../stream/event-log.ts";
+import { EventLog, NewerEventsError } from "../stream/event-log.ts";
 import type { PartitionKeys } from "../stream/keys.ts";
 import { type EntryPosition } from "../stream/position.ts";
 import { voidedBy } from "../stream/voids.ts";
@@ -171,8 +171,9 @@ export class PartitionEngine implements Service {
       try {
         await this.#once(signal);
       } catch (error) {
-        if (!(error instanceof Halt)) await this.#setBack(error, signal);
-        else await this.#stand(error, undefined, () => forever(signal));
+        const isFinal = error instanceof Halt || error instanceof NewerEventsError;
+        if (isFinal) await this.#stand(error, undefined, () => forever(signal));
+        else await this.#setBack(error, signal);
       }
     }
   }

@@ -13,7 +13,7 @@ import {
 } from "../gen/penstock/v1/log_pb.ts";
 import { type Instrument, InstrumentSchema } from "../gen/penstock/v1/instrument_pb.ts";
 import type { OrderType, SelfTradePrevention, Side, TimeInForce, TradingStatus } from "../gen/penstock/v1/order_pb.ts";
-import { BYTES, FIXED64, VARINT, varintLength, WireError, WireReader, WireWriter } from "./wire.ts";
+import { BYTES, FIXED64, Names, VARINT, varintLength, WireError, WireReader, WireWriter } from "./wire.ts";
 
 /**
  * The one codec of what entries hold (proto/penstock/v1/log.proto).
@@ -285,6 +285,9 @@ export function decodeBatch(batch: Buffer): (LoggedCommand | Undecodable)[] {
   return commands;
 }
 
+/** Accounts and symbols. */
+const names = new Names();
+
 function decodeCommand(raw: Buffer): LoggedCommand {
   const reader = new WireReader(raw);
   let account = "";
@@ -295,7 +298,7 @@ function decodeCommand(raw: Buffer): LoggedCommand {
   let submit: SubmitFields | undefined;
   while (reader.position < reader.end) {
     const tag = reader.varint();
-    if (tag === ((1 << 3) | BYTES)) account = reader.string();
+    if (tag === ((1 << 3) | BYTES)) account = reader.name(names);
     else if (tag === ((2 << 3) | FIXED64)) payloadHash = latin1At(raw, reader.fixed64());
     else if (tag === ((3 << 3) | FIXED64)) {
       const start = reader.fixed64();
@@ -341,7 +344,7 @@ function decodeSubmit(reader: WireReader): SubmitFields {
         fields.clientOrderId = reader.string();
         break;
       case (2 << 3) | BYTES:
-        fields.symbol = reader.string();
+        fields.symbol = reader.name(names);
         break;
       case (3 << 3) | VARINT:
         fields.side = reader.varint() as Side;
