@@ -207,6 +207,7 @@ export class EngineRun {
       throw new Halt(`the engine cannot work entry ${entry.id}, ${words}`, { cause: error });
     }
     this.#position = entry;
+    this.#aheadMs = Math.max(this.#aheadMs, entry.ms - Date.now());
     const snapshot = this.#keeper.take(this.#engine, entry, outcome, outcome.rules !== rules);
     this.#outbox.push({ outcome, snapshot, since: performance.now(), readers: [] });
     onApplied?.(outcome);

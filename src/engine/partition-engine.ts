@@ -1,6 +1,7 @@
 import type { Redis } from "ioredis";
 import type { Logger } from "pino";
 import { Backoff, delay } from "../runtime/backoff.ts";
+import { messageOf } from "../runtime/errors.ts";
 import type { Service } from "../runtime/service.ts";
 import { EventLog, NewerEventsError } from "../stream/event-log.ts";
 import type { PartitionKeys } from "../stream/keys.ts";
@@ -138,7 +139,7 @@ export class PartitionEngine implements Service {
     const { stateHash = 0n, rules = 0, openOrders = 0 } = standing ?? {};
     const isFirst = (standing?.position.epoch ?? 0) === 0;
     return {
-      ...{ partition, state: this.#state(), detail: this.trouble?.message ?? "" },
+      ...{ partition, state: this.#state(), detail: this.trouble === undefined ? "" : messageOf(this.trouble) },
       position: isFirst ? undefined : standing?.position,
       ...{ stateHash, rules, openOrders },
       snapshot: this.#run?.snapshot,
@@ -183,7 +184,7 @@ export class PartitionEngine implements Service {
     const { redis, keys, engines = MATCHING } = this.#options;
     const head = await openHead(redis, keys);
     const reader = new LogReader({ ...this.#options, head });
-    const start = await findStart({ ...this.#options, engines, events: this.#events }, head, reader);
+    const start = await findStart({ ...this.#options, engines, events: this.#events }, head, reader, signal);
     this.#log.info(
       {
         snapshot: start.snapshot,
@@ -207,6 +208,7 @@ export class PartitionEngine implements Service {
 
   /** The next life begins in a moment. */
   async #setBack(error: unknown, signal: AbortSignal): Promise<void> {
+    if (signal.aborted) return;
     const setback = error instanceof Error ? error : new Error(String(error));
     if (this.#setback?.message !== setback.message) {
       const level = setback instanceof NotOpenError ? "info" : "warn";
