@@ -117,6 +117,7 @@ class Engine {
           "grpc.initial_reconnect_backoff_ms": 100,
           "grpc.max_reconnect_backoff_ms": 1_000,
           "grpc.enable_channelz": 0,
+          "grpc.enable_http_proxy": 0, // whatever the environment says: engines are within the deployment
         }),
     );
   }
