@@ -56,19 +56,22 @@ Exit codes: 0 done, 1 failed or refused, 2 wrong usage or configuration, 3 the a
   program.commandsGroup("Run it:");
   example(program.command("up"), "penstock up", "REDIS_URL=redis://10.0.0.5:6379 penstock up")
     .description(
-      "start everything on this machine: Redis and Postgres of its own, ingest, consumers; Ctrl-C drains and stops",
+      "start everything on this machine: Redis and Postgres of its own, ingest, engine, consumers; Ctrl-C drains and stops",
     )
     .option("--workers <n>", "worker processes of the consumers", wholeNumber(1, 64), 1)
     .addHelpText(
       "after",
       `
-PENSTOCK_GRPC_PORT, PENSTOCK_HTTP_PORT, PENSTOCK_REDIS_PORT and PENSTOCK_POSTGRES_PORT choose the ports; where a default
-is in use, a free one is taken. Data, logs, addresses and tokens are kept in .penstock (PENSTOCK_STATE_DIR).`,
+PENSTOCK_GRPC_PORT, PENSTOCK_HTTP_PORT, PENSTOCK_ENGINE_PORT, PENSTOCK_REDIS_PORT and PENSTOCK_POSTGRES_PORT choose the
+ports; where a default is in use, a free one is taken. Data, logs, addresses and tokens are kept in .penstock (PENSTOCK_STATE_DIR).`,
     )
     .action(async (options: UpOptions) => (await import("./stack/up.ts")).up(options));
   example(program.command("ingest"), "REDIS_URL=… DATABASE_URL=… PENSTOCK_SIGNING_KEY_FILE=key penstock ingest")
     .description("take orders by gRPC, Connect, gRPC-Web and JSON, and append them to the log")
     .action(async () => (await import("./ingest/role.ts")).runIngest(await config()));
+  example(program.command("engine"), "REDIS_URL=… DATABASE_URL=… penstock engine")
+    .description("match what is in the log; where several run, all but one stand by")
+    .action(async () => (await import("./engine/role.ts")).runEngine(await config()));
   example(program.command("consumers"), "REDIS_URL=… DATABASE_URL=… PENSTOCK_CONSUMER_NAME=worker-1 penstock consumers")
     .description("write the log to Postgres; any number of them share the work")
     .action(async () => (await import("./consumers/role.ts")).runConsumers(await config()));

@@ -14,8 +14,8 @@ export interface TrimmedStream {
 }
 
 /**
- * How long events stay at the most that nobody has still to write, ms: they can be made again from the log and are three times
- * its size. A minute is enough for who follows them to come back after a restart, and for a state to be in Postgres.
+ * For how long events stay at most that are in Postgres, ms: they can be made again from the log, and are several times its
+ * size. A minute is enough for those who follow them to come back after a restart.
  */
 export const EVENTS_HORIZON_MS = 60_000;
 
