@@ -65,7 +65,7 @@ const address = (schemes: readonly string[], description: string) =>
 const hidden = (description: string) => v.pipe(v.optional(v.string()), v.description(description));
 
 /** Several words, joined by commas. */
-const list = (preset: string, fits: (words: readonly string[]) => boolean, wanted: string, description: string) =>
+const list = (preset: string, fits: (words: string[]) => boolean, wanted: string, description: string) =>
   v.pipe(
     v.optional(v.string(), preset),
     v.transform((input) =>

@@ -19,7 +19,9 @@ function snapshot(seq: number, more: Partial<StoredSnapshot> = {}): StoredSnapsh
 const END = { epoch: 16_383, ms: 2 ** 48 - 1, seq: 2 ** 32 - 1 };
 
 async function all(sql: postgres.Sql, partition = 0, upTo: LogPosition = END): Promise<StoredSnapshot[]> {
-  return await Array.fromAsync(newestSnapshots(sql, partition, upTo));
+  const found: StoredSnapshot[] = [];
+  for await (const snapshot of newestSnapshots(sql, partition, upTo)) found.push(snapshot);
+  return found;
 }
 
 test("a snapshot comes back as it was, of whatever size", async (t) => {
@@ -60,7 +62,7 @@ test("each is read when it is asked for, and one that is damaged is handed over 
   const [writer, sql] = [openWriter(t, url), openSql(t, url)];
   for (const seq of [1, 2]) await saveSnapshot(writer, snapshot(seq));
   await sql`DELETE FROM engine_snapshot_parts WHERE seq = 2`;
-  const snapshots = newestSnapshots(sql, 0);
+  const snapshots = newestSnapshots(sql, 0, END);
   const first = await snapshots.next();
   assert.deepEqual([first.value?.seq, first.value?.data], [2, Buffer.alloc(7)]);
   await sql`DELETE FROM engine_snapshots WHERE seq = 1`;
