@@ -13,7 +13,12 @@ import type { PositionSchema } from "../gen/penstock/v1/order_pb.ts";
 import type { Partitioning } from "../stream/partition.ts";
 import { type EntryPosition, formatEntryId, orderIdText, parseOrderId } from "../stream/position.ts";
 import { type BookLevel, type MatchingEngine, Side } from "./matching/interface.ts";
-import { EngineUnavailableError, type EngineState, type EngineStatus, type PartitionEngine } from "./partition-engine.ts";
+import {
+  EngineUnavailableError,
+  type EngineState,
+  type EngineStatus,
+  type PartitionEngine,
+} from "./partition-engine.ts";
 
 /** Of each side. To read and write them takes 20 ms, for which no entry is worked. */
 const MAX_LEVELS = 10_000;
@@ -32,14 +37,17 @@ export class NotFoundError extends Error {
   override readonly name = "NotFoundError";
 }
 
+/** An engine as it is asked here. */
+export type AskedEngine = Pick<PartitionEngine, "status" | "read">;
+
 /** What the engines of a process know, in ticks and lots. Every answer is of a state whose events stand in the log. */
 export class EngineAnswers {
-  readonly #engines: readonly PartitionEngine[];
+  readonly #engines: readonly AskedEngine[];
   readonly #partitioning: Partitioning;
   #waiting = 0;
 
   /** One engine a partition, in their order. */
-  constructor(engines: readonly PartitionEngine[], partitioning: Partitioning) {
+  constructor(engines: readonly AskedEngine[], partitioning: Partitioning) {
     this.#engines = engines;
     this.#partitioning = partitioning;
   }

@@ -31,7 +31,10 @@ export class EngineMetrics {
     this.#events = counter("events", "Events made of them.");
     this.#appended = counter("appended_entries", "Entries appended to the events.");
     this.#appendBytes = counter("appended_bytes", "Bytes of them.");
-    this.#appendSeconds = metrics.histogram("engine_append_seconds", "From sending events to the log until they stand.");
+    this.#appendSeconds = metrics.histogram(
+      "engine_append_seconds",
+      "From sending events to the log until they stand.",
+    );
     this.#ticks = counter("ticks", "Ticks appended because an order was due and the log was quiet.");
     this.#divergences = counter(
       "divergences",

@@ -106,7 +106,8 @@ export async function runEngine(config: Config): Promise<void> {
       engines: async () => {
         for (const { trouble, status } of engines) {
           if (trouble !== undefined) throw trouble;
-          if (status.state === "starting") throw new Error(`partition ${status.partition} is starting: ${status.detail}`);
+          if (status.state === "starting")
+            throw new Error(`partition ${status.partition} is starting: ${status.detail}`);
         }
       },
     },

@@ -8,12 +8,7 @@ import { findAccount } from "../store/accounts.ts";
 import type { AdminAction } from "../store/admin-actions.ts";
 import { ORDERS_STREAM } from "../store/entry-record.ts";
 import { readJournal } from "../store/journal.ts";
-import {
-  type PreparedCommand,
-  prepareAccountLimits,
-  prepareTradingStatus,
-  prepareVoid,
-} from "../stream/command.ts";
+import { type PreparedCommand, prepareAccountLimits, prepareTradingStatus, prepareVoid } from "../stream/command.ts";
 import type { Placement } from "../stream/flush.ts";
 import type { InstrumentBook } from "../stream/instrument-book.ts";
 import type { PartitionKeys } from "../stream/keys.ts";
@@ -144,7 +139,9 @@ export class EngineCommands implements Pick<AdminMethods, "setTradingStatus" | "
     if (status.state !== State.STOPPED) return refused("it goes on");
     const next = await this.#behind(partition, status.position);
     if (next === undefined || compareEntryIds(next, entry) !== 0) {
-      return refused(`the entry behind those it processed is ${next === undefined ? "not there" : formatEntryId(next)}`);
+      return refused(
+        `the entry behind those it processed is ${next === undefined ? "not there" : formatEntryId(next)}`,
+      );
     }
     // Stopped for another reason: what it would make of the entry is not what stands there.
     const { redis, partitions } = this.#options;
