@@ -405,6 +405,7 @@ export function keyOfLogged(logged: LoggedCommand): string | undefined {
       return idempotencyKey("void", logged.account, kind.value.entryId, kind.value.requestId);
     case "rules":
       return idempotencyKey("rules", logged.account, "", kind.value.requestId);
+    case "submit": // Read by hand: it comes as the other kind.
     case "tick":
     case undefined:
       return undefined;
