@@ -15,9 +15,10 @@ import { createLog } from "../telemetry/log.ts";
 import { createMetrics } from "../telemetry/metrics.ts";
 import { EngineServer } from "./engine-server.ts";
 import { EngineAnswers } from "./engine-service.ts";
+import { engineJournal } from "./engine-journal.ts";
 import { EngineMetrics } from "./metrics.ts";
 import { PartitionEngine, READ_BLOCK_MS } from "./partition-engine.ts";
-import { storeJournal } from "./store-journal.ts";
+
 import { StoreSnapshots } from "./store-snapshots.ts";
 
 /** A server that answers this late is gone; a blocking read may take READ_BLOCK_MS longer. */
@@ -62,7 +63,7 @@ export async function runEngine(config: Config): Promise<void> {
       ),
   );
   const snapshots = new StoreSnapshots(config.databaseUrl, sql);
-  const journal = storeJournal(sql);
+  const journal = engineJournal(sql);
   const engines: readonly PartitionEngine[] = partitions.map(
     (keys, i) =>
       new PartitionEngine({
