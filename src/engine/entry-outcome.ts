@@ -57,5 +57,14 @@ export function saysVoided(payload: Buffer): boolean {
 export function takeSnapshot(engine: MatchingEngine, entry: Entry, kept: boolean): Snapshot {
   const { epoch, ms, seq, payload } = entry;
   const { rules, stateHash } = engine;
-  return { epoch, ms, seq, rules, kept, stateHash, entryHash: hash("sha256", payload, "buffer"), data: engine.snapshot() };
+  return {
+    epoch,
+    ms,
+    seq,
+    rules,
+    kept,
+    stateHash,
+    entryHash: hash("sha256", payload, "buffer"),
+    data: engine.snapshot(),
+  };
 }

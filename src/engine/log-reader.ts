@@ -118,7 +118,8 @@ export class LogReader {
     let last = after;
     for (const [i, entry] of entries.entries()) {
       if (entry.epoch > this.#options.head.epoch) throw new Setback("the log was opened anew");
-      if (entry.epoch < last.epoch) throw new GapError(`the epoch falls from ${last.epoch} to ${entry.epoch} at ${entry.id}`);
+      if (entry.epoch < last.epoch)
+        throw new GapError(`the epoch falls from ${last.epoch} to ${entry.epoch} at ${entry.id}`);
       if (compareEntryIds(entry.previous, last) !== 0) return entries.slice(0, i);
       last = entry;
     }

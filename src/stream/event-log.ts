@@ -27,8 +27,7 @@ export interface EventLogOptions {
 }
 
 /** LAST: the newest entry is another one. REOPENED: the log is not the one of that head any more. */
-export type AppendReply =
-  { readonly status: "OK" | "REOPENED" } | { readonly status: "LAST"; readonly last: EntryId };
+export type AppendReply = { readonly status: "OK" | "REOPENED" } | { readonly status: "LAST"; readonly last: EntryId };
 
 /** The entry was written by a newer Penstock, of which this one knows nothing. */
 export class NewerEventsError extends Error {
@@ -110,7 +109,9 @@ function entriesOf(reply: unknown): Entry[] {
     const id = bytes.toString();
     const version = versionOf(fields ?? []);
     if (version > EVENTS_VERSION) {
-      throw new NewerEventsError(`event entry ${id} has schema version ${version}; this engine knows ${EVENTS_VERSION}`);
+      throw new NewerEventsError(
+        `event entry ${id} has schema version ${version}; this engine knows ${EVENTS_VERSION}`,
+      );
     }
     return readEntry(id, fields ?? []);
   });

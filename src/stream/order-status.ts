@@ -3,7 +3,14 @@ import { MAX_ENTRY_COMMANDS } from "./command.ts";
 import { decodeEventBatch, type EngineEvent, type EventSource } from "./event-batch.ts";
 import { type Entry, readEntry, type StreamReply } from "./entry.ts";
 import type { PartitionKeys } from "./keys.ts";
-import { type EntryId, type EntryPosition, formatEntryId, orderIdBytes, parseOrderId, writeOrderId } from "./position.ts";
+import {
+  type EntryId,
+  type EntryPosition,
+  formatEntryId,
+  orderIdBytes,
+  parseOrderId,
+  writeOrderId,
+} from "./position.ts";
 
 /**
  * Where the newest event of an order stands: a hash in Redis for each of two generations, 16 bytes of order id → 12 bytes

@@ -1,12 +1,19 @@
+import { create, toBinary } from "@bufbuild/protobuf";
 import type { Redis } from "ioredis";
+import { CommandBatchSchema } from "../gen/penstock/v1/log_pb.ts";
 import { MAX_CLOCK_AHEAD_MS } from "./append.ts";
-import { SCHEMA_VERSION, TICK_BATCH } from "./command.ts";
+import { SCHEMA_VERSION } from "./command.ts";
 import type { Head } from "./head.ts";
 import type { PartitionKeys } from "./keys.ts";
 import { type EntryId, formatEntryId } from "./position.ts";
 import { Script } from "./script.ts";
 
 const tickScript = new Script("tick");
+
+/** One command, which is nobody's and has no key. */
+const TICK_BATCH = Buffer.from(
+  toBinary(CommandBatchSchema, create(CommandBatchSchema, { commands: [{ kind: { case: "tick", value: {} } }] })),
+);
 
 export type TickReply =
   | { readonly status: "OK" | "MOVED" | "REOPENED" }
