@@ -4,11 +4,12 @@ import type { TestContext } from "node:test";
 
 import { Client, credentials } from "@grpc/grpc-js";
 
+import { EngineUnavailableError } from "../src/engine/engine-run.ts";
 import { EngineServer } from "../src/engine/engine-server.ts";
 import { type AskedEngine, EngineAnswers } from "../src/engine/engine-service.ts";
 import { OrderType, Side } from "../src/engine/matching/interface.ts";
 import { Desk } from "../src/engine/matching/reference/desk.ts";
-import { EngineUnavailableError, type EngineState, type EngineStatus } from "../src/engine/partition-engine.ts";
+import type { EngineState, EngineStatus } from "../src/engine/partition-engine.ts";
 import { EnginePartitionStatus_State as State, EngineService } from "../src/gen/penstock/v1/engine_service_pb.ts";
 import { EngineClient } from "../src/ingest/engine-client.ts";
 import { RequestError } from "../src/ingest/errors.ts";
@@ -27,6 +28,7 @@ class TestEngine implements AskedEngine {
   get status(): EngineStatus {
     const { openOrders, position, rules, stateHash } = this.desk.engine;
     const { state } = this;
+    const unworkable = state === "stopped" ? "7-0" : undefined;
     return {
       partition: 0,
       state,
@@ -36,6 +38,7 @@ class TestEngine implements AskedEngine {
       rules,
       openOrders,
       snapshot: undefined,
+      unworkable,
     };
   }
 

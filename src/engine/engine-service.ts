@@ -12,13 +12,9 @@ import {
 import type { PositionSchema } from "../gen/penstock/v1/order_pb.ts";
 import type { Partitioning } from "../stream/partition.ts";
 import { type EntryPosition, formatEntryId, orderIdText, parseOrderId } from "../stream/position.ts";
+import { EngineUnavailableError } from "./engine-run.ts";
 import { type BookLevel, type MatchingEngine, Side } from "./matching/interface.ts";
-import {
-  EngineUnavailableError,
-  type EngineState,
-  type EngineStatus,
-  type PartitionEngine,
-} from "./partition-engine.ts";
+import type { EngineState, EngineStatus, PartitionEngine } from "./partition-engine.ts";
 
 /** Of each side. To read and write them takes 20 ms, for which no entry is worked. */
 const MAX_LEVELS = 10_000;
@@ -115,10 +111,11 @@ function positionOf(partition: number, position: EntryPosition): MessageInitShap
 }
 
 function statusOf(status: EngineStatus): MessageInitShape<typeof EnginePartitionStatusSchema> {
-  const { partition, state, detail, position, stateHash, rules, openOrders, snapshot } = status;
+  const { partition, state, detail, position, stateHash, rules, openOrders, snapshot, unworkable } = status;
   return {
     ...{ partition, state: STATES[state], detail, stateHash, rules, openOrders },
     ...(position && { position: positionOf(partition, position) }),
     ...(snapshot && { snapshot: positionOf(partition, snapshot) }),
+    unworkable: unworkable ?? "",
   };
 }

@@ -13,11 +13,12 @@ import { EVENTS_HORIZON_MS } from "../stream/trimmer.ts";
 import { HttpServer } from "../telemetry/http-server.ts";
 import { createLog } from "../telemetry/log.ts";
 import { createMetrics } from "../telemetry/metrics.ts";
+import { READ_BLOCK_MS } from "./engine-run.ts";
 import { EngineServer } from "./engine-server.ts";
 import { EngineAnswers } from "./engine-service.ts";
 import { engineJournal } from "./engine-journal.ts";
 import { EngineMetrics } from "./metrics.ts";
-import { PartitionEngine, READ_BLOCK_MS } from "./partition-engine.ts";
+import { PartitionEngine } from "./partition-engine.ts";
 
 import { StoreSnapshots } from "./store-snapshots.ts";
 
