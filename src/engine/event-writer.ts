@@ -176,11 +176,13 @@ export class EventWriter {
   }
 
   #stands(): void {
-    const { outbox, onStanding } = this.#options;
+    const { outbox, end, onStanding } = this.#options;
     const { first } = outbox;
     if (first === undefined) return;
     const { ms, seq } = first.outcome;
     this.#last = { ms, seq };
+    // All that stood is compared: it has come to the present, though nothing new may come for long.
+    if (this.#mode === "comparing" && compareEntryIds(this.#last, end) >= 0) this.#mode = "active";
     outbox.shift();
     onStanding(first);
   }
