@@ -168,8 +168,8 @@ test("an entry that makes the engine throw stops it with an alarm, until it is v
   assert.match(failing, new RegExp(entryId));
   assert.equal(await metricOf(engine.http, "engine_state", 'state="stopped"'), 1);
   assert.equal(await metricOf(engine.http, "engine_stops_total"), 1);
-  const { partitions } = await admin.call(AdminService.method.getPipelineStatus, {});
-  const status = partitions[0]?.engine;
+  const engineStatus = async () => (await admin.call(AdminService.method.getPipelineStatus, {})).partitions[0]?.engine;
+  const status = await engineStatus();
   assert.deepEqual([status?.state, status?.unworkable, status?.detail], [State.STOPPED, entryId, failing]);
   assert.equal((await stack.idsOf(stack.keys.events)).at(-1), status?.position?.entryId, "nothing goes on behind it");
 
@@ -178,6 +178,7 @@ test("an entry that makes the engine throw stops it with an alarm, until it is v
   assert.equal((await refusalOf(admin.call(voidEntry, { ...healthy, entryId }))).code, "UNAVAILABLE");
   const second = await stack.engine();
   await eventually(async () => (await failingOf(second.http)).includes(entryId), "the alarm again");
+  await eventually(async () => (await engineStatus())?.unworkable === entryId, "ingest to find the engine");
   const elsewhere = await refusalOf(admin.call(voidEntry, healthy));
   assert.match(elsewhere.message, new RegExp(`stands still at ${entryId}$`));
   const { commandId, duplicate } = await admin.call(voidEntry, { ...healthy, entryId });

@@ -115,7 +115,7 @@ class Engine {
           "grpc.keepalive_timeout_ms": KEEPALIVE_TIMEOUT_MS,
           "grpc.keepalive_permit_without_calls": 1,
           "grpc.initial_reconnect_backoff_ms": 100,
-          "grpc.max_reconnect_backoff_ms": 1_000,
+          "grpc.max_reconnect_backoff_ms": 300, // one that was started again is found within this
           "grpc.enable_channelz": 0,
           "grpc.enable_http_proxy": 0, // whatever the environment says: engines are within the deployment
         }),
