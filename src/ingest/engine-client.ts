@@ -1,6 +1,6 @@
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import type { DescMessage, DescMethodUnary, MessageInitShape, MessageShape } from "@bufbuild/protobuf";
-import { Client, credentials, type ServiceError, status } from "@grpc/grpc-js";
+import { Client, connectivityState, credentials, type ServiceError, status } from "@grpc/grpc-js";
 import {
   EnginePartitionStatus_State as State,
   EngineService,
@@ -128,9 +128,8 @@ class Engine {
     request: MessageInitShape<I>,
     deadline: number,
   ): Promise<MessageShape<O>> {
-    this.#turn = (this.#turn + 1) % CHANNELS;
     const { promise, resolve, reject } = Promise.withResolvers<MessageShape<O>>();
-    this.#channels[this.#turn]!.makeUnaryRequest(
+    this.#channel().makeUnaryRequest(
       `/${method.parent.typeName}/${method.name}`,
       (message: MessageShape<I>) => Buffer.from(toBinary(method.input, message)),
       (bytes) => fromBinary(method.output, bytes),
@@ -143,6 +142,16 @@ class Engine {
 
   close(): void {
     for (const channel of this.#channels) channel.close();
+  }
+
+  /** The next in turn, but for those that wait before they connect again: after a restart one is back before the other. */
+  #channel(): Client {
+    for (let i = 0; i < CHANNELS; i++) {
+      this.#turn = (this.#turn + 1) % CHANNELS;
+      const state = this.#channels[this.#turn]!.getChannel().getConnectivityState(true);
+      if (state !== connectivityState.TRANSIENT_FAILURE) break;
+    }
+    return this.#channels[this.#turn]!;
   }
 }
 
