@@ -9,7 +9,7 @@ import type { PartitionKeys } from "../stream/keys.ts";
 import { compareEntryIds, type EntryId, formatEntryId, START } from "../stream/position.ts";
 import type { EntryOutcome } from "./entry-outcome.ts";
 import type { Outbox, Waiting } from "./outbox.ts";
-import { Halt, Setback } from "./setback.ts";
+import { Divergence, Halt, Setback } from "./setback.ts";
 
 export interface EventWriterOptions {
   readonly redis: Redis;
@@ -181,8 +181,7 @@ export class EventWriter {
     if (first === undefined) return;
     const { ms, seq } = first.outcome;
     this.#last = { ms, seq };
-    // All that stood is compared: it has come to the present, though nothing new may come for long.
-    if (this.#mode === "comparing" && compareEntryIds(this.#last, end) >= 0) this.#mode = "active";
+    if (this.#mode === "comparing" && compareEntryIds(first.outcome, end) >= 0) this.#mode = "active";
     outbox.shift();
     onStanding(first);
   }
@@ -192,7 +191,7 @@ export class EventWriter {
     const now = await readHead(redis, keys);
     // Under one head both streams have only grown, so a difference is the engine's.
     if (now.run !== head.run || now.epoch !== head.epoch) throw new Setback("the log was opened anew");
-    throw new Halt(
+    throw new Divergence(
       `DIVERGENCE: at ${own.id} of epoch ${own.epoch} the engine came to another state than the events say ` +
         `(${hashText(own.payload)}; entry ${entry.id} behind ${formatEntryId(entry.previous)} has ${hashText(entry.payload)})`,
     );

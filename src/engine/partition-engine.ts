@@ -13,7 +13,7 @@ import { PoisonError } from "./entry-outcome.ts";
 import { LogReader } from "./log-reader.ts";
 import { Engine } from "./matching/engine.ts";
 import type { MatchingEngine } from "./matching/interface.ts";
-import { Halt, Setback } from "./setback.ts";
+import { Divergence, Halt, Setback } from "./setback.ts";
 import type { SnapshotStore } from "./snapshots.ts";
 import { type EngineFactory, findStart, NotOpenError, openHead } from "./start.ts";
 
@@ -67,8 +67,7 @@ export interface PartitionEngineOptions {
   }) => void;
   readonly onTick?: () => void;
   readonly onSnapshot?: (snapshot: { readonly bytes: number; readonly seconds: number }) => void;
-  /** Told of each stop with an alarm: a divergence, an entry that cannot be worked, one of a newer version. */
-  readonly onStopped?: () => void;
+  readonly onDivergence?: () => void;
   /** Those of src/engine/matching, unless a test has its own. */
   readonly engines?: EngineFactory;
 }
@@ -222,7 +221,7 @@ export class PartitionEngine implements Service {
   async #stand(error: Error, unworkable: string | undefined, end: () => Promise<void>): Promise<void> {
     this.#stopped = { error, unworkable };
     this.#log.error({ err: error, unworkable }, "STOPPED: the engine of this partition needs an operator");
-    this.#options.onStopped?.();
+    if (error instanceof Divergence) this.#options.onDivergence?.();
     await end();
     this.#run = undefined;
     this.#stopped = undefined;

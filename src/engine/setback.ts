@@ -5,5 +5,8 @@ export class Setback extends Error {
 
 /** The engine stops with an alarm, and does not go on before a person has looked at it and started it again. */
 export class Halt extends Error {
-  override readonly name = "Halt";
+  override readonly name: string = "Halt";
 }
+
+/** The events of an entry say something else than this engine: one of the two is wrong, and nobody knows which. */
+export class Divergence extends Halt {}
