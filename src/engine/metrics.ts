@@ -60,8 +60,8 @@ export class EngineMetrics {
     );
     gauge(
       "snapshot_timestamp_seconds",
-      "The time of the entry behind which the newest snapshot was taken, in seconds since 1970.",
-      ({ snapshot }) => snapshot && snapshot.ms / 1000,
+      "The time of the entry behind which the newest snapshot was taken, in seconds since 1970; 0 where there is none.",
+      ({ position, snapshot }) => position && (snapshot?.ms ?? 0) / 1000,
     );
     metrics.gauge("engine_state", "1 for the state that the engine is in.", ["partition", "state"], (gauge) => {
       for (const { partition, state } of statuses()) {
