@@ -87,8 +87,9 @@ test("I7: from every snapshot the same events follow, byte for byte", async (t) 
 test("a snapshot that does not lie on the chain is passed over", async (t) => {
   const { scene, appender, snapshots, flow } = await setScene(t, 3);
   const first = await startEngine(t, scene, { snapshots, snapshotCommands: 50 });
-  await flow.append(appender, 20);
+  await flow.append(appender, 30);
   await untilMatched(scene);
+  await until("there are some", () => snapshots.all().length >= 2);
   await first.stop();
   const [newest, next] = snapshots.all();
   await snapshots.save(0, { ...newest!, entryHash: Buffer.alloc(32) });
@@ -264,4 +265,30 @@ test("an entry that cannot be worked stops the partition until it is voided; the
     const { payload } = workEntry(engine, 0, entry, entry.id === poison.id);
     assert.ok(payload.equals((await eventsOf(scene))[i]!.payload));
   }
+});
+
+test("an engine that can work what another one cannot takes over; a void that comes after that changes nothing", async (t) => {
+  const { scene, appender, snapshots } = await setScene(t);
+  const brittle = await startEngine(t, scene, { snapshots, engines: BRITTLE });
+  await appender.append(order("one"));
+  await untilMatched(scene);
+  const other = await startEngine(t, scene, { snapshots });
+  await appendPoison(appender);
+  const poison = (await scene.entries()).at(-1)!;
+  await appender.append(order("behind"));
+  await untilMatched(scene);
+  await until("it has stopped", () => brittle.engine.status.state === "stopped");
+  assert.equal(brittle.engine.status.unworkable, poison.id);
+  await assert.rejects(brittle.engine.read((engine) => engine.openOrders), { name: "EngineUnavailableError" });
+
+  await appender.append(prepareVoid("root", "late", poison.id, "too late"));
+  await untilMatched(scene);
+  await until("it stops for good", () => brittle.engine.status.unworkable === undefined);
+  assert.match(brittle.engine.status.detail, /another engine has worked before it was voided/);
+  await other.stop();
+  // The log alone would now say that it was voided; the events say that it was not.
+  const again = await startEngine(t, scene, { snapshots });
+  await appender.append(order("last"));
+  await untilMatched(scene);
+  assert.equal(again.divergences, 0);
 });

@@ -110,6 +110,11 @@ export class EngineRun {
   async run(stop: AbortSignal): Promise<void> {
     const ending = new AbortController();
     const signal = AbortSignal.any([stop, ending.signal]);
+    const wake = (): void => {
+      this.#reader.interrupt();
+      this.#outbox.wake();
+    };
+    signal.addEventListener("abort", wake, { once: true });
     const writing = this.#writer.run(signal);
     const following = this.#follow(signal).finally(() => this.#outbox.close());
     try {
@@ -189,16 +194,20 @@ export class EngineRun {
 
   async #work(entry: Entry): Promise<void> {
     const { keys, onApplied } = this.#options;
-    const isVoided = this.#voided.has(entry.id) && (await this.#wasVoided(entry));
+    const hasVoid = this.#voided.has(entry.id);
+    const isVoided = hasVoid && (await this.#wasVoided(entry));
     const { rules } = this.#engine;
     let outcome;
     try {
       outcome = workEntry(this.#engine, keys.partition, entry, isVoided);
     } catch (error) {
       this.#isOver = true;
-      throw error;
+      if (!hasVoid) throw error;
+      const words = isVoided ? "although it is voided" : "which another engine has worked before it was voided";
+      throw new Halt(`the engine cannot work entry ${entry.id}, ${words}`, { cause: error });
     }
     this.#position = entry;
+    this.#aheadMs = Math.max(this.#aheadMs, entry.ms - Date.now());
     const snapshot = this.#keeper.take(this.#engine, entry, outcome, outcome.rules !== rules);
     this.#outbox.push({ outcome, snapshot, since: performance.now(), readers: [] });
     onApplied?.(outcome);

@@ -42,8 +42,8 @@ const COMPARED = 64;
 /** How soon a standby sees that an event stands. Nobody waits for it. */
 const POLL_MS = 25;
 /**
- * Another engine is taken to be dead that has not appended an event for so long. Ten times the pause that a snapshot of
- * 100,000 orders makes; where it lives all the same, one of the two is refused, and that is all.
+ * Another engine is taken to be dead that has not appended an event for so long: many times what an append takes, and the pause
+ * that a snapshot of a million orders makes. Where it lives all the same, one of the two is refused, and that is all.
  */
 export const TAKEOVER_MS = 500;
 const LEAST_BACKOFF_MS = 50;
@@ -84,14 +84,16 @@ export class EventWriter {
     return this.#trouble;
   }
 
-  /** Until the outbox is closed and empty, or the signal comes: then what an active one has in hand is tried once. */
+  /**
+   * Until the outbox is closed and empty, or the signal comes (with a `wake` of the outbox): then an active one appends
+   * what it has in hand, unless that fails.
+   */
   async run(signal: AbortSignal): Promise<void> {
-    const { outbox, log } = this.#options;
-    const aborted = new Promise<void>((resolve) => signal.addEventListener("abort", () => resolve(), { once: true }));
+    const { outbox } = this.#options;
     for (;;) {
       if (outbox.first === undefined) {
         if (outbox.isClosed || signal.aborted) return;
-        await Promise.race([outbox.changed, aborted]);
+        await outbox.changed;
         continue;
       }
       if (signal.aborted && this.#mode !== "active") return;
@@ -100,16 +102,23 @@ export class EventWriter {
         this.#trouble = undefined;
         this.#backoff.reset();
       } catch (error) {
-        if (error instanceof Setback || error instanceof Halt) throw error;
-        if (error instanceof NewerEventsError) throw new Halt(error.message);
+        if (error instanceof Setback || error instanceof Halt || error instanceof NewerEventsError) throw error;
         if (signal.aborted) return;
-        log.warn({ err: error }, "events could not be appended or read");
-        this.#trouble = error instanceof Error ? error : new Error(String(error));
+        this.#complain(error);
         // What was sent may stand.
         if (this.#mode === "active") this.#mode = "standby";
         await delay(this.#backoff.next(), signal);
       }
     }
+  }
+
+  #complain(error: unknown): void {
+    const trouble = error instanceof Error ? error : new Error(String(error));
+    // Said once: it is tried again until it is over.
+    if (this.#trouble?.message !== trouble.message) {
+      this.#options.log.warn({ err: error }, "events could not be appended or read");
+    }
+    this.#trouble = trouble;
   }
 
   async #append(): Promise<void> {
@@ -159,7 +168,12 @@ export class EventWriter {
 
   /** Whether there was something to compare the entry with: what is beyond the engine's place is read again. */
   async #found(entry: Entry): Promise<boolean> {
-    const { outbox, events } = this.#options;
+    const { outbox, events, from } = this.#options;
+    if (compareEntryIds(entry, from) <= 0) {
+      // Another engine began further back behind an events stream that had been lost.
+      this.#last = entry;
+      return true;
+    }
     let waiting = outbox.first;
     if (waiting !== undefined && compareEntryIds(entry, waiting.outcome) > 0) {
       // Events were trimmed behind which a replay begins, or while this process was paused.

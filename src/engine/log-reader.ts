@@ -46,6 +46,9 @@ export class LogReader {
   /** Behind the entry that was asked for last, up to there, stands only what is none of ours. */
   #foreign: { readonly after: EntryId; readonly to: EntryId } = { after: START, to: START };
 
+  /** What Redis calls the connection that waits; another one after a reconnect. */
+  #client: number | undefined;
+
   constructor(options: LogReaderOptions) {
     this.#options = options;
   }
@@ -62,8 +65,15 @@ export class LogReader {
     return this.#chained(after, entries);
   }
 
+  /** Ends the waiting of a `next` that is under way. Where it cannot, that one waits to its end. */
+  interrupt(): void {
+    const { redis } = this.#options;
+    if (this.#client !== undefined) redis.call("CLIENT", "UNBLOCK", this.#client).catch(() => {});
+  }
+
   async #read(after: EntryPosition, waitMs: number): Promise<Entry[]> {
     const { blocking, keys } = this.#options;
+    if (waitMs > 0) this.#client ??= (await blocking.call("CLIENT", "ID")) as number;
     const from = compareEntryIds(this.#foreign.after, after) === 0 ? this.#foreign.to : after;
     const block = waitMs > 0 ? ["BLOCK", Math.ceil(waitMs)] : [];
     const reply = (await blocking.callBuffer(

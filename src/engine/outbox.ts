@@ -59,17 +59,17 @@ export class Outbox {
   push(waiting: Waiting): void {
     this.#waiting.push(waiting);
     this.#bytes += waiting.outcome.payload.length;
-    this.#changed();
+    this.wake();
   }
 
   shift(): void {
     this.#bytes -= this.#waiting.shift()?.outcome.payload.length ?? 0;
-    this.#changed();
+    this.wake();
   }
 
   close(): void {
     this.#isClosed = true;
-    this.#changed();
+    this.wake();
   }
 
   /** Empties it: it will not be known what became of these. */
@@ -78,12 +78,13 @@ export class Outbox {
     return this.#waiting.splice(0);
   }
 
-  /** Resolves when something was added or taken away, or it was closed. */
+  /** Resolves when something was added or taken away, or it was closed, or `wake` was called. */
   get changed(): Promise<void> {
     return this.#change.promise;
   }
 
-  #changed(): void {
+  /** Whoever waits for a change looks again. */
+  wake(): void {
     this.#change.resolve();
     this.#change = Promise.withResolvers();
   }

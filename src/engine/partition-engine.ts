@@ -3,7 +3,7 @@ import type { Logger } from "pino";
 import { Backoff, delay } from "../runtime/backoff.ts";
 import { messageOf } from "../runtime/errors.ts";
 import type { Service } from "../runtime/service.ts";
-import { EventLog } from "../stream/event-log.ts";
+import { EventLog, NewerEventsError } from "../stream/event-log.ts";
 import type { PartitionKeys } from "../stream/keys.ts";
 import { type EntryPosition } from "../stream/position.ts";
 import { voidedBy } from "../stream/voids.ts";
@@ -172,8 +172,9 @@ export class PartitionEngine implements Service {
       try {
         await this.#once(signal);
       } catch (error) {
-        if (!(error instanceof Halt)) await this.#setBack(error, signal);
-        else await this.#stand(error, undefined, () => forever(signal));
+        const isFinal = error instanceof Halt || error instanceof NewerEventsError;
+        if (isFinal) await this.#stand(error, undefined, () => forever(signal));
+        else await this.#setBack(error, signal);
       }
     }
   }
@@ -183,7 +184,7 @@ export class PartitionEngine implements Service {
     const { redis, keys, engines = MATCHING } = this.#options;
     const head = await openHead(redis, keys);
     const reader = new LogReader({ ...this.#options, head });
-    const start = await findStart({ ...this.#options, engines, events: this.#events }, head, reader);
+    const start = await findStart({ ...this.#options, engines, events: this.#events }, head, reader, signal);
     this.#log.info(
       {
         snapshot: start.snapshot,
@@ -207,6 +208,7 @@ export class PartitionEngine implements Service {
 
   /** The next life begins in a moment. */
   async #setBack(error: unknown, signal: AbortSignal): Promise<void> {
+    if (signal.aborted) return;
     const setback = error instanceof Error ? error : new Error(String(error));
     if (this.#setback?.message !== setback.message) {
       const level = setback instanceof NotOpenError ? "info" : "warn";

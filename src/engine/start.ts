@@ -67,7 +67,12 @@ export async function openHead(redis: Redis, keys: PartitionKeys): Promise<Head>
  * were trimmed once they were written), and those behind its end whose receipts stand in the journal without a gap. A
  * snapshot beyond that would leave the others out for ever; from one at or before it, they are made and appended again.
  */
-export async function findStart(options: StartOptions, head: Head, reader: LogReader): Promise<Start> {
+export async function findStart(
+  options: StartOptions,
+  head: Head,
+  reader: LogReader,
+  signal: AbortSignal,
+): Promise<Start> {
   const { redis, keys, journal, snapshots, engines, events, log } = options;
   const eventsEnd: EntryPosition = (await events.bounds())?.newest ?? BEGINNING;
   const covered = await journal.eventsEnd(keys.partition, eventsEnd);
@@ -83,10 +88,10 @@ export async function findStart(options: StartOptions, head: Head, reader: LogRe
     const { epoch, ms, seq } = snapshot;
     const position = { epoch, ms, seq };
     await markSnapshot(redis, keys, position);
-    return { engine: found, position, snapshot: position, eventsEnd, voided: await findVoids(reader, position, head) };
+    return { engine: found, position, snapshot: position, eventsEnd, voided: await findVoids(reader, position, head, signal) };
   }
   await markSnapshot(redis, keys, BEGINNING);
-  const voided = await findVoids(reader, BEGINNING, head);
+  const voided = await findVoids(reader, BEGINNING, head, signal);
   return { engine: engines.create(), position: BEGINNING, snapshot: undefined, eventsEnd, voided };
 }
 
@@ -127,10 +132,16 @@ async function goesOn(reader: LogReader, head: Head, at: EntryPosition): Promise
  * The entries that the log behind a place has voided. It has to be known before they are worked: an engine that no longer
  * throws at one must come to the same.
  */
-async function findVoids(reader: LogReader, from: EntryPosition, head: Head): Promise<Set<string>> {
+async function findVoids(
+  reader: LogReader,
+  from: EntryPosition,
+  head: Head,
+  signal: AbortSignal,
+): Promise<ReadonlySet<string>> {
   const voided = new Set<string>();
   let at = from;
   while (compareEntryIds(at, head.last) < 0) {
+    signal.throwIfAborted(); // it may be a long way
     const entries = await reader.next(at, 0);
     for (const { payload } of entries) for (const id of voidedBy(payload)) voided.add(id);
     const newest = entries.at(-1);

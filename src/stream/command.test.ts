@@ -6,12 +6,17 @@ import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 
 import { InstrumentSchema } from "../gen/penstock/v1/instrument_pb.ts";
 import { CommandBatchSchema, CommandSchema, SubmitCommandSchema } from "../gen/penstock/v1/log_pb.ts";
-import { OrderType, SelfTradePrevention, Side, TimeInForce } from "../gen/penstock/v1/order_pb.ts";
+import { OrderType, SelfTradePrevention, Side, TimeInForce, TradingStatus } from "../gen/penstock/v1/order_pb.ts";
 import {
   clientKeyOf,
   decodeBatch,
   idempotencyKey,
   keyOfLogged,
+  orderKeyOf,
+  prepareAccountLimits,
+  prepareRules,
+  prepareTradingStatus,
+  prepareVoid,
   prepareCancel,
   prepareInstrument,
   prepareMassCancel,
@@ -108,6 +113,9 @@ test("a submit is written as the generated code would write it, and read back by
     assert.equal(logged.account, account);
     assert.equal(logged.payloadHash, hash.toString("latin1"));
     assert.equal(logged.clientKey, key.readBigInt64LE());
+    const { keyHigh, keyLow } = logged;
+    assert.deepEqual({ keyHigh, keyLow }, { keyHigh: key.readInt32LE(4), keyLow: key.readInt32LE(0) });
+    assert.deepEqual({ keyHigh, keyLow }, orderKeyOf(account, fields.symbol, fields.clientOrderId));
     assert.equal(logged.clientKey.toString(), clientKeyOf(prepared.identity.slice(0, 16)));
     assert.equal(keyOfLogged(logged), prepared.identity.slice(0, 16));
   }
@@ -154,6 +162,18 @@ const OTHERS: readonly [string, PreparedCommand, string][] = [
     ),
     idempotencyKey("instrument", "", "BTC-USD", "3"),
   ],
+  [
+    "tradingStatus",
+    prepareTradingStatus("root", "t1", "BTC-USD", TradingStatus.HALTED),
+    idempotencyKey("trading_status", "root", "BTC-USD", "t1"),
+  ],
+  [
+    "accountLimits",
+    prepareAccountLimits("root", "l1", { account: "demo", maxOpenOrders: 5, maxQuantity: Number.MAX_SAFE_INTEGER }),
+    idempotencyKey("account_limits", "root", "demo", "l1"),
+  ],
+  ["void", prepareVoid("root", "v1", "12-3", "it throws"), idempotencyKey("void", "root", "12-3", "v1")],
+  ["rules", prepareRules("root", "r1", 2), idempotencyKey("rules", "root", "", "r1")],
 ];
 
 test("the other kinds are read back, and their idempotency keys can be rebuilt from the log (I2)", () => {
