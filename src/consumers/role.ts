@@ -9,7 +9,7 @@ import { claimPartitionCount as claimInStore } from "../store/settings.ts";
 import { Writer } from "../store/writer.ts";
 import { verifyDurability } from "../stream/durability.ts";
 import { GroupReader } from "../stream/group-reader.ts";
-import { ORDERS_GROUPS, PERSIST_GROUP } from "../stream/groups.ts";
+import { EVENTS_GROUPS, ORDERS_GROUPS, PERSIST_GROUP } from "../stream/groups.ts";
 import { InstrumentBook } from "../stream/instrument-book.ts";
 import { PartitionKeys } from "../stream/keys.ts";
 import { checkPartitionCount, claimPartitionCount as claimInLog } from "../stream/partition-count.ts";
@@ -112,7 +112,10 @@ export async function runConsumers(config: Config): Promise<void> {
   };
   const trimmer = new Trimmer({
     redis,
-    streams: partitions.map((keys) => ({ key: keys.orders, groups: ORDERS_GROUPS })),
+    streams: partitions.flatMap((keys) => [
+      { key: keys.orders, groups: ORDERS_GROUPS, engine: keys.engine },
+      { key: keys.events, groups: EVENTS_GROUPS },
+    ]),
     replayHorizonMs: logConfig.replayHorizonMs,
     intervalMs: logConfig.trimIntervalMs,
     log,
