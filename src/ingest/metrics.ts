@@ -22,6 +22,8 @@ export class IngestMetrics {
   readonly accountsRead: Gauge;
   readonly connections: Gauge;
   readonly streams: Gauge;
+  readonly watches: Gauge<"method">;
+  readonly updates: Counter<"method">;
   readonly connectionsCut: Counter<"reason">;
 
   constructor(metrics: Metrics, waiting: () => number) {
@@ -74,7 +76,9 @@ export class IngestMetrics {
       "When what is known of the accounts was read last, in seconds since 1970.",
     );
     this.connections = metrics.gauge("grpc_connections", "Connections of the gRPC port.");
-    this.streams = metrics.gauge("grpc_streams", "StreamOrders that are open.");
+    this.streams = metrics.gauge("grpc_streams", "Streams of the gRPC port that are open, watches too.");
+    this.watches = metrics.gauge("watches", "Watches that are open, at both ports.", ["method"]);
+    this.updates = metrics.counter("watch_answers_total", "Answers that were sent to watches.", ["method"]);
     this.connectionsCut = metrics.counter(
       "grpc_connections_cut_total",
       "Connections of the gRPC port that were ended for what the client did, or did not do in time.",
