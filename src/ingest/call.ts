@@ -33,8 +33,8 @@ export interface Inlet<Request> {
   finish(error?: RequestError): void;
   /** The client has taken an answer that was sent: the oldest of those that it had not. */
   taken?(): void;
-  /** The stream is over, or its client has gone. Nothing can be sent any more. */
-  gone?(): void;
+  /** The stream is over, whoever ended it: nothing that is sent from now on reaches the client. Once. */
+  closed(): void;
 }
 
 /** The way back to the client, as a door gives it. */

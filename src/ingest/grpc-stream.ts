@@ -99,7 +99,7 @@ export class GrpcStream implements CallListener, Outlet<never> {
 
   onCancel(): void {
     this.#over = true;
-    this.#inlet?.gone?.();
+    this.#inlet?.closed();
     this.#options.onClose();
   }
 
@@ -148,7 +148,7 @@ export class GrpcStream implements CallListener, Outlet<never> {
     if (this.#deadline < Date.now()) {
       // grpc-js has sent its status, which the client has not taken: a second one would make it forget the call.
       this.#over = true;
-      this.#inlet.gone?.();
+      this.#inlet.closed();
       return this.#options.onEnd();
     }
     this.#tenure?.sweep(now, this.#untaken);

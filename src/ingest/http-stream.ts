@@ -82,7 +82,7 @@ export class HttpStream implements Outlet<never> {
       }
     } finally {
       this.#ending ??= { error: undefined };
-      inlet?.gone?.();
+      inlet?.closed();
     }
   }
 
@@ -141,7 +141,7 @@ export class HttpStream implements Outlet<never> {
       // Nobody is there to be told.
       this.#answers.length = 0;
       this.end();
-      this.#inlet?.gone?.();
+      this.#inlet?.closed();
     }
   }
 }

@@ -129,7 +129,7 @@ class Watch implements Inlet<never>, Feed {
     if (this.#bytes <= ROOM_BYTES) this.#makeRoom();
   }
 
-  gone(): void {
+  closed(): void {
     if (this.isOver) return;
     this.isOver = true;
     this.#answers = [];
@@ -160,7 +160,7 @@ class Watch implements Inlet<never>, Feed {
 
   end(error?: RequestError): void {
     if (this.isOver) return;
-    this.gone();
+    this.closed();
     this.#outlet.end(error);
   }
 
