@@ -4,7 +4,7 @@ import { Backoff, delay } from "../runtime/backoff.ts";
 import { messageOf } from "../runtime/errors.ts";
 import type { Service } from "../runtime/service.ts";
 import { type Entry, EntryError, readEntry, type StreamReply, versionOf } from "../stream/entry.ts";
-import { decodeEventBatch, type EventBatch, EVENTS_VERSION } from "../stream/event-batch.ts";
+import { decodeEvent, decodeEventBatch, type EngineEvent, type EventBatch, EVENTS_VERSION } from "../stream/event-batch.ts";
 import type { PartitionKeys } from "../stream/keys.ts";
 import { compareEntryIds, type EntryId, type EntryPosition, parseEntryId, START } from "../stream/position.ts";
 import { EntryRing, type RingBounds, type RingEntry } from "./entry-ring.ts";
@@ -17,6 +17,8 @@ export interface FollowedEntry extends EntryPosition {
   readonly previous: EntryId;
   /** Decoded when it is asked for. Empty where its bytes are none, which is logged. */
   readonly batch: EventBatch;
+  /** One of its events, by its index: the rest of the batch is not decoded for it. */
+  event(index: number): EngineEvent | undefined;
 }
 
 export interface FollowListener {
@@ -240,12 +242,17 @@ class FollowedPartition {
   decode(entry: Followed, payload: Buffer): EventBatch {
     this.#decoded.push(entry);
     if (this.#decoded.length > DECODED_ENTRIES) this.#decoded.shift()!.forget();
+    return this.read(entry, () => decodeEventBatch(payload)) ?? NOTHING;
+  }
+
+  /** What can be read of an entry. */
+  read<Part>(entry: Followed, decode: () => Part): Part | undefined {
     try {
-      return decodeEventBatch(payload);
+      return decode();
     } catch (error) {
       const { partition } = this.#keys;
       this.#log.error({ err: error, partition, entry: entry.id }, "AN EVENT ENTRY IS DAMAGED");
-      return NOTHING;
+      return undefined;
     }
   }
 
@@ -287,6 +294,10 @@ class Followed implements FollowedEntry, RingEntry {
 
   get batch(): EventBatch {
     return (this.#batch ??= this.#partition.decode(this, this.#payload));
+  }
+
+  event(index: number): EngineEvent | undefined {
+    return this.#batch?.events[index] ?? this.#partition.read(this, () => decodeEvent(this.#payload, index));
   }
 
   forget(): void {

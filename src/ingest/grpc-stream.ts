@@ -54,6 +54,8 @@ export class GrpcStream implements CallListener, Outlet<never> {
   #halfClosed = false;
   #leaving: RequestError | undefined;
   #over = false;
+  /** The method was told of the end. */
+  #closed = false;
   #untaken = 0;
 
   /** `now` is in milliseconds of any clock that only goes on: that of `sweep`. */
@@ -99,7 +101,7 @@ export class GrpcStream implements CallListener, Outlet<never> {
 
   onCancel(): void {
     this.#over = true;
-    this.#inlet?.closed();
+    this.#close();
     this.#options.onClose();
   }
 
@@ -148,10 +150,15 @@ export class GrpcStream implements CallListener, Outlet<never> {
     if (this.#deadline < Date.now()) {
       // grpc-js has sent its status, which the client has not taken: a second one would make it forget the call.
       this.#over = true;
-      this.#inlet.closed();
+      this.#close();
       return this.#options.onEnd();
     }
     this.#tenure?.sweep(now, this.#untaken);
+  }
+
+  #close(): void {
+    if (!this.#closed) this.#inlet?.closed();
+    this.#closed = true;
   }
 
   async #open(tenure: Tenure): Promise<void> {
