@@ -67,6 +67,8 @@ export interface Config {
     readonly port: number;
     /** Where ingest finds the engines: one at least. */
     readonly urls: readonly string[];
+    readonly snapshotCommands: number;
+    readonly snapshotIntervalMs: number;
   };
   readonly consumers: {
     readonly name: string;
@@ -259,7 +261,12 @@ function assemble(o: Variables, signingKey: string | undefined, adminSecret: str
       maxMessageBytes: o.PENSTOCK_MAX_MESSAGE_BYTES,
       requestTimeoutMs: o.PENSTOCK_REQUEST_TIMEOUT_MS,
     }),
-    engine: Object.freeze({ port: o.PENSTOCK_ENGINE_PORT, urls: Object.freeze(o.PENSTOCK_ENGINE_URL) }),
+    engine: Object.freeze({
+      port: o.PENSTOCK_ENGINE_PORT,
+      urls: Object.freeze(o.PENSTOCK_ENGINE_URL),
+      snapshotCommands: o.PENSTOCK_SNAPSHOT_COMMANDS,
+      snapshotIntervalMs: o.PENSTOCK_SNAPSHOT_INTERVAL_MS,
+    }),
     consumers: Object.freeze({
       name: o.PENSTOCK_CONSUMER_NAME ?? `${hostname().slice(0, 58)}-${o.PENSTOCK_HTTP_PORT}`,
       readCount: o.PENSTOCK_READ_COUNT,

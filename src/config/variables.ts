@@ -65,7 +65,7 @@ const address = (schemes: readonly string[], description: string) =>
 const hidden = (description: string) => v.pipe(v.optional(v.string()), v.description(description));
 
 /** Several words, joined by commas. */
-const list = (preset: string, fits: (words: readonly string[]) => boolean, wanted: string, description: string) =>
+const list = (preset: string, fits: (words: string[]) => boolean, wanted: string, description: string) =>
   v.pipe(
     v.optional(v.string(), preset),
     v.transform((input) =>
@@ -256,6 +256,20 @@ export const variables = v.object(
       5 * minute,
       10 * second,
       "Milliseconds that a call may take at most, and where its client gives no deadline. A person waits ten seconds.",
+    ),
+    PENSTOCK_SNAPSHOT_COMMANDS: whole(
+      1_000,
+      1_000_000_000,
+      1_000_000,
+      "Commands after which an engine stores a snapshot. It works a million in about a second when it starts again, and the log " +
+        "of them stays in Redis: 84 bytes each.",
+    ),
+    PENSTOCK_SNAPSHOT_INTERVAL_MS: whole(
+      second,
+      day,
+      5 * minute,
+      "Milliseconds after which an engine stores a snapshot where it has worked anything. As long as the replay horizon: Redis " +
+        "then holds at most twice that of the log.",
     ),
     PENSTOCK_DRAIN_TIMEOUT_MS: whole(
       second,

@@ -17,7 +17,7 @@ import { Partitioning } from "../stream/partition.ts";
 import { formatEntryId, parseEntryId } from "../stream/position.ts";
 import { connectRedis } from "../stream/redis.ts";
 import { readStreamState } from "../stream/status.ts";
-import { Trimmer } from "../stream/trimmer.ts";
+import { EVENTS_HORIZON_MS, Trimmer } from "../stream/trimmer.ts";
 import { HttpServer } from "../telemetry/http-server.ts";
 import { createLog } from "../telemetry/log.ts";
 import { createMetrics } from "../telemetry/metrics.ts";
@@ -113,10 +113,13 @@ export async function runConsumers(config: Config): Promise<void> {
   const trimmer = new Trimmer({
     redis,
     streams: partitions.flatMap((keys) => [
-      { key: keys.orders, groups: ORDERS_GROUPS, engine: keys.engine },
-      { key: keys.events, groups: EVENTS_GROUPS },
+      { key: keys.orders, groups: ORDERS_GROUPS, engine: keys.engine, horizonMs: logConfig.replayHorizonMs },
+      {
+        key: keys.events,
+        groups: EVENTS_GROUPS,
+        horizonMs: Math.min(logConfig.replayHorizonMs, EVENTS_HORIZON_MS),
+      },
     ]),
-    replayHorizonMs: logConfig.replayHorizonMs,
     intervalMs: logConfig.trimIntervalMs,
     log,
     onTrimmed: (stream, entries) => metrics.trimmed.inc({ stream }, entries),

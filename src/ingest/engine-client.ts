@@ -16,8 +16,8 @@ const TIMEOUT_MS = 1_000;
 const RETRY_AFTER_MS = 500;
 /** To each engine: a large book on one does not hold up what goes by the other. */
 const CHANNELS = 2;
-/** As many levels as an engine tells (50,000 a side) take 2.8 MB. */
-const MAX_ANSWER_BYTES = 4 * 1024 * 1024;
+/** As many levels as an engine tells (10,000 a side) take 0.6 MB. */
+const MAX_ANSWER_BYTES = 1024 * 1024;
 /** A machine that went silent is noticed within 15 s, though nobody asks: the first call then finds another connection. */
 const KEEPALIVE_MS = 10_000;
 const KEEPALIVE_TIMEOUT_MS = 5_000;
@@ -40,7 +40,7 @@ export class EngineClient {
   }
 
   /**
-   * The best `depth` levels of each side, 0 for all (at most 50,000), best first; `deadline` in ms since 1970. Rejects with a
+   * The best `depth` levels of each side, 0 for all (at most 10,000), best first; `deadline` in ms since 1970. Rejects with a
    * RequestError: NOT_FOUND where the engine does not know the symbol, UNAVAILABLE where no engine answers.
    */
   getBook(symbol: string, depth: number, deadline?: number): Promise<GetEngineBookResponse> {

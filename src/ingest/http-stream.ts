@@ -141,7 +141,6 @@ export class HttpStream implements Outlet<never> {
       // Nobody is there to be told.
       this.#answers.length = 0;
       this.end();
-      this.#inlet?.closed();
     }
   }
 }

@@ -22,25 +22,18 @@ const KEPT_NEWEST = 3;
 const PART_BYTES = 1024 * 1024;
 
 /**
- * Stores a snapshot, in the place of one that stands at its position, and removes those that are no longer among the newest
- * nor to be kept, all in one transaction. Throws as Writer.transaction.
+ * Stores a snapshot and removes those that are no longer among the newest nor to be kept, in one transaction. Where one stands
+ * at its position already (two engines take the same) it stays as it is. Throws as Writer.transaction.
  */
 export async function saveSnapshot(writer: Writer, snapshot: StoredSnapshot): Promise<void> {
   const { partition, epoch, ms, seq, rules, kept, stateHash, entryHash, data } = snapshot;
-  const place = [partition, epoch, ms, seq];
   await writer.transaction(async (transaction) => {
-    await transaction.query(
+    const { count } = await transaction.query(
       `INSERT INTO engine_snapshots (partition, epoch, ms, seq, rules, kept, state_hash, entry_hash, bytes)
-       VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
-       ON CONFLICT (partition, epoch, ms, seq) DO UPDATE SET
-         rules = excluded.rules, kept = engine_snapshots.kept OR excluded.kept, state_hash = excluded.state_hash,
-         entry_hash = excluded.entry_hash, bytes = excluded.bytes, created_at = now()`,
-      [...place, rules, kept, BigInt.asIntN(64, stateHash).toString(), entryHash, data.length],
+       VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT DO NOTHING`,
+      [partition, epoch, ms, seq, rules, kept, BigInt.asIntN(64, stateHash).toString(), entryHash, data.length],
     );
-    await transaction.query(
-      "DELETE FROM engine_snapshot_parts WHERE partition = $1 AND epoch = $2 AND ms = $3 AND seq = $4",
-      place,
-    );
+    if (count === 0) return;
     await transaction.copy("COPY engine_snapshot_parts FROM STDIN (FORMAT binary)", partRows(snapshot));
     await transaction.query(
       `DELETE FROM engine_snapshots WHERE partition = $1 AND NOT kept AND (epoch, ms, seq) < (
@@ -52,13 +45,19 @@ export async function saveSnapshot(writer: Writer, snapshot: StoredSnapshot): Pr
 }
 
 /**
- * The snapshots of a partition, newest first, each read when it is asked for. The data are as they are found: whoever takes
- * them checks them.
+ * The snapshots of a partition at `upTo` or before it, newest first, each read when it is asked for. The data are as they are
+ * found: whoever takes them checks them.
  */
-export async function* newestSnapshots(sql: postgres.Sql, partition: number): AsyncGenerator<StoredSnapshot> {
+export async function* newestSnapshots(
+  sql: postgres.Sql,
+  partition: number,
+  upTo: LogPosition,
+): AsyncGenerator<StoredSnapshot> {
   const rows = await sql<SnapshotRow[]>`
     SELECT epoch, ms, seq, rules, kept, state_hash, entry_hash, bytes FROM engine_snapshots
-    WHERE partition = ${partition} ORDER BY epoch DESC, ms DESC, seq DESC`;
+    WHERE partition = ${partition}
+      AND (epoch, ms, seq) <= (${upTo.epoch}::smallint, ${upTo.ms}::bigint, ${upTo.seq}::bigint)
+    ORDER BY epoch DESC, ms DESC, seq DESC`;
   for (const row of rows) {
     const position = { epoch: row.epoch, ms: Number(row.ms), seq: Number(row.seq) };
     yield {

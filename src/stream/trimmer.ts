@@ -9,13 +9,19 @@ export interface TrimmedStream {
   readonly groups: readonly string[];
   /** Of the orders stream: the key of the engine, which also needs what is behind its newest snapshot. */
   readonly engine?: string;
+  /** Entries younger than this stay, ms. */
+  readonly horizonMs: number;
 }
+
+/**
+ * For how long events stay at most that are in Postgres, ms: they can be made again from the log, and are several times its
+ * size. A minute is enough for those who follow them to come back after a restart.
+ */
+export const EVENTS_HORIZON_MS = 60_000;
 
 export interface TrimmerOptions {
   readonly redis: Redis;
   readonly streams: readonly TrimmedStream[];
-  /** Entries younger than this stay. */
-  readonly replayHorizonMs: number;
   readonly intervalMs: number;
   readonly log: Logger;
   readonly onTrimmed?: (key: string, entries: number) => void;
@@ -56,11 +62,11 @@ export class Trimmer {
 
   /** One round. Never rejects: a stream that cannot be trimmed now is tried again in the next one. */
   async trim(): Promise<void> {
-    const { redis, log, replayHorizonMs, onTrimmed } = this.#options;
-    for (const { key, groups, engine } of this.#options.streams) {
+    const { redis, log, onTrimmed } = this.#options;
+    for (const { key, groups, engine, horizonMs } of this.#options.streams) {
       try {
         const keys = engine === undefined ? [key] : [key, engine];
-        const [removed] = (await trimScript.run(redis, keys, [replayHorizonMs, LIMIT, ...groups])) as [number];
+        const [removed] = (await trimScript.run(redis, keys, [horizonMs, LIMIT, ...groups])) as [number];
         if (removed > 0) onTrimmed?.(key, removed);
         this.#complained.delete(key);
       } catch (error) {

@@ -24,7 +24,7 @@ export type GetEngineBookRequest = Message<"penstock.v1.GetEngineBookRequest"> &
   symbol: string;
 
   /**
-   * Levels of each side; 0 means all.
+   * Levels of each side; 0 means all. No more than 10,000 are told.
    *
    * @generated from field: uint32 depth = 2;
    */
