@@ -27,6 +27,7 @@ import { Admission } from "./admission.ts";
 import { AuditTrail } from "./audit-trail.ts";
 import { Secrets } from "./auth/secrets.ts";
 import { TokenService } from "./auth/tokens.ts";
+import { BookWatches } from "./book-watches.ts";
 import { Certificates } from "./certificates.ts";
 import { DisconnectCancels } from "./disconnect-cancels.ts";
 import { EventFollower, FOLLOW_BLOCK_MS } from "./event-follower.ts";
@@ -39,6 +40,7 @@ import { GrpcDoor } from "./grpc-door.ts";
 import { HttpDoor } from "./http-door.ts";
 import { InstrumentMethods } from "./instruments.ts";
 import { Keys } from "./keys.ts";
+import { MarketData } from "./market-data.ts";
 import { MatchedAnswers } from "./matched-answers.ts";
 import { IngestMetrics } from "./metrics.ts";
 import { OrderCommands } from "./order-commands.ts";
@@ -47,12 +49,17 @@ import { OrderLog } from "./order-log.ts";
 import { OrderReads } from "./order-reads.ts";
 import { OrderStates } from "./order-states.ts";
 import { OrderStreams } from "./order-stream.ts";
+import { OrderWatches } from "./order-watch.ts";
 import { PipelineStatus } from "./pipeline-status.ts";
 import { IngestProcesses, processNumber, readiness, SharedRegistry } from "./processes.ts";
 import { RateLimits } from "./rate-limits.ts";
+import { ReportHistory } from "./report-history.ts";
 import { serve } from "./served.ts";
 import { SignIn } from "./sign-in.ts";
 import { storeJournal } from "./store-journal.ts";
+import { SymbolNews } from "./symbol-news.ts";
+import { TradeWatches } from "./trade-watches.ts";
+import { Watches } from "./watches.ts";
 
 /** An answer of Redis this late is none: the call it belongs to has 10 s by default, and it is sent again. */
 const REDIS_TIMEOUT_MS = 4_000;
@@ -177,6 +184,12 @@ async function runProcess(config: Config, log: Log, number: number | undefined):
   });
   const instrumentMethods = new InstrumentMethods(instruments, partitioning, orderLog, trail, log);
   const engines = new EngineClient(config.engine.urls);
+  const history = new ReportHistory({ redis: reading, sql, partitions, instruments });
+  const orderWatches = new OrderWatches({ follower, history, instruments, partitioning });
+  const news = new SymbolNews(follower, partitioning);
+  const books = new BookWatches({ engines, news, log });
+  const marketData = new MarketData({ sql, engines, instruments, books, trades: new TradeWatches(news) });
+  const watches = new Watches(metrics);
   const logged = { sql, partitions, partitioning, instruments, orderLog, trail, log };
   const engineCommands = new EngineCommands({ ...logged, redis: reading, engines });
   const status = new PipelineStatus(admission, engines, sql);
@@ -191,8 +204,15 @@ async function runProcess(config: Config, log: Log, number: number | undefined):
       cancelAllOrders: ["trade", entry.cancelAllOrders],
       getOrder: ["read", reads.getOrder],
       listOrders: ["read", reads.listOrders],
+      watchOrders: ["read", orderWatches.watchOrders],
     }),
-    serve(MarketDataService, { listInstruments: ["read", instrumentMethods.listInstruments] }),
+    serve(MarketDataService, {
+      listInstruments: ["read", instrumentMethods.listInstruments],
+      getBook: ["read", marketData.getBook],
+      watchBook: ["read", marketData.watchBook],
+      watchTrades: ["read", marketData.watchTrades],
+      listTrades: ["read", marketData.listTrades],
+    }),
     serve(AuthService, { issueToken: ["anyone", signIn.issueToken], revokeToken: ["read", signIn.revokeToken] }),
     serve(AdminService, {
       createAccount: ["admin", accounts.createAccount],
@@ -210,7 +230,7 @@ async function runProcess(config: Config, log: Log, number: number | undefined):
       voidEntry: ["admin", engineCommands.voidEntry],
       getPipelineStatus: ["admin", status.getPipelineStatus],
     }),
-  ].map((service) => rateLimits.around(service));
+  ].map((service) => watches.around(rateLimits.around(service)));
 
   const doorOptions = {
     certificates,
