@@ -14,8 +14,8 @@ import type { Logger } from "pino";
 import { EngineService } from "../gen/penstock/v1/engine_service_pb.ts";
 import { delay } from "../runtime/backoff.ts";
 import type { Service } from "../runtime/service.ts";
+import { EngineUnavailableError } from "./engine-run.ts";
 import { type EngineAnswers, NotFoundError } from "./engine-service.ts";
-import { EngineUnavailableError } from "./partition-engine.ts";
 
 export interface EngineServerOptions {
   readonly bind: string;

@@ -12,8 +12,9 @@ import {
 import type { PositionSchema } from "../gen/penstock/v1/order_pb.ts";
 import type { Partitioning } from "../stream/partition.ts";
 import { type EntryPosition, formatEntryId, orderIdText, parseOrderId } from "../stream/position.ts";
+import { EngineUnavailableError } from "./engine-run.ts";
 import { type BookLevel, type MatchingEngine, Side } from "./matching/interface.ts";
-import { EngineUnavailableError, type EngineState, type EngineStatus, type PartitionEngine } from "./partition-engine.ts";
+import type { EngineState, EngineStatus, PartitionEngine } from "./partition-engine.ts";
 
 /** Of each side. To read and write them takes 20 ms, for which no entry is worked. */
 const MAX_LEVELS = 10_000;
@@ -32,14 +33,17 @@ export class NotFoundError extends Error {
   override readonly name = "NotFoundError";
 }
 
+/** An engine as it is asked here. */
+export type AskedEngine = Pick<PartitionEngine, "status" | "read">;
+
 /** What the engines of a process know, in ticks and lots. Every answer is of a state whose events stand in the log. */
 export class EngineAnswers {
-  readonly #engines: readonly PartitionEngine[];
+  readonly #engines: readonly AskedEngine[];
   readonly #partitioning: Partitioning;
   #waiting = 0;
 
   /** One engine a partition, in their order. */
-  constructor(engines: readonly PartitionEngine[], partitioning: Partitioning) {
+  constructor(engines: readonly AskedEngine[], partitioning: Partitioning) {
     this.#engines = engines;
     this.#partitioning = partitioning;
   }
@@ -107,10 +111,11 @@ function positionOf(partition: number, position: EntryPosition): MessageInitShap
 }
 
 function statusOf(status: EngineStatus): MessageInitShape<typeof EnginePartitionStatusSchema> {
-  const { partition, state, detail, position, stateHash, rules, openOrders, snapshot } = status;
+  const { partition, state, detail, position, stateHash, rules, openOrders, snapshot, unworkable } = status;
   return {
     ...{ partition, state: STATES[state], detail, stateHash, rules, openOrders },
     ...(position && { position: positionOf(partition, position) }),
     ...(snapshot && { snapshot: positionOf(partition, snapshot) }),
+    unworkable: unworkable ?? "",
   };
 }

@@ -5,9 +5,7 @@ import type { EngineStatus, PartitionEngineOptions } from "./partition-engine.ts
 /** Each partition with the age, in ms, of the oldest entry of its log that its engine has made no events of; 0: none. */
 export type ReadBehind = () => Promise<readonly { readonly partition: number; readonly behindMs: number }[]>;
 
-type Hooks = Required<
-  Pick<PartitionEngineOptions, "onApplied" | "onAppended" | "onTick" | "onSnapshot" | "onDivergence">
->;
+type Hooks = Required<Pick<PartitionEngineOptions, "onApplied" | "onAppended" | "onTick" | "onSnapshot" | "onStopped">>;
 
 const STATES = ["starting", "active", "standby", "stopped"] as const;
 
@@ -20,7 +18,7 @@ export class EngineMetrics {
   readonly #appendBytes: Counter<"partition">;
   readonly #appendSeconds: Histogram;
   readonly #ticks: Counter<"partition">;
-  readonly #divergences: Counter<"partition">;
+  readonly #stops: Counter<"partition">;
   readonly #snapshotBytes: Gauge<"partition">;
   readonly #snapshotSeconds: Histogram;
 
@@ -31,12 +29,12 @@ export class EngineMetrics {
     this.#events = counter("events", "Events made of them.");
     this.#appended = counter("appended_entries", "Entries appended to the events.");
     this.#appendBytes = counter("appended_bytes", "Bytes of them.");
-    this.#appendSeconds = metrics.histogram("engine_append_seconds", "From sending events to the log until they stand.");
-    this.#ticks = counter("ticks", "Ticks appended because an order was due and the log was quiet.");
-    this.#divergences = counter(
-      "divergences",
-      "Times that what this engine made of an entry was not what stands in the events.",
+    this.#appendSeconds = metrics.histogram(
+      "engine_append_seconds",
+      "From sending events to the log until they stand.",
     );
+    this.#ticks = counter("ticks", "Ticks appended because an order was due and the log was quiet.");
+    this.#stops = counter("stops", "Times that it stopped with an alarm, for an operator to act.");
     this.#snapshotBytes = metrics.gauge("engine_snapshot_bytes", "Size of the snapshot that was stored last.", [
       "partition",
     ]);
@@ -95,7 +93,7 @@ export class EngineMetrics {
         this.#snapshotBytes.set({ partition }, bytes);
         this.#snapshotSeconds.observe(seconds);
       },
-      onDivergence: () => this.#divergences.inc({ partition }),
+      onStopped: () => this.#stops.inc({ partition }),
     };
   }
 }

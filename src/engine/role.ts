@@ -13,11 +13,13 @@ import { EVENTS_HORIZON_MS } from "../stream/trimmer.ts";
 import { HttpServer } from "../telemetry/http-server.ts";
 import { createLog } from "../telemetry/log.ts";
 import { createMetrics } from "../telemetry/metrics.ts";
+import { READ_BLOCK_MS } from "./engine-run.ts";
 import { EngineServer } from "./engine-server.ts";
 import { EngineAnswers } from "./engine-service.ts";
+import { engineJournal } from "./engine-journal.ts";
 import { EngineMetrics } from "./metrics.ts";
-import { PartitionEngine, READ_BLOCK_MS } from "./partition-engine.ts";
-import { storeJournal } from "./store-journal.ts";
+import { PartitionEngine } from "./partition-engine.ts";
+
 import { StoreSnapshots } from "./store-snapshots.ts";
 
 /** A server that answers this late is gone; a blocking read may take READ_BLOCK_MS longer. */
@@ -62,7 +64,7 @@ export async function runEngine(config: Config): Promise<void> {
       ),
   );
   const snapshots = new StoreSnapshots(config.databaseUrl, sql);
-  const journal = storeJournal(sql);
+  const journal = engineJournal(sql);
   const engines: readonly PartitionEngine[] = partitions.map(
     (keys, i) =>
       new PartitionEngine({
@@ -106,7 +108,8 @@ export async function runEngine(config: Config): Promise<void> {
       engines: async () => {
         for (const { trouble, status } of engines) {
           if (trouble !== undefined) throw trouble;
-          if (status.state === "starting") throw new Error(`partition ${status.partition} is starting: ${status.detail}`);
+          if (status.state === "starting")
+            throw new Error(`partition ${status.partition} is starting: ${status.detail}`);
         }
       },
     },

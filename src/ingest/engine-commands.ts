@@ -2,24 +2,15 @@ import type { Redis } from "ioredis";
 import type postgres from "postgres";
 import type { Logger } from "pino";
 import type { AdminService } from "../gen/penstock/v1/admin_service_pb.ts";
-import { EnginePartitionStatus_State as State } from "../gen/penstock/v1/engine_service_pb.ts";
-import { type Position, TradingStatus } from "../gen/penstock/v1/order_pb.ts";
+import { TradingStatus } from "../gen/penstock/v1/order_pb.ts";
 import { findAccount } from "../store/accounts.ts";
 import type { AdminAction } from "../store/admin-actions.ts";
-import { ORDERS_STREAM } from "../store/entry-record.ts";
-import { readJournal } from "../store/journal.ts";
-import {
-  type PreparedCommand,
-  prepareAccountLimits,
-  prepareTradingStatus,
-  prepareVoid,
-} from "../stream/command.ts";
+import { type PreparedCommand, prepareAccountLimits, prepareTradingStatus, prepareVoid } from "../stream/command.ts";
 import type { Placement } from "../stream/flush.ts";
 import type { InstrumentBook } from "../stream/instrument-book.ts";
 import type { PartitionKeys } from "../stream/keys.ts";
 import { findSeen } from "../stream/lookup.ts";
 import type { Partitioning } from "../stream/partition.ts";
-import { compareEntryIds, type EntryId, type EntryPosition, formatEntryId, parseEntryId } from "../stream/position.ts";
 import { noSuchAccount } from "./accounts.ts";
 import type { AuditTrail } from "./audit-trail.ts";
 import type { Call, Implementation } from "./call.ts";
@@ -46,8 +37,6 @@ export interface EngineCommandsOptions {
 }
 
 const RETRY_AFTER_MS = 1_000;
-/** At epoch 0 the journal has what stood in the stream and is no entry of the log (consumers/record.ts). */
-const LOG_BEGIN: EntryPosition = { epoch: 1, ms: 0, seq: 0 };
 
 /** What operators tell the engine: commands in the log, which stand in the audit trail before they are there. */
 export class EngineCommands implements Pick<AdminMethods, "setTradingStatus" | "setAccountLimits" | "voidEntry"> {
@@ -98,11 +87,10 @@ export class EngineCommands implements Pick<AdminMethods, "setTradingStatus" | "
     const { redis, partitions } = this.#options;
     const fields = validateVoid(request, partitions.length);
     if (isRefused(fields)) throw invalidArgument(fields);
-    const { requestId, partition, entry, reason } = fields;
+    const { requestId, partition, entryId, reason } = fields;
     const actor = call.principal.account;
-    const entryId = formatEntryId(entry);
     const command = prepareVoid(actor, requestId, entryId, reason);
-    const refusal = await this.#whyNotVoided(partition, entry, call);
+    const refusal = await this.#whyNotVoided(partition, entryId, call);
     if (refusal !== undefined) {
       // One that is logged already is answered again, though the engine has gone on since.
       const seen = await findSeen(redis, partitions[partition]!, command.identity.slice(0, 16));
@@ -134,37 +122,14 @@ export class EngineCommands implements Pick<AdminMethods, "setTradingStatus" | "
   }
 
   /** Undefined where the engine stands still at this entry, because it cannot process it. */
-  async #whyNotVoided(partition: number, entry: EntryId, call: Call): Promise<RequestError | undefined> {
+  async #whyNotVoided(partition: number, entryId: string, call: Call): Promise<RequestError | undefined> {
     const status = (await this.#options.engines.getStatus(call.deadline)).find((one) => one.partition === partition);
     if (status === undefined) {
       return new RequestError("UNAVAILABLE", "no engine answers at present", { retryAfterMs: RETRY_AFTER_MS });
     }
-    const refused = (why: string) =>
-      new RequestError("FAILED_PRECONDITION", `the engine does not stand at ${formatEntryId(entry)}: ${why}`);
-    if (status.state !== State.STOPPED) return refused("it goes on");
-    const next = await this.#behind(partition, status.position);
-    if (next === undefined || compareEntryIds(next, entry) !== 0) {
-      return refused(`the entry behind those it processed is ${next === undefined ? "not there" : formatEntryId(next)}`);
-    }
-    // Stopped for another reason: what it would make of the entry is not what stands there.
-    const { redis, partitions } = this.#options;
-    const [newest] = await redis.xrevrange(partitions[partition]!.events, "+", "-", "COUNT", 1);
-    const stands = newest !== undefined && compareEntryIds(parseEntryId(newest[0]), entry) >= 0;
-    return stands ? refused("there are events of that entry") : undefined;
-  }
-
-  /** The first entry behind a position, in the log or, where it was trimmed there, in the journal. */
-  async #behind(partition: number, position: Position | undefined): Promise<EntryId | undefined> {
-    const { redis, sql, partitions } = this.#options;
-    const { entryId, epoch } = position ?? { entryId: formatEntryId(LOG_BEGIN), epoch: LOG_BEGIN.epoch };
-    const after = { epoch, ...parseEntryId(entryId) };
-    const { orders } = partitions[partition]!;
-    const [[logged], [journaled]] = await Promise.all([
-      redis.xrange(orders, `(${entryId}`, "+", "COUNT", 1),
-      readJournal(sql, { stream: ORDERS_STREAM, partition, after, limit: 1 }),
-    ]);
-    const found = [...(logged ? [parseEntryId(logged[0])] : []), ...(journaled ? [journaled] : [])];
-    return found.sort(compareEntryIds)[0];
+    if (status.unworkable === entryId) return undefined;
+    const where = status.unworkable === "" ? "at no entry" : `at ${status.unworkable}`;
+    return new RequestError("FAILED_PRECONDITION", `the engine of partition ${partition} stands still ${where}`);
   }
 }
 

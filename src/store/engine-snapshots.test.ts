@@ -49,8 +49,12 @@ test("the newest three stay, and those that are to be kept; positions count, not
   assert.deepEqual(await positions(), ["2/1", "1/5", "1/4", "1/1"]);
   await saveSnapshot(writer, snapshot(4, { data: Buffer.from("another"), kept: true }));
   assert.deepEqual((await all(sql))[2], snapshot(4), "one that stands stays as it is");
-  assert.deepEqual((await all(sql, 0, { epoch: 1, ms: NOON, seq: 4 })).map(({ seq }) => seq), [4, 1], "up to a position");
-  assert.deepEqual((await all(sql, 0, { epoch: 1, ms: NOON - 1, seq: 9 })), []);
+  assert.deepEqual(
+    (await all(sql, 0, { epoch: 1, ms: NOON, seq: 4 })).map(({ seq }) => seq),
+    [4, 1],
+    "up to a position",
+  );
+  assert.deepEqual(await all(sql, 0, { epoch: 1, ms: NOON - 1, seq: 9 }), []);
   await saveSnapshot(writer, snapshot(0, { partition: 1 }));
   assert.equal((await positions()).length, 4, "each partition has its own");
   const [left] = await sql`SELECT count(*)::int AS count FROM engine_snapshot_parts`;

@@ -52,7 +52,7 @@ export async function* newestSnapshots(
   sql: postgres.Sql,
   partition: number,
   upTo: LogPosition,
-): AsyncGenerator<StoredSnapshot> {
+): AsyncGenerator<StoredSnapshot, undefined> {
   const rows = await sql<SnapshotRow[]>`
     SELECT epoch, ms, seq, rules, kept, state_hash, entry_hash, bytes FROM engine_snapshots
     WHERE partition = ${partition}

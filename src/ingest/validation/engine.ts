@@ -11,7 +11,7 @@ import type {
 import { TradingStatus } from "../../gen/penstock/v1/order_pb.ts";
 import { MAX_UNITS } from "../../stream/decimal.ts";
 import type { Instruments } from "../../stream/instrument.ts";
-import { compareEntryIds, type EntryId, parseEntryId, START } from "../../stream/position.ts";
+import { compareEntryIds, type EntryId, formatEntryId, parseEntryId, START } from "../../stream/position.ts";
 import { enumeration } from "./enumeration.ts";
 import { AccountName, ClientId, requiredEnum, shapeFaults } from "./shape.ts";
 import { readSymbol } from "./target.ts";
@@ -73,20 +73,22 @@ const Void = v.object({
 export interface VoidFields {
   readonly requestId: string;
   readonly partition: number;
-  readonly entry: EntryId;
+  /** In its shortest form. */
+  readonly entryId: string;
   readonly reason: string;
 }
 
 export function validateVoid(request: Fields<VoidEntryRequest>, partitions: number): VoidFields | Violations {
   const faults = shapeFaults(Void, request);
-  const { requestId, partition, entryId, reason } = request;
+  const { requestId, partition, reason } = request;
   if (partition >= partitions) faults.push({ field: "partition", description: `must be less than ${partitions}` });
-  const entry = readEntryId(entryId);
+  const entry = readEntryId(request.entryId);
   if (entry === undefined) {
-    const description = entryId === "" ? REQUIRED : "must be an entry ID such as 1735689600000-0";
+    const description = request.entryId === "" ? REQUIRED : "must be an entry ID such as 1735689600000-0";
     faults.push({ field: "entry_id", description });
   }
-  return faults.length > 0 || entry === undefined ? { violations: faults } : { requestId, partition, entry, reason };
+  if (faults.length > 0 || entry === undefined) return { violations: faults };
+  return { requestId, partition, entryId: formatEntryId(entry), reason };
 }
 
 function readEntryId(text: string): EntryId | undefined {
