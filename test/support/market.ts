@@ -79,7 +79,7 @@ export class Market {
     }
   }
 
-  /** Waits until all events are written to Postgres, and then leaves only the last `left` of them in each stream. */
+  /** Waits until all events are written to Postgres, and then leaves only the last `left` entries in each stream. */
   async trim(left: number): Promise<void> {
     await this.settled();
     for (let partition = 0; await this.redis.exists(new PartitionKeys(partition).head); partition++) {
