@@ -242,7 +242,7 @@ suite("market data", { concurrency: false }, () => {
     await market.settled();
     const watch = bookWatch(t, alice);
     await caughtUp(watch, 1n);
-    market.toEngine.close();
+    market.toEngine.closed = true;
     const unavailable = await refusalOf(alice.call(getBook, { symbol: SYMBOL }));
     assert.equal(unavailable.code, "UNAVAILABLE");
     assert.ok(unavailable.retryAfterMs! > 0);

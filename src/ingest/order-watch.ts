@@ -6,9 +6,9 @@ import type { Partitioning } from "../stream/partition.ts";
 import { compareEntryIds, formatEntryId } from "../stream/position.ts";
 import type { Call, Feed, Implementation } from "./call.ts";
 import { invalidArgument, RequestError } from "./errors.ts";
-import type { EventFollower, FollowedEntry } from "./event-follower.ts";
+import type { FollowedEntry } from "./event-follower.ts";
 import type { ReportHistory } from "./report-history.ts";
-import { ReportHub, type ReportWatcher } from "./report-hub.ts";
+import { type Follower, ReportHub, type ReportWatcher } from "./report-hub.ts";
 import { isWanted, type Report, type ReportFilter, reportOf, type ReportPlace, WHOLE_ENTRY } from "./reports.ts";
 import { timestampOf } from "./timestamp.ts";
 import { isRefused } from "./validation/violation.ts";
@@ -17,9 +17,9 @@ import { validateWatch } from "./validation/watch.ts";
 type OrderMethods = Implementation<typeof OrderService>;
 
 export interface OrderWatchesOptions {
-  readonly follower: EventFollower;
-  readonly history: ReportHistory;
-  readonly instruments: InstrumentBook;
+  readonly follower: Follower;
+  readonly history: Pick<ReportHistory, "knows" | "next">;
+  readonly instruments: Pick<InstrumentBook, "get" | "find" | "isUnknown" | "refresh">;
   readonly partitioning: Partitioning;
 }
 

@@ -3,6 +3,9 @@ import { compareEntryIds, type EntryPosition } from "../stream/position.ts";
 import type { EventFollower, FollowedEntry } from "./event-follower.ts";
 import { type Report, type ReportFilter, reportOf, type ReportPlace, WHOLE_ENTRY } from "./reports.ts";
 
+/** What is asked of the events as they are followed. */
+export type Follower = Pick<EventFollower, "end" | "find" | "since" | "listen">;
+
 /** Whoever takes reports as they come. None of it throws. */
 export interface ReportWatcher {
   readonly filter: ReportFilter;
@@ -18,11 +21,11 @@ export interface ReportWatcher {
  * Always true: who joined a partition behind a place is told of every report behind it, in order, until it leaves or loses.
  */
 export class ReportHub {
-  readonly #follower: EventFollower;
+  readonly #follower: Follower;
   readonly #instruments: Instruments;
   readonly #partitions = new Map<number, HubPartition>();
 
-  constructor(follower: EventFollower, instruments: Instruments) {
+  constructor(follower: Follower, instruments: Instruments) {
     this.#follower = follower;
     this.#instruments = instruments;
   }
@@ -35,8 +38,7 @@ export class ReportHub {
       this.#partitions.set(partition, hub);
       hub.leave = this.#follower.listen(partition, hub);
     }
-    hub.watchers.set(watcher, after);
-    hub.index(watcher);
+    hub.add(watcher, after);
   }
 
   leave(partition: number, watcher: ReportWatcher): void {
@@ -63,6 +65,8 @@ class HubPartition {
   readonly #instruments: Instruments;
   readonly #own = new Map<string, Set<ReportWatcher>>();
   readonly #all = new Set<ReportWatcher>();
+  /** Who joined since the last entry. */
+  readonly #fresh = new Set<ReportWatcher>();
   #end: EntryPosition | undefined;
 
   constructor(partition: number, instruments: Instruments) {
@@ -70,7 +74,9 @@ class HubPartition {
     this.#instruments = instruments;
   }
 
-  index(watcher: ReportWatcher): void {
+  add(watcher: ReportWatcher, after: ReportPlace | undefined): void {
+    this.watchers.set(watcher, after);
+    this.#fresh.add(watcher);
     const { account } = watcher.filter;
     if (account === undefined) return void this.#all.add(watcher);
     const own = this.#own.get(account);
@@ -81,6 +87,7 @@ class HubPartition {
   remove(watcher: ReportWatcher): void {
     this.watchers.delete(watcher);
     this.#all.delete(watcher);
+    this.#fresh.delete(watcher);
     const { account } = watcher.filter;
     const own = account === undefined ? undefined : this.#own.get(account);
     own?.delete(watcher);
@@ -114,12 +121,13 @@ class HubPartition {
     watcher.lose(this.#partition, place);
   }
 
-  /** Who joined while the follower had nothing: the first entry that comes may not be the next one for them. */
+  /** Where the follower had nothing when they joined, the first entry that comes may not be the next one for them. */
   #loseIfBehind({ previous }: FollowedEntry): void {
-    if (this.#end !== undefined) return;
-    for (const [watcher, joined] of [...this.watchers]) {
+    for (const watcher of [...this.#fresh]) {
+      const joined = this.watchers.get(watcher);
       if (joined !== undefined && compareEntryIds(previous, joined) > 0) this.#lose(watcher);
     }
+    this.#fresh.clear();
   }
 
   /** For each watcher what the entry has for it; undefined where that cannot be told before an instrument is learnt. */

@@ -1,6 +1,7 @@
 import type { EngineEvent, LevelChange } from "../stream/event-batch.ts";
 import type { Partitioning } from "../stream/partition.ts";
-import type { EventFollower, FollowedEntry } from "./event-follower.ts";
+import type { FollowedEntry } from "./event-follower.ts";
+import type { Follower } from "./report-hub.ts";
 
 /** What one entry did to a symbol. */
 export interface News {
@@ -21,11 +22,11 @@ export interface NewsListener {
 
 /** Tells of symbols: each entry is gone through once, however many listen. */
 export class SymbolNews {
-  readonly #follower: EventFollower;
+  readonly #follower: Follower;
   readonly #partitioning: Partitioning;
   readonly #partitions = new Map<number, PartitionNews>();
 
-  constructor(follower: EventFollower, partitioning: Partitioning) {
+  constructor(follower: Follower, partitioning: Partitioning) {
     this.#follower = follower;
     this.#partitioning = partitioning;
   }
