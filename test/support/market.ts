@@ -64,6 +64,17 @@ export class Market {
     return caller;
   }
 
+  /** The sum of a metric's samples at the ingest, of those labels where given. */
+  async metric(name: string, labels = ""): Promise<number> {
+    const text = await (await fetch(`${this.ingest.http}/metrics`)).text();
+    const full = name.startsWith("process_") ? name : `penstock_${name}`;
+    return text
+      .split("\n")
+      .filter((line) => line.startsWith(full) && /^[{ ]/.test(line.slice(full.length)))
+      .filter((line) => line.includes(labels))
+      .reduce((sum, line) => sum + Number(line.slice(line.lastIndexOf(" "))), 0);
+  }
+
   /** A new ingest in the place of the present one, on other ports. */
   async restartIngest(): Promise<void> {
     await this.ingest.stop();
