@@ -32,6 +32,7 @@ type Orders = Watched<typeof WatchOrdersResponseSchema>;
 
 /** The beginning of each of so many partitions. */
 const START = (partitions: number) => Array.from({ length: partitions }, (_, partition) => ({ partition, entryId: "0-0" }));
+const ORIGIN = "https://trade.example";
 const PARTITIONS = { PENSTOCK_PARTITIONS: "2" };
 // One in each of two partitions.
 const SYMBOLS = ["BTC-USD", "ETH-USD", "SOL-USD"];
@@ -91,74 +92,217 @@ async function whole(t: TestContext, market: Market, account?: string): Promise<
   return reports;
 }
 
-suite("WatchOrders", { concurrency: false }, () => {
-  test("reports come as they happen, whichever way; an account's are its own (I12)", async (t) => {
-    const market = await Market.open(t, { symbols: SYMBOLS, env: PARTITIONS });
-    const [alice, bob, root] = await Promise.all([
-      market.caller("alice"),
-      market.caller("bob"),
-      market.caller("root", "admin"),
-    ]);
-    const token = await tokenOf("alice");
-    const own = [watch(t, alice), watch(t, alice, { symbol: "" })];
-    for (const way of WAYS) {
-      const http = new HttpCaller(t, market.ingest.http, { way, token });
-      const watched = new HttpWatch(http, watchOrders, {});
-      t.after(() => watched.cancel());
-      own.push(watched as unknown as (typeof own)[number]);
-    }
-    const others = watch(t, bob);
-    const all = watch(t, root, { allAccounts: true });
-    const ofSymbol = watch(t, alice, { symbol: "ETH-USD" });
-    for (const watched of [...own, others, all, ofSymbol]) assert.deepEqual(await caughtUp(watched), []);
+suite("WatchOrders", { concurrency: true }, () => {
+  test("one market", async (t) => {
+    const env = { ...PARTITIONS, PENSTOCK_REQUEST_TIMEOUT_MS: "3000", PENSTOCK_CORS_ORIGINS: ORIGIN };
+    const market = await Market.open(t, { symbols: SYMBOLS, env });
 
-    const first = await alice.call(submitOrder, order("a-1", { quantity: "2" }));
-    const rest = await own[0]!.until(({ update }) => update.case === "execution");
-    assert.ok(rest.update.case === "execution");
-    assert.equal(rest.update.value.execType, ExecType.NEW);
-    assert.deepEqual(
-      [rest.update.value.order?.orderId, rest.update.value.order?.leavesQuantity],
-      [first.orderId, "2"],
-    );
-    await Promise.all([
-      trade(alice, SYMBOLS, { run: "a", batches: 12, seed: 1 }),
-      trade(bob, SYMBOLS, { run: "b", batches: 12, seed: 2 }),
-    ]);
-    await market.settled();
-    const told = await whole(t, market, "alice");
-    assert.ok(told.length > 120, `${told.length} reports`);
-    assertDense(told);
-    for (const [i, watched] of own.entries()) {
-      await eventually(async () => reportsOf(watched).length >= told.length, `the reports of watch ${i}`);
-      for (const partition of [0, 1]) {
-        assertSame(ofPartition(reportsOf(watched), partition), ofPartition(told, partition), `watch ${i}`);
+    await t.test("orders of two accounts that trade: what each is told of it (I12)", async (t) => {
+      const [alice, bob] = await Promise.all([market.caller("erin"), market.caller("frank")]);
+      const [own, other] = [watch(t, alice), watch(t, bob)];
+      await Promise.all([caughtUp(own), caughtUp(other)]);
+      await alice.call(submitOrders, { orders: [order("bid", { quantity: "1", price: "100" })] });
+      await bob.call(submitOrder, order("offer", { side: Side.SELL, quantity: "0.4", price: "99" }));
+      const fill = ({ update }: WatchOrdersResponse) =>
+        update.case === "execution" && update.value.execType === ExecType.TRADE;
+      const [bought, sold] = [await own.until(fill), await other.until(fill)];
+      assert.ok(bought.update.case === "execution" && sold.update.case === "execution");
+      const [a, b] = [bought.update.value, sold.update.value];
+      assert.deepEqual(
+        [a.order?.clientOrderId, a.lastQuantity, a.lastPrice, a.aggressor, a.order?.cumQuantity, a.order?.averagePrice],
+        ["bid", "0.4", "100", false, "0.4", "100"],
+      );
+      assert.deepEqual([b.order?.clientOrderId, b.lastPrice, b.aggressor, b.trade], ["offer", "100", true, a.trade]);
+      assert.ok(!JSON.stringify(toJson(WatchOrdersResponseSchema, create(WatchOrdersResponseSchema, bought))).includes("frank"));
+    });
+
+    await t.test("reports come as they happen, whichever way; an account's are its own (I12)", async (t) => {
+      const [alice, bob, root] = await Promise.all([
+        market.caller("alice"),
+        market.caller("bob"),
+        market.caller("root", "admin"),
+      ]);
+      const token = await tokenOf("alice");
+      const own = [watch(t, alice), watch(t, alice, { symbol: "" })];
+      for (const way of WAYS) {
+        const http = new HttpCaller(t, market.ingest.http, { way, token });
+        const watched = new HttpWatch(http, watchOrders, {});
+        t.after(() => watched.cancel());
+        own.push(watched as unknown as (typeof own)[number]);
       }
-    }
-    const everything = await whole(t, market);
-    assertDense(everything);
-    assert.deepEqual(new Set(everything.map((report) => report.order!.account)), new Set(["alice", "bob"]));
-    await eventually(async () => reportsOf(all).length >= everything.length, "the drop copy");
-    for (const partition of [0, 1]) {
-      const expected = ofPartition(everything, partition);
-      assertSame(ofPartition(reportsOf(all), partition), expected, "the drop copy");
-      const bobs = expected.filter((report) => report.order!.account === "bob");
-      assertSame(ofPartition(reportsOf(others), partition), bobs, "bob's");
-    }
-    const ofEth = told.filter((report) => report.order!.symbol === "ETH-USD");
-    await eventually(async () => reportsOf(ofSymbol).length >= ofEth.length, "the reports of a symbol");
-    assertSame(reportsOf(ofSymbol), ofEth, "of a symbol");
+      const others = watch(t, bob);
+      const all = watch(t, root, { allAccounts: true });
+      const ofSymbol = watch(t, alice, { symbol: "ETH-USD" });
+      for (const watched of [...own, others, all, ofSymbol]) assert.deepEqual(await caughtUp(watched), []);
 
-    // A heartbeat names a place behind which nothing is missing.
-    const beat = await caughtUp(watch(t, alice)).then(() => watch(t, alice).until(isBeat));
-    assert.ok(beat.update.case === "heartbeat");
-    assert.deepEqual(await caughtUp(watch(t, alice, { after: beat.update.value.highWater })), []);
-    const last = told.at(-1)!;
-    await alice.call(cancelOrder, { clientRequestId: "late", symbol: "BTC-USD", clientOrderId: "a-1" });
-    await market.settled();
-    const late = watch(t, alice, { after: beat.update.value.highWater });
-    const [report] = await caughtUp(late);
-    assert.equal(report?.clientRequestId, "late");
-    assert.ok(Number(report.position!.entryId.split("-")[0]) >= Number(last.position!.entryId.split("-")[0]));
+      const first = await alice.call(submitOrder, order("a-1", { quantity: "2" }));
+      const rest = await own[0]!.until(({ update }) => update.case === "execution");
+      assert.ok(rest.update.case === "execution");
+      assert.equal(rest.update.value.execType, ExecType.NEW);
+      assert.deepEqual(
+        [rest.update.value.order?.orderId, rest.update.value.order?.leavesQuantity],
+        [first.orderId, "2"],
+      );
+      await Promise.all([
+        trade(alice, SYMBOLS, { run: "a", batches: 12, seed: 1 }),
+        trade(bob, SYMBOLS, { run: "b", batches: 12, seed: 2 }),
+      ]);
+      await market.settled();
+      const told = await whole(t, market, "alice");
+      assert.ok(told.length > 120, `${told.length} reports`);
+      assertDense(told);
+      for (const [i, watched] of own.entries()) {
+        await eventually(async () => reportsOf(watched).length >= told.length, `the reports of watch ${i}`);
+        for (const partition of [0, 1]) {
+          assertSame(ofPartition(reportsOf(watched), partition), ofPartition(told, partition), `watch ${i}`);
+        }
+      }
+      const everyones = await whole(t, market);
+      assertDense(everyones);
+      const everything = everyones.filter(({ order }) => ["alice", "bob"].includes(order!.account));
+      await eventually(async () => reportsOf(all).length >= everything.length, "the drop copy");
+      for (const partition of [0, 1]) {
+        const expected = ofPartition(everything, partition);
+        assertSame(ofPartition(reportsOf(all), partition), expected, "the drop copy");
+        const bobs = expected.filter((report) => report.order!.account === "bob");
+        assertSame(ofPartition(reportsOf(others), partition), bobs, "bob's");
+      }
+      const ofEth = told.filter((report) => report.order!.symbol === "ETH-USD");
+      await eventually(async () => reportsOf(ofSymbol).length >= ofEth.length, "the reports of a symbol");
+      assertSame(reportsOf(ofSymbol), ofEth, "of a symbol");
+
+      // A heartbeat names a place behind which nothing is missing.
+      const beat = await watch(t, alice).until(isBeat);
+      assert.ok(beat.update.case === "heartbeat");
+      assert.deepEqual(await caughtUp(watch(t, alice, { after: beat.update.value.highWater })), []);
+      const last = told.at(-1)!;
+      await alice.call(cancelOrder, { clientRequestId: "late", symbol: "BTC-USD", clientOrderId: "a-1" });
+      await market.settled();
+      const late = watch(t, alice, { after: beat.update.value.highWater });
+      const [report] = await caughtUp(late);
+      assert.equal(report?.clientRequestId, "late");
+      assert.ok(Number(report.position!.entryId.split("-")[0]) >= Number(last.position!.entryId.split("-")[0]));
+    });
+
+    await t.test("while new reports come, those who catch up miss none and get none twice (I4)", async (t) => {
+      const carol = await market.caller("carol");
+      const below = randomOf(7);
+      let isOver = false;
+      const flow = trade(carol, SYMBOLS, { run: "flow", batches: 60, seed: 3 }).finally(() => (isOver = true));
+      const watches: { from: number; watched: Orders }[] = [];
+      const first = watch(t, carol, { after: START(2) });
+      await first.until(({ update }) => update.case === "execution");
+      while (!isOver && watches.length < 30) {
+        const reports = ofPartition(reportsOf(first), 0);
+        const from = below(reports.length + 1) - 1;
+        const after = [from < 0 ? { partition: 0, entryId: "0-0" } : reports[from]!.position!];
+        watches.push({ from, watched: watch(t, carol, { after }) });
+        await eventually(async () => ofPartition(reportsOf(first), 0).length > reports.length || isOver, "more");
+      }
+      await flow;
+      await market.settled();
+      const told = ofPartition(await whole(t, market, "carol"), 0);
+      assert.ok(watches.length >= 10, `${watches.length} watches`);
+      for (const { from, watched } of watches) {
+        const expected = told.slice(from + 1);
+        await eventually(async () => ofPartition(reportsOf(watched), 0).length >= expected.length, "all reports");
+        assertSame(ofPartition(reportsOf(watched), 0), expected, `behind ${from}`);
+      }
+    });
+
+    await t.test("what it refuses", async (t) => {
+      const dave = await market.caller("dave");
+      await dave.call(submitOrder, order("one"));
+      await market.settled();
+      const [report] = await caughtUp(watch(t, dave, { after: START(2) }));
+      const place = report!.position!;
+      const [ms] = place.entryId.split("-");
+
+      const refused = async (request: Request, options: WatchOptions = {}) => {
+        const refusal = await watch(t, dave, request, options).ended;
+        return [refusal?.code, ...(refusal?.fields ?? [])];
+      };
+      const invalid = (...fields: string[]) => ["INVALID_ARGUMENT", ...fields];
+      assert.deepEqual(await refused({ symbol: "NONE" }), invalid("symbol"));
+      assert.deepEqual(await refused({ after: [{ ...place, partition: 2 }] }), invalid("after[0].partition"));
+      assert.deepEqual(await refused({ after: [place, place] }), invalid("after[1].partition"))
+      assert.deepEqual(await refused({ after: [place, place, place] }), invalid("after"));
+      for (const entryId of ["", "x", "1", "1-", "-1-1", "1-1-1", "99999999999999999-0", "1-99999999999"]) {
+        assert.deepEqual(await refused({ after: [{ ...place, entryId }] }), invalid("after[0].entry_id"), entryId);
+      }
+      assert.deepEqual(await refused({ after: [{ ...place, epoch: 0 }] }), invalid("after[0].epoch"));
+      assert.deepEqual(await refused({ after: [{ ...place, epoch: 99_999 }] }), invalid("after[0].epoch"));
+      assert.deepEqual(await refused({ after: [{ ...place, index: 70_000 }] }), invalid("after[0].index"));
+      assert.deepEqual(await refused({ after: [{ entryId: "0-0", epoch: 1 }] }), invalid("after[0].epoch"));
+      // No such place: before the log, in it, behind it, of another epoch.
+      for (const other of [
+        { ...place, entryId: "1-0" },
+        { ...place, entryId: `${ms}-77` },
+        { ...place, entryId: `${Number(ms) + 1_000_000}-0` },
+        { ...place, epoch: place.epoch + 1 },
+      ]) {
+        assert.deepEqual(await refused({ after: [other] }), ["OUT_OF_RANGE"], other.entryId);
+      }
+      assert.deepEqual(await refused({ allAccounts: true }), ["PERMISSION_DENIED"]);
+      assert.deepEqual(await refused({}, { token: "nonsense" }), ["UNAUTHENTICATED"]);
+      assert.deepEqual(await refused({}, { bytes: Buffer.from("no message") }), ["INVALID_ARGUMENT"]);
+
+      const token = await tokenOf("dave");
+      for (const way of WAYS) {
+        const refusal = (request: Request, given: string | undefined = token) =>
+          new HttpWatch(new HttpCaller(t, market.ingest.http, { way, token: given }), watchOrders, request).ended;
+        assert.deepEqual((await refusal({ symbol: "NONE" }))?.fields, ["symbol"], way);
+        assert.equal((await refusal({ allAccounts: true }))?.code, "PERMISSION_DENIED", way);
+        assert.equal((await refusal({}, "nonsense"))?.code, "UNAUTHENTICATED", way);
+        assert.equal((await refusal({ after: [{ ...place, entryId: "1-0" }] }))?.code, "OUT_OF_RANGE", way);
+      }
+
+      const url = `${market.ingest.http}/penstock.v1.OrderService/WatchOrders`;
+      const asked = { origin: ORIGIN, "access-control-request-method": "POST" };
+      const preflight = await fetch(url, { method: "OPTIONS", headers: asked });
+      assert.deepEqual([preflight.status, preflight.headers.get("access-control-allow-origin")], [204, ORIGIN]);
+      const headers = { origin: ORIGIN, authorization: `Bearer ${token}`, "content-type": "application/json" };
+      const unary = await fetch(url, { method: "POST", headers, body: "{}" });
+      assert.deepEqual([unary.status, unary.headers.get("access-control-allow-origin")], [415, ORIGIN]);
+      assert.match(await unary.text(), /application\/connect\+json/);
+    });
+
+    await t.test("it ends with its token, its account's right, its client's deadline, and the server", async (t) => {
+      const admin = await market.caller("root", "admin");
+      const { createAccount, updateAccount, revokeTokens } = AdminService.method;
+      for (const account of ["suspended", "revoked"]) {
+        await admin.call(createAccount, { account, role: Role.TRADER });
+      }
+      const alice = await market.caller("alice");
+      const open = async (account: string, ttlS = 3_600) => {
+        const token = await tokenOf(account, "trader", { ttlS });
+        const http = new HttpCaller(t, market.ingest.http, { way: "Connect", token });
+        const both = [watch(t, alice, {}, { token }), new HttpWatch(http, watchOrders, {})];
+        for (const watched of both) await caughtUp(watched as Orders);
+        return async (code: string) => {
+          for (const watched of both) assert.equal((await watched.ended)?.code, code, account);
+        };
+      };
+      const ending = await open("alice", 4);
+      const suspended = await open("suspended");
+      const revoked = await open("revoked");
+      const stays = await open("alice");
+      await admin.call(updateAccount, { account: "suspended", suspended: true });
+      await admin.call(revokeTokens, { account: "revoked" });
+      await suspended("PERMISSION_DENIED");
+      await revoked("UNAUTHENTICATED");
+      await ending("UNAUTHENTICATED");
+
+      const late = watch(t, alice, {}, { deadlineMs: 1_500 });
+      assert.equal((await late.ended)?.code, "DEADLINE_EXCEEDED");
+      const http = new HttpCaller(t, market.ingest.http, { way: "Connect", token: await tokenOf("alice") });
+      assert.equal((await new HttpWatch(http, watchOrders, {}, { deadlineMs: 1_500 }).ended)?.code, "DEADLINE_EXCEEDED");
+
+      // By now the time of a call is long over, and both that stay are still told.
+      assert.equal(await market.ingest.stop(), 0);
+      await stays("UNAVAILABLE");
+      assert.doesNotMatch(market.ingest.lines.join("\n"), /"level":"(error|fatal)"/);
+    });
   });
 
   test("resumed at every place it gives exactly the rest: from memory, the stream, Postgres (I4, I10)", async (t) => {
@@ -211,33 +355,6 @@ suite("WatchOrders", { concurrency: false }, () => {
     assertDense(reportsOf(next));
   });
 
-  test("while new reports come, those who catch up miss none and get none twice (I4)", async (t) => {
-    const market = await Market.open(t, { symbols: SYMBOLS, env: PARTITIONS });
-    const alice = await market.caller("alice");
-    const below = randomOf(7);
-    let isOver = false;
-    const flow = trade(alice, SYMBOLS, { run: "flow", batches: 60, seed: 3 }).finally(() => (isOver = true));
-    const watches: { from: number; watched: Orders }[] = [];
-    const first = watch(t, alice, { after: START(2) });
-    await first.until(({ update }) => update.case === "execution");
-    while (!isOver && watches.length < 30) {
-      const reports = ofPartition(reportsOf(first), 0);
-      const from = below(reports.length + 1) - 1;
-      const after = [from < 0 ? { partition: 0, entryId: "0-0" } : reports[from]!.position!];
-      watches.push({ from, watched: watch(t, alice, { after }) });
-      await eventually(async () => ofPartition(reportsOf(first), 0).length > reports.length || isOver, "more");
-    }
-    await flow;
-    await market.settled();
-    const told = ofPartition(await whole(t, market, "alice"), 0);
-    assert.ok(watches.length >= 10, `${watches.length} watches`);
-    for (const { from, watched } of watches) {
-      const expected = told.slice(from + 1);
-      await eventually(async () => ofPartition(reportsOf(watched), 0).length >= expected.length, "all reports");
-      assertSame(ofPartition(reportsOf(watched), 0), expected, `behind ${from}`);
-    }
-  });
-
   test("Redis and ingest are restarted under it: who resumes behind the last report misses none (I4, I11)", async (t) => {
     const market = await Market.open(t, { symbols: ["BTC-USD"] });
     const told: ExecutionReport[] = [];
@@ -286,110 +403,4 @@ suite("WatchOrders", { concurrency: false }, () => {
     await client;
     assertSame(told, expected, "the client's reports");
   });
-
-  test("what it refuses", async (t) => {
-    const market = await Market.open(t, { symbols: ["BTC-USD"] });
-    const alice = await market.caller("alice");
-    await alice.call(submitOrder, order("one"));
-    await market.settled();
-    const [report] = await caughtUp(watch(t, alice, { after: START(1) }));
-    const place = report!.position!;
-    const [ms] = place.entryId.split("-");
-
-    const refused = async (request: Request, options: WatchOptions = {}) => {
-      const refusal = await watch(t, alice, request, options).ended;
-      return [refusal?.code, ...(refusal?.fields ?? [])];
-    };
-    const invalid = (...fields: string[]) => ["INVALID_ARGUMENT", ...fields];
-    assert.deepEqual(await refused({ symbol: "NONE" }), invalid("symbol"));
-    assert.deepEqual(await refused({ after: [{ ...place, partition: 1 }] }), invalid("after[0].partition"));
-    assert.deepEqual(await refused({ after: [place, place] }), invalid("after"));
-    for (const entryId of ["", "x", "1", "1-", "-1-1", "1-1-1", "99999999999999999-0", "1-99999999999"]) {
-      assert.deepEqual(await refused({ after: [{ ...place, entryId }] }), invalid("after[0].entry_id"), entryId);
-    }
-    assert.deepEqual(await refused({ after: [{ ...place, epoch: 0 }] }), invalid("after[0].epoch"));
-    assert.deepEqual(await refused({ after: [{ ...place, epoch: 99_999 }] }), invalid("after[0].epoch"));
-    assert.deepEqual(await refused({ after: [{ ...place, index: 70_000 }] }), invalid("after[0].index"));
-    assert.deepEqual(await refused({ after: [{ entryId: "0-0", epoch: 1 }] }), invalid("after[0].epoch"));
-    // No such place: before the log, in it, behind it, of another epoch.
-    for (const other of [
-      { ...place, entryId: "1-0" },
-      { ...place, entryId: `${ms}-77` },
-      { ...place, entryId: `${Number(ms) + 1_000_000}-0` },
-      { ...place, epoch: place.epoch + 1 },
-    ]) {
-      assert.deepEqual(await refused({ after: [other] }), ["OUT_OF_RANGE"], other.entryId);
-    }
-    assert.deepEqual(await refused({ allAccounts: true }), ["PERMISSION_DENIED"]);
-    assert.deepEqual(await refused({}, { token: "nonsense" }), ["UNAUTHENTICATED"]);
-    assert.deepEqual(await refused({}, { bytes: Buffer.from("no message") }), ["INVALID_ARGUMENT"]);
-
-    const token = await tokenOf("alice");
-    for (const way of WAYS) {
-      const refusal = (request: Request, given: string | undefined = token) =>
-        new HttpWatch(new HttpCaller(t, market.ingest.http, { way, token: given }), watchOrders, request).ended;
-      assert.deepEqual((await refusal({ symbol: "NONE" }))?.fields, ["symbol"], way);
-      assert.equal((await refusal({ allAccounts: true }))?.code, "PERMISSION_DENIED", way);
-      assert.equal((await refusal({}, "nonsense"))?.code, "UNAUTHENTICATED", way);
-      assert.equal((await refusal({ after: [{ ...place, entryId: "1-0" }] }))?.code, "OUT_OF_RANGE", way);
-    }
-  });
-
-  test("it ends with its token, its account's right, its client's deadline, and the server", async (t) => {
-    const market = await Market.open(t, { symbols: ["BTC-USD"], env: { PENSTOCK_REQUEST_TIMEOUT_MS: "1000" } });
-    const admin = await market.caller("root", "admin");
-    const { createAccount, updateAccount, revokeTokens } = AdminService.method;
-    for (const account of ["suspended", "revoked"]) {
-      await admin.call(createAccount, { account, role: Role.TRADER });
-    }
-    const alice = await market.caller("alice");
-    const open = async (account: string, ttlS = 3_600) => {
-      const token = await tokenOf(account, "trader", { ttlS });
-      const http = new HttpCaller(t, market.ingest.http, { way: "Connect", token });
-      const both = [watch(t, alice, {}, { token }), new HttpWatch(http, watchOrders, {})];
-      for (const watched of both) await caughtUp(watched as Orders);
-      return async (code: string) => {
-        for (const watched of both) assert.equal((await watched.ended)?.code, code, account);
-      };
-    };
-    const ending = await open("alice", 4);
-    const suspended = await open("suspended");
-    const revoked = await open("revoked");
-    const stays = await open("alice");
-    await admin.call(updateAccount, { account: "suspended", suspended: true });
-    await admin.call(revokeTokens, { account: "revoked" });
-    await suspended("PERMISSION_DENIED");
-    await revoked("UNAUTHENTICATED");
-    await ending("UNAUTHENTICATED");
-
-    const late = watch(t, alice, {}, { deadlineMs: 1_500 });
-    assert.equal((await late.ended)?.code, "DEADLINE_EXCEEDED");
-    const http = new HttpCaller(t, market.ingest.http, { way: "Connect", token: await tokenOf("alice") });
-    assert.equal((await new HttpWatch(http, watchOrders, {}, { deadlineMs: 1_500 }).ended)?.code, "DEADLINE_EXCEEDED");
-
-    // By now the time of a call is long over, and both that stay are still told.
-    assert.equal(await market.ingest.stop(), 0);
-    await stays("UNAVAILABLE");
-    assert.doesNotMatch(market.ingest.lines.join("\n"), /"level":"(error|fatal)"/);
-  });
-});
-
-test("orders of two accounts that trade: what each is told of it (I12)", async (t) => {
-  const market = await Market.open(t, { symbols: ["BTC-USD"] });
-  const [alice, bob] = await Promise.all([market.caller("alice"), market.caller("bob")]);
-  const [own, other] = [watch(t, alice), watch(t, bob)];
-  await Promise.all([caughtUp(own), caughtUp(other)]);
-  await alice.call(submitOrders, { orders: [order("bid", { quantity: "1", price: "100" })] });
-  await bob.call(submitOrder, order("offer", { side: Side.SELL, quantity: "0.4", price: "99" }));
-  const fill = ({ update }: WatchOrdersResponse) =>
-    update.case === "execution" && update.value.execType === ExecType.TRADE;
-  const [bought, sold] = [await own.until(fill), await other.until(fill)];
-  assert.ok(bought.update.case === "execution" && sold.update.case === "execution");
-  const [a, b] = [bought.update.value, sold.update.value];
-  assert.deepEqual(
-    [a.order?.clientOrderId, a.lastQuantity, a.lastPrice, a.aggressor, a.order?.cumQuantity, a.order?.averagePrice],
-    ["bid", "0.4", "100", false, "0.4", "100"],
-  );
-  assert.deepEqual([b.order?.clientOrderId, b.lastPrice, b.aggressor, b.trade], ["offer", "100", true, a.trade]);
-  assert.ok(!JSON.stringify(toJson(WatchOrdersResponseSchema, create(WatchOrdersResponseSchema, bought))).includes("bob"));
 });

@@ -89,12 +89,16 @@ export class ReportHistory {
     const { instruments } = this.#options;
     const reports: Report[] = [];
     let end: ReportPlace = after;
+    let isFresh = false;
     for (const [i, entry] of entries.entries()) {
       if (i > 0 && compareEntryIds(entry.previous, end) !== 0) break;
       const skipped = isAt(entry, after) ? after.index : -1;
       for (const [index, event] of decodeEventBatch(entry.payload).events.entries()) {
         if (index <= skipped || !isWanted(event, filter)) continue;
-        if (instruments.isUnknown(event.symbol)) await instruments.refresh();
+        if (!isFresh && instruments.isUnknown(event.symbol)) {
+          await instruments.refresh();
+          isFresh = true;
+        }
         const report = reportOf(event, index, entry, partition, instruments);
         if (report !== undefined) reports.push(report);
       }

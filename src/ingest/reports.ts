@@ -1,11 +1,10 @@
-import { create, toBinary } from "@bufbuild/protobuf";
-import { WatchOrdersResponseSchema } from "../gen/penstock/v1/order_service_pb.ts";
 import { ExecType, OrderStatus, OrderType, SelfTradePrevention, Side, TimeInForce } from "../gen/penstock/v1/order_pb.ts";
 import type { StoredExecution } from "../store/executions.ts";
 import type { EngineEvent } from "../stream/event-batch.ts";
 import type { Instruments, TradedInstrument } from "../stream/instrument.ts";
 import { type EntryPosition, formatEntryId } from "../stream/position.ts";
 import { createdMsOf, type ExecutionReportInit, executionReportOf, storedAveragePrice } from "./execution-reports.ts";
+import { encodeReport } from "./report-codec.ts";
 import { timestampOf } from "./timestamp.ts";
 
 /** The place of a report: that of its entry, and its index among those of the entry. */
@@ -48,21 +47,14 @@ export function reportOf(
   if (report === undefined) return undefined;
   const { account, symbol, sequence } = event;
   const { epoch, ms, seq } = entry;
-  return { epoch, ms, seq, index, account, symbol, sequence, bytes: encode(report) };
+  return { epoch, ms, seq, index, account, symbol, sequence, bytes: encodeReport(report) };
 }
 
 /** The same from what Postgres has of it. */
 export function storedReportOf(stored: StoredExecution, instruments: Instruments): Report {
   const { account, symbol, sequence, epoch, ms, seq, index } = stored;
-  const bytes = encode(fromStored(stored, instruments.get(symbol)));
+  const bytes = encodeReport(fromStored(stored, instruments.get(symbol)));
   return { epoch, ms, seq, index, account, symbol, sequence, bytes };
-}
-
-function encode(value: ExecutionReportInit): Uint8Array {
-  return toBinary(
-    WatchOrdersResponseSchema,
-    create(WatchOrdersResponseSchema, { update: { case: "execution", value } }),
-  );
 }
 
 function fromStored(stored: StoredExecution, instrument: TradedInstrument | undefined): ExecutionReportInit {
