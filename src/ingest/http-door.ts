@@ -27,12 +27,12 @@ import type { Principal } from "./auth/tokens.ts";
 import { COMPRESSIONS } from "./compression.ts";
 import { connectErrorOf, mended, requestErrorOf } from "./connect-errors.ts";
 import { Cors } from "./cors.ts";
-import { OUTCOME_UNKNOWN, outOfTime, RequestError, resourceExhausted } from "./errors.ts";
+import { RequestError, resourceExhausted } from "./errors.ts";
 import type { Gate } from "./gate.ts";
 import { cut, pour, reply, send } from "./http-answers.ts";
 import { boundOrders } from "./http-batches.ts";
 import { BodyReader } from "./http-body.ts";
-import { boundDeadlines } from "./http-deadlines.ts";
+import { boundDeadlines, cutOff } from "./http-deadlines.ts";
 import { HttpStream } from "./http-stream.ts";
 import type { IngestMetrics } from "./metrics.ts";
 import type { Access, ServedMethod, ServedService, ServedStream } from "./served.ts";
@@ -387,24 +387,6 @@ export class HttpDoor implements Service, HttpRoutes {
       this.#options.gate.refuse(method, reason, undefined);
     }
   }
-}
-
-/** Rejects when the call has no time any more, or nobody waits for it. */
-function cutOff(signal: AbortSignal): Promise<never> {
-  return new Promise((_, reject) => {
-    const end = (): void => {
-      const code = signal.reason instanceof ConnectError ? signal.reason.code : Code.Canceled;
-      reject(
-        code === Code.DeadlineExceeded
-          ? outOfTime()
-          : code === Code.Unavailable
-            ? new RequestError("UNAVAILABLE", `shutting down: ${OUTCOME_UNKNOWN}`)
-            : new RequestError("CANCELLED", "the client has gone"),
-      );
-    };
-    if (signal.aborted) end();
-    else signal.addEventListener("abort", end, { once: true });
-  });
 }
 
 function pathOf(request: HttpRequest): string {
