@@ -11,6 +11,7 @@ import type { ReportHistory } from "./report-history.ts";
 import { type Follower, ReportHub, type ReportWatcher } from "./report-hub.ts";
 import { isWanted, type Report, type ReportFilter, reportOf, type ReportPlace, WHOLE_ENTRY } from "./reports.ts";
 import { timestampOf } from "./timestamp.ts";
+import { Turns } from "./turns.ts";
 import { isRefused } from "./validation/violation.ts";
 import { validateWatch } from "./validation/watch.ts";
 
@@ -25,8 +26,8 @@ export interface OrderWatchesOptions {
 
 /** Half of what the API promises, so that one that is late is not missed. */
 const HEARTBEAT_MS = 5_000;
-/** Of the ring, before others have their turn: as many as a page of the stream. */
-const ENTRIES_AT_ONCE = 32;
+/** Of the ring, before others have their turn: to decode and to look through them takes a millisecond or two. */
+const EVENTS_AT_ONCE = 1_000;
 /** Where the follower has not come to what is known to stand in the log: it is a moment behind. */
 const LAG_MS = 50;
 
@@ -36,6 +37,7 @@ const ADMINS_ONLY = new RequestError("PERMISSION_DENIED", "all_accounts needs a 
 export class OrderWatches implements Pick<OrderMethods, "watchOrders"> {
   readonly #options: OrderWatchesOptions;
   readonly #hub: ReportHub;
+  readonly #turns = new Turns(1);
 
   constructor(options: OrderWatchesOptions) {
     this.#options = options;
@@ -57,8 +59,14 @@ export class OrderWatches implements Pick<OrderMethods, "watchOrders"> {
       const end = follower.end(partition);
       places.set(partition, wanted.after.get(partition) ?? (end && whole(end)));
     }
-    await new OrderWatch(this.#options, this.#hub, filter, places, call, feed).run();
+    await new OrderWatch({ ...this.#options, hub: this.#hub, turns: this.#turns }, filter, places, call, feed).run();
   };
+}
+
+/** What all watches share. */
+interface OrderWatchOptions extends OrderWatchesOptions {
+  readonly hub: ReportHub;
+  readonly turns: Turns;
 }
 
 /**
@@ -70,8 +78,7 @@ export class OrderWatches implements Pick<OrderMethods, "watchOrders"> {
  */
 class OrderWatch implements ReportWatcher {
   readonly filter: ReportFilter;
-  readonly #options: OrderWatchesOptions;
-  readonly #hub: ReportHub;
+  readonly #options: OrderWatchOptions;
   readonly #partitions: readonly number[];
   readonly #call: Call;
   readonly #feed: Feed;
@@ -82,8 +89,7 @@ class OrderWatch implements ReportWatcher {
   #lost = Promise.withResolvers<void>();
 
   constructor(
-    options: OrderWatchesOptions,
-    hub: ReportHub,
+    options: OrderWatchOptions,
     filter: ReportFilter,
     places: ReadonlyMap<number, ReportPlace | undefined>,
     call: Call,
@@ -91,7 +97,6 @@ class OrderWatch implements ReportWatcher {
   ) {
     this.filter = filter;
     this.#options = options;
-    this.#hub = hub;
     this.#partitions = [...places.keys()];
     this.#behind = new Map(places);
     this.#call = call;
@@ -110,7 +115,7 @@ class OrderWatch implements ReportWatcher {
       }
     } finally {
       clearInterval(timer);
-      for (const partition of this.#partitions) this.#hub.leave(partition, this);
+      for (const partition of this.#partitions) this.#options.hub.leave(partition, this);
     }
   }
 
@@ -124,7 +129,7 @@ class OrderWatch implements ReportWatcher {
   }
 
   async #catchUp(partition: number, from: ReportPlace | undefined): Promise<void> {
-    const { follower, history, instruments } = this.#options;
+    const { follower, history, instruments, turns } = this.#options;
     if (from === undefined) return this.#join(partition, undefined);
     if (follower.find(partition, from)?.epoch !== from.epoch && !(await history.knows(partition, from))) {
       const place = `entry ${formatEntryId(from)} of epoch ${from.epoch}`;
@@ -133,10 +138,11 @@ class OrderWatch implements ReportWatcher {
     let place = from;
     for (let isFresh = false; ; ) {
       await this.#feed.room();
+      await turns.next();
       if (this.#feed.isOver) return;
       const followed = this.#followed(partition, place);
       if (followed !== undefined) {
-        const next = followed.slice(0, ENTRIES_AT_ONCE);
+        const next = firstOf(followed);
         const reports = this.#reportsOf(partition, next, place, isFresh);
         isFresh = reports === undefined;
         if (reports === undefined) {
@@ -162,7 +168,7 @@ class OrderWatch implements ReportWatcher {
 
   #join(partition: number, place: ReportPlace | undefined): void {
     this.#behind.delete(partition);
-    this.#hub.join(partition, this, place);
+    this.#options.hub.join(partition, this, place);
   }
 
   /** What the ring has behind a place; undefined where it does not reach back to it. */
@@ -225,7 +231,7 @@ class OrderWatch implements ReportWatcher {
   #beat(): void {
     if (this.#behind.size > 0 || this.#feed.isOver) return;
     const highWater = this.#partitions.map((partition) => {
-      const place = this.#hub.placeOf(partition, this);
+      const place = this.#options.hub.placeOf(partition, this);
       return place === undefined
         ? { partition, epoch: 0, entryId: "0-0", index: 0 }
         : { partition, epoch: place.epoch, entryId: formatEntryId(place), index: place.index };
@@ -234,6 +240,15 @@ class OrderWatch implements ReportWatcher {
     const beat = create(WatchOrdersResponseSchema, { update: { case: "heartbeat", value } });
     this.#feed.send([toBinary(WatchOrdersResponseSchema, beat)]);
   }
+}
+
+/** As many as may be looked through at once; one at least, where there is one. */
+function firstOf(entries: readonly FollowedEntry[]): readonly FollowedEntry[] {
+  let count = 0;
+  for (let events = 0; events < EVENTS_AT_ONCE && count < entries.length; count++) {
+    events += 1 + entries[count]!.batch.events.length;
+  }
+  return entries.slice(0, count);
 }
 
 function whole({ epoch, ms, seq }: Omit<ReportPlace, "index">): ReportPlace {

@@ -12,6 +12,7 @@ import { findEntry } from "../stream/lookup.ts";
 import { compareEntryIds, formatEntryId, START } from "../stream/position.ts";
 import { RequestError } from "./errors.ts";
 import { isWanted, type Report, type ReportFilter, reportOf, type ReportPlace, storedReportOf, WHOLE_ENTRY } from "./reports.ts";
+import { Turns } from "./turns.ts";
 
 export interface ReportHistoryOptions {
   readonly redis: Redis;
@@ -44,6 +45,7 @@ const EVENTS_STREAM = 1;
 export class ReportHistory {
   readonly #options: ReportHistoryOptions;
   readonly #slots = new Slots(PAGES_AT_ONCE);
+  readonly #turns = new Turns(1);
 
   constructor(options: ReportHistoryOptions) {
     this.#options = options;
@@ -92,6 +94,8 @@ export class ReportHistory {
     let isFresh = false;
     for (const [i, entry] of entries.entries()) {
       if (i > 0 && compareEntryIds(entry.previous, end) !== 0) break;
+      // To decode a full one takes a millisecond or two.
+      await this.#turns.next();
       const skipped = isAt(entry, after) ? after.index : -1;
       for (const [index, event] of decodeEventBatch(entry.payload).events.entries()) {
         if (index <= skipped || !isWanted(event, filter)) continue;
