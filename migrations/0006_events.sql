@@ -3,23 +3,23 @@
 CREATE TABLE executions (
   ms bigint NOT NULL,           -- ms and seq are the ID of the entry that caused it
   seq bigint NOT NULL,
-  sequence bigint NOT NULL,     -- the account's reports in the partition, from 1 without a gap
-  trade bigint,                 -- TRADE: the symbol's number of it
-  order_id uuid,                -- null where no order is known
-  other_order_id uuid,          -- of a trade or a prevented self-trade; the one that holds the client order id
-  index integer NOT NULL,       -- the report's place among those of its entry
+  sequence bigint NOT NULL,     -- the account's reports in the partition, from 1 without a gap; 0 where no more accounts fit
+  trade bigint,                 -- TRADE: the symbol's number of it, under which `trades` has both sides
+  index integer NOT NULL,       -- the report's place among the events of its entry
   command integer,              -- the index of the command in its entry; null where it is time's
   affected integer,             -- of a mass cancel
   remaining integer,
   partition smallint NOT NULL,
   epoch smallint NOT NULL,
   aggressor boolean,            -- TRADE: whether this order took liquidity
-  triggered boolean,            -- of a stop
+  order_id uuid,                -- null where no order is known
+  other_order_id uuid,          -- of a prevented self-trade; the one that holds the client order id
   account text COLLATE "C" NOT NULL,
-  symbol text NOT NULL,
+  symbol text NOT NULL,         -- "" of a mass cancel of all symbols
   exec_type text NOT NULL,
   status text,
   reason text,
+  client_order_id text,         -- what a refused cancel or replace named, where no order is known
   client_request_id text,
   quantity numeric,
   price numeric,
@@ -30,10 +30,11 @@ CREATE TABLE executions (
   traded_value numeric,         -- the sum of price × quantity over all fills; by cum_quantity it is the average price
   last_quantity numeric,
   last_price numeric,
-  PRIMARY KEY (partition, epoch, ms, seq, index)
+  PRIMARY KEY (account, partition, epoch, ms, seq, index)
 ) PARTITION BY RANGE (ms);
-CREATE INDEX executions_account ON executions (account, partition, epoch, ms, seq, index);
-CREATE INDEX executions_order ON executions (order_id);
+-- For those who read all accounts, a stretch of time after the other. The rows stand nearly by time, so the range of a few pages
+-- says enough, and costs nothing that can be measured.
+CREATE INDEX executions_ms ON executions USING brin (ms) WITH (pages_per_range = 32, autosummarize = on);
 
 CREATE TABLE trades (
   ms bigint NOT NULL,

@@ -6,7 +6,7 @@ import { test } from "node:test";
 import { promisify } from "node:util";
 
 import { AdminService, Role } from "../src/gen/penstock/v1/admin_service_pb.ts";
-import { defineInstrument, startConsumers, startIngest } from "./support/pipeline.ts";
+import { defineInstrument, startConsumers, startEngine, startIngest } from "./support/pipeline.ts";
 import { createTestDatabase, startTestRedis } from "./support/servers.ts";
 
 /** The commands of docs/clients.md, as they stand there. */
@@ -33,7 +33,9 @@ function withoutPython(): string | undefined {
 test("each client of the docs goes its way, from the token to the list", async (t) => {
   const [redis, { url: databaseUrl }] = await Promise.all([startTestRedis(t), createTestDatabase(t)]);
   const servers = { redisUrl: redis.url, databaseUrl };
-  const [ingest] = await Promise.all([startIngest(t, servers), startConsumers(t, servers)]);
+  const engine = await startEngine(t, servers);
+  const ofIngest = { ...servers, env: { PENSTOCK_ENGINE_URL: engine.url } };
+  const [ingest] = await Promise.all([startIngest(t, ofIngest), startConsumers(t, servers)]);
   await defineInstrument(ingest);
   const admin = await ingest.client("root", "admin");
   const created = await admin.call(AdminService.method.createAccount, { account: "trader", role: Role.TRADER });
@@ -67,6 +69,8 @@ test("each client of the docs goes its way, from the token to the list", async (
       const [submitted, duplicate] = ["submitted", "duplicate"].map((name) => steps.find(({ step }) => step === name));
       assert.match(submitted?.rest ?? "", /^[0-9a-f]{8}-[0-9a-f]{4}-7000-8001-[0-9a-f]{12}$/);
       assert.equal(duplicate?.rest, submitted?.rest);
+      if (section !== "TypeScript" && section !== "Python") return;
+      assert.match(stdout, /reported (EXEC_TYPE_)?NEW 0.1\nresumed (EXEC_TYPE_)?CANCELED REQUESTED\nproven version \d+/);
     });
   }
 });

@@ -1,5 +1,6 @@
 import type {
   DescMethodBiDiStreaming,
+  DescMethodServerStreaming,
   DescMethodUnary,
   DescService,
   MessageInitShape,
@@ -25,8 +26,15 @@ export interface Inlet<Request> {
   /** Whether it takes another message. Where it does again after it did not, it says so by `Outlet.readOn`. */
   readonly hungry: boolean;
   take(request: Request): void;
-  /** Takes no more, answers what was taken, and then ends the stream: with OK, or with the error. The first call counts. */
+  /**
+   * Without an error: the client sends no more. With one: no more is wanted of it. Answers what was taken, and then ends the
+   * stream, with OK or with the error; the first call counts.
+   */
   finish(error?: RequestError): void;
+  /** The client has taken an answer that was sent: the oldest of those that it had not. */
+  taken?(): void;
+  /** The stream is over, whoever ended it: nothing that is sent from now on reaches the client. Once. */
+  closed(): void;
 }
 
 /** The way back to the client, as a door gives it. */
@@ -45,9 +53,36 @@ export type StreamMethod<Method> =
     ? (call: Call, outlet: Outlet<MessageInitShape<Output>>) => Inlet<MessageShape<Input>>
     : never;
 
+/**
+ * The way of a watch to its client. What is sent is encoded already: many watches send the same bytes.
+ *
+ * A watch may send whenever something happens. Where its client leaves too much untaken, the watch is ended in its place.
+ */
+export interface Feed {
+  readonly isOver: boolean;
+  /** Resolves when it is over, for whatever reason. */
+  readonly over: Promise<void>;
+  /** Encoded answers, in their order. Nothing where it is over. */
+  send(answers: readonly Uint8Array[]): void;
+  /** Resolves when the client has taken nearly all that was sent, or it is over: for who reads ahead of a client. */
+  room(): Promise<void>;
+  end(error: RequestError): void;
+}
+
+/**
+ * A method that answers with a stream of its own, for all doors. It rejects with a RequestError where it refuses or cannot go on;
+ * it ends soon after `feed.over`.
+ */
+export type WatchMethod<Method> =
+  Method extends DescMethodServerStreaming<infer Input>
+    ? (request: MessageShape<Input>, call: Call, feed: Feed) => Promise<void>
+    : never;
+
 /** All methods of a service, by their names in the generated code. */
 export type Implementation<Service extends DescService> = {
   readonly [Name in keyof Service["method"]]: Service["method"][Name] extends DescMethodUnary
     ? UnaryMethod<Service["method"][Name]>
-    : StreamMethod<Service["method"][Name]>;
+    : Service["method"][Name] extends DescMethodServerStreaming
+      ? WatchMethod<Service["method"][Name]>
+      : StreamMethod<Service["method"][Name]>;
 };

@@ -25,6 +25,7 @@ test("every code has its number on the wire, and no details of its own", () => {
     RESOURCE_EXHAUSTED: 8,
     FAILED_PRECONDITION: 9,
     ABORTED: 10,
+    OUT_OF_RANGE: 11,
     UNIMPLEMENTED: 12,
     INTERNAL: 13,
     UNAVAILABLE: 14,

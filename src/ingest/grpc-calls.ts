@@ -7,6 +7,7 @@ import {
   status,
 } from "@grpc/grpc-js";
 import { outOfTime, RequestError, resourceExhausted } from "./errors.ts";
+import { STOPPING } from "./tenure.ts";
 
 /** What grpc-js tells of a call as it goes on. */
 export type CallListener = Parameters<ServerInterceptingCallInterface["start"]>[0];
@@ -62,7 +63,6 @@ const NO_ROOM = resourceExhausted("too many large requests at once", RETRY_MS);
 const TOO_LARGE = new RequestError("RESOURCE_EXHAUSTED", `a request without a token may have ${ANYONES_BYTES} bytes`);
 const TOO_LATE = outOfTime();
 const OPEN_FOR_LONG = new RequestError("UNAVAILABLE", "this stream has been open for long: open another");
-export const STOPPING = new RequestError("UNAVAILABLE", "this server is shutting down: open another stream");
 
 /**
  * A compressed message is unpacked by grpc-js as soon as it is there, before anyone asked who sent it, and any number of
@@ -166,6 +166,13 @@ export class OpenCalls {
     }
     for (const call of this.#ending) {
       if (call.latest > now) break;
+      if (call.own !== undefined && !call.wasReset) {
+        // Who reads one stream too slowly may read the others of its connection. Clients take this for RESOURCE_EXHAUSTED.
+        call.wasReset = true;
+        this.#put(call, this.#ending, UNREAD_MS);
+        call.reset(constants.NGHTTP2_ENHANCE_YOUR_CALM);
+        continue;
+      }
       this.#ending.delete(call);
       this.#options.cut(call.getConnectionInfo());
     }
@@ -239,6 +246,8 @@ export class OpenCall extends ServerInterceptingCall implements CallListener {
   held = 0;
   /** For its size. */
   refused = false;
+  /** Its status was not read in time. */
+  wasReset = false;
   /** In the place of grpc-js' listener. */
   own: CallListener | undefined;
   readonly #calls: OpenCalls;

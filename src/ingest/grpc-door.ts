@@ -29,13 +29,14 @@ import type { Service } from "../runtime/service.ts";
 import type { Certificates } from "./certificates.ts";
 import { RequestError, toStatus } from "./errors.ts";
 import type { Gate } from "./gate.ts";
-import { type CallListener, type CallStatus, type OpenCall, OpenCalls, STOPPING } from "./grpc-calls.ts";
+import { type CallListener, type CallStatus, type OpenCall, OpenCalls } from "./grpc-calls.ts";
 import { GrpcListener } from "./grpc-listener.ts";
-import { GrpcStream, MALFORMED, MAX_OPEN_MS } from "./grpc-stream.ts";
+import { GrpcStream, MALFORMED } from "./grpc-stream.ts";
 import { dropEndlessTimeouts } from "./grpc-timeouts.ts";
 import type { IngestMetrics } from "./metrics.ts";
 import type { Access, ServedMethod, ServedService, ServedStream } from "./served.ts";
 import { type Codec, HAND_CODECS } from "./submit-codec.ts";
+import { MAX_OPEN_MS, STOPPING } from "./tenure.ts";
 
 export interface GrpcDoorOptions {
   readonly bind: string;
@@ -180,11 +181,12 @@ export class GrpcDoor implements Service {
       const path = `/${service.typeName}/${method.name}`;
       const served = methods[localName];
       const stream = streams[localName];
+      if (served === undefined && stream === undefined) continue; // not built yet: UNIMPLEMENTED
       definition[localName] = { path, ...definitionOf(method) };
       if (served !== undefined && isUnary(method)) {
         this.#methods.set(path, { method, access: served.access });
         handlers[localName] = this.#handler(method, served);
-      } else if (stream !== undefined && method.methodKind === "bidi_streaming") {
+      } else if (stream !== undefined) {
         this.#methods.set(path, { method, access: stream.access });
         this.#served.set(path, stream);
         handlers[localName] = () => {}; // `#open` listens in its place
@@ -284,7 +286,7 @@ function isUnary(method: DescMethod): method is DescMethod & DescMethodUnary {
 function definitionOf(method: DescMethod): object {
   const codec = HAND_CODECS.get(method) ?? generatedCodec(method);
   return {
-    requestStream: !isUnary(method),
+    requestStream: method.methodKind === "bidi_streaming",
     responseStream: !isUnary(method),
     requestSerialize: (message: Message) => Buffer.from(toBinary(method.input, message)),
     // Bytes that are no such message are the client's fault; thrown here they would be INTERNAL.
@@ -295,9 +297,14 @@ function definitionOf(method: DescMethod): object {
         return MALFORMED;
       }
     },
-    responseSerialize: (answer: object) => codec.encode(answer),
+    // What a watch sends is encoded already.
+    responseSerialize: (answer: object) => (answer instanceof Uint8Array ? bufferOf(answer) : codec.encode(answer)),
     responseDeserialize: (bytes: Buffer) => fromBinary(method.output, bytes),
   };
+}
+
+function bufferOf({ buffer, byteOffset, byteLength }: Uint8Array): Buffer {
+  return Buffer.from(buffer, byteOffset, byteLength);
 }
 
 function generatedCodec(method: DescMethod): Codec {

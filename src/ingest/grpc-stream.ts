@@ -6,13 +6,13 @@ import { RequestError } from "./errors.ts";
 import type { Gate } from "./gate.ts";
 import type { CallListener, CallStatus } from "./grpc-calls.ts";
 import type { ServedStream } from "./served.ts";
+import { Tenure } from "./tenure.ts";
 
-/** Long enough to be rare, short enough that clients meet a new set of servers within the hour. */
-export const MAX_OPEN_MS = 3_600_000;
-/** A client that trades says something within ten minutes; one that does not opens another stream when it does. */
-const MAX_IDLE_MS = 600_000;
-/** As long as a person waits. */
-const MAX_UNREAD_MS = 10_000;
+/**
+ * So long before the client's own deadline nothing more is sent: then grpc-js ends the call by itself, with a timer that may be
+ * some milliseconds early, and an answer behind that end would take the status away.
+ */
+const LAST_MS = 20;
 
 /** In place of a request whose bytes are none. grpc-js takes a falsy one for "no message was sent". */
 export const MALFORMED = Symbol("malformed");
@@ -34,38 +34,35 @@ export type StreamedCall = Pick<
 >;
 
 /**
- * A stream both ways over grpc-js, without Node's object streams, which hold up each answer until the one before it is
- * written: 21 µs of CPU an order with them, 15 without (one stream, 500 under way, on a busy machine; there a batch of 100
- * takes 9 µs an order, and a call for each 75 µs).
+ * A stream over grpc-js, both ways or with one request, without Node's object streams, which hold up each answer until the one
+ * before it is written: 21 µs of CPU an order with them, 15 without (one stream, 500 under way, on a busy machine; there a batch
+ * of 100 takes 9 µs an order, and a call for each 75 µs).
  *
  * Always true: a message is asked for only while the method is hungry, and one at a time; after its status nothing is sent.
  */
 export class GrpcStream implements CallListener, Outlet<never> {
   readonly #options: GrpcStreamOptions;
   readonly #call: StreamedCall;
+  readonly #openedAt: number;
+  #tenure: Tenure | undefined;
   #inlet: Inlet<unknown> | undefined;
-  /** As the last sweep found its account. */
-  #principal: Principal | undefined;
-  #authorization: string | undefined;
   #requestId: string | undefined;
+  /** The client's, in milliseconds since 1970. */
+  #deadline = Infinity;
   #asked = false;
   #asking = false;
   #halfClosed = false;
   #leaving: RequestError | undefined;
   #over = false;
+  /** The method was told of the end. */
+  #closed = false;
   #untaken = 0;
-  readonly #openedAt: number;
-  // As of the last sweep, which asks the two flags.
-  #heardAt: number;
-  #takenAt: number;
-  #heard = false;
-  #took = false;
 
   /** `now` is in milliseconds of any clock that only goes on: that of `sweep`. */
   constructor(call: StreamedCall, options: GrpcStreamOptions, now: number) {
     this.#call = call;
     this.#options = options;
-    this.#openedAt = this.#heardAt = this.#takenAt = now;
+    this.#openedAt = now;
   }
 
   get untaken(): number {
@@ -73,14 +70,23 @@ export class GrpcStream implements CallListener, Outlet<never> {
   }
 
   onReceiveMetadata(metadata: Metadata): void {
-    this.#authorization = metadata.get("authorization")[0]?.toString();
+    const { method, gate, served } = this.#options;
     this.#requestId = metadata.get("x-request-id")[0]?.toString();
-    void this.#open();
+    this.#deadline = Number(this.#call.getDeadline());
+    const tenure = {
+      gate,
+      access: served.access,
+      authorization: metadata.get("authorization")[0]?.toString(),
+      talks: method.methodKind === "bidi_streaming",
+      onEnd: (error: RequestError) => this.finish(error),
+    };
+    this.#tenure = new Tenure(tenure, this.#openedAt);
+    void this.#open(this.#tenure);
   }
 
   onReceiveMessage(message: unknown): void {
     this.#asked = false;
-    this.#heard = true;
+    this.#tenure?.heard();
     if (message === MALFORMED) {
       const { typeName } = this.#options.method.input;
       this.finish(new RequestError("INVALID_ARGUMENT", `not a ${typeName}`));
@@ -95,18 +101,20 @@ export class GrpcStream implements CallListener, Outlet<never> {
 
   onCancel(): void {
     this.#over = true;
+    this.#close();
     this.#options.onClose();
   }
 
   send(answer: object): void {
-    if (this.#over) return;
-    if (this.#untaken++ === 0) this.#took = true;
+    if (this.#over || Date.now() > this.#deadline - LAST_MS) return;
+    if (this.#untaken++ === 0) this.#tenure?.took();
     this.#call.sendMessage(answer, this.#onTaken);
   }
 
   readonly #onTaken = (): void => {
     this.#untaken--;
-    this.#took = true;
+    this.#tenure?.took();
+    this.#inlet?.taken?.();
     this.readOn();
   };
 
@@ -138,56 +146,40 @@ export class GrpcStream implements CallListener, Outlet<never> {
 
   /** Looks at its times, and at what its token and account allow now. */
   sweep(now: number): void {
-    if (this.#heard) this.#heardAt = now;
-    if (this.#took || this.#untaken === 0) this.#takenAt = now;
-    this.#heard = this.#took = false;
     if (this.#inlet === undefined || this.#leaving !== undefined || this.#over) return;
-
-    const { gate, served, onEnd } = this.#options;
-    if (Number(this.#call.getDeadline()) < Date.now()) {
+    if (this.#deadline < Date.now()) {
       // grpc-js has sent its status, which the client has not taken: a second one would make it forget the call.
       this.#over = true;
-      return onEnd();
+      this.#close();
+      return this.#options.onEnd();
     }
-    if (now - this.#takenAt > MAX_UNREAD_MS) {
-      this.finish(new RequestError("RESOURCE_EXHAUSTED", `no answer was read for ${MAX_UNREAD_MS / 1_000} s`));
-    } else if (now - this.#openedAt > MAX_OPEN_MS || now - this.#heardAt > MAX_IDLE_MS) {
-      this.finish(new RequestError("UNAVAILABLE", "this stream has been open, or idle, for long: open another"));
-    } else {
-      try {
-        const admitted = gate.admit(served.access, this.#authorization);
-        if (admitted instanceof Promise) {
-          admitted.then(
-            (principal) => (this.#principal = principal),
-            (error: RequestError) => this.finish(error),
-          );
-        } else this.#principal = admitted;
-      } catch (error) {
-        this.finish(error as RequestError);
-      }
-    }
+    this.#tenure?.sweep(now, this.#untaken);
   }
 
-  async #open(): Promise<void> {
-    const { served, gate } = this.#options;
+  #close(): void {
+    if (!this.#closed) this.#inlet?.closed();
+    this.#closed = true;
+  }
+
+  async #open(tenure: Tenure): Promise<void> {
     try {
-      this.#principal = await gate.admit(served.access, this.#authorization);
+      await tenure.admit();
     } catch (error) {
       return this.end(error as RequestError);
     }
     if (this.#leaving !== undefined) return this.end(this.#leaving);
-    const principal = () => this.#principal!;
+    if (this.#over) return;
     const isOver = () => this.#over;
     const call: Call = {
-      get principal() {
-        return principal();
+      get principal(): Principal {
+        return tenure.principal;
       },
-      deadline: Number(this.#call.getDeadline()),
+      deadline: this.#deadline,
       get cancelled() {
         return isOver();
       },
     };
-    this.#inlet = served.open(call, this);
+    this.#inlet = this.#options.served.open(call, this);
     this.readOn();
   }
 }

@@ -1,3 +1,6 @@
+import { Code, ConnectError } from "@connectrpc/connect";
+import { OUTCOME_UNKNOWN, outOfTime, RequestError } from "./errors.ts";
+
 /** Milliseconds of the units of gRPC's header. */
 const UNITS: Readonly<Record<string, number>> = { H: 3_600_000, M: 60_000, S: 1_000, m: 1, u: 1e-3, n: 1e-6 };
 
@@ -12,4 +15,22 @@ export function boundDeadlines(header: Headers, mostMs: number): void {
   const [, amount, unit] = /^(\d{1,8})([HMSmun])$/.exec(grpc ?? "") ?? [];
   const later = unit !== undefined && Number(amount) * UNITS[unit]! > mostMs;
   if (grpc === null || later) header.set("grpc-timeout", `${mostMs}m`);
+}
+
+/** Rejects when the call has no time any more, or nobody waits for it. */
+export function cutOff(signal: AbortSignal): Promise<never> {
+  return new Promise((_, reject) => {
+    const end = (): void => {
+      const code = signal.reason instanceof ConnectError ? signal.reason.code : Code.Canceled;
+      reject(
+        code === Code.DeadlineExceeded
+          ? outOfTime()
+          : code === Code.Unavailable
+            ? new RequestError("UNAVAILABLE", `shutting down: ${OUTCOME_UNKNOWN}`)
+            : new RequestError("CANCELLED", "the client has gone"),
+      );
+    };
+    if (signal.aborted) end();
+    else signal.addEventListener("abort", end, { once: true });
+  });
 }

@@ -1,5 +1,13 @@
 import { setMaxListeners } from "node:events";
-import { createRegistry, type DescMethodUnary, type MessageInitShape, type DescMessage } from "@bufbuild/protobuf";
+import {
+  createRegistry,
+  type DescMessage,
+  type DescMethod,
+  type DescMethodServerStreaming,
+  type DescMethodUnary,
+  type Message,
+  type MessageInitShape,
+} from "@bufbuild/protobuf";
 import {
   Code,
   ConnectError,
@@ -9,7 +17,7 @@ import {
   type HandlerContext,
 } from "@connectrpc/connect";
 import { universalRequestFromNodeRequest } from "@connectrpc/connect-node";
-import type { UniversalHandlerFn, UniversalServerResponse } from "@connectrpc/connect/protocol";
+import type { UniversalHandlerFn } from "@connectrpc/connect/protocol";
 import { BadRequestSchema, RetryInfoSchema } from "../gen/google/rpc/error_details_pb.ts";
 import { OrderService } from "../gen/penstock/v1/order_service_pb.ts";
 import type { CertificateSource, HttpLimits, HttpRequest, HttpResponse } from "../runtime/http-listener.ts";
@@ -19,13 +27,16 @@ import type { Principal } from "./auth/tokens.ts";
 import { COMPRESSIONS } from "./compression.ts";
 import { connectErrorOf, mended, requestErrorOf } from "./connect-errors.ts";
 import { Cors } from "./cors.ts";
-import { OUTCOME_UNKNOWN, outOfTime, RequestError, resourceExhausted } from "./errors.ts";
+import { RequestError, resourceExhausted } from "./errors.ts";
 import type { Gate } from "./gate.ts";
+import { cut, pour, reply, send } from "./http-answers.ts";
 import { boundOrders } from "./http-batches.ts";
 import { BodyReader } from "./http-body.ts";
-import { boundDeadlines } from "./http-deadlines.ts";
+import { boundDeadlines, cutOff } from "./http-deadlines.ts";
+import { HttpStream } from "./http-stream.ts";
 import type { IngestMetrics } from "./metrics.ts";
-import type { ServedMethod, ServedService } from "./served.ts";
+import type { Access, ServedMethod, ServedService, ServedStream } from "./served.ts";
+import { MAX_OPEN_MS, STOPPING } from "./tenure.ts";
 import { Turns } from "./turns.ts";
 
 export interface HttpDoorOptions {
@@ -67,16 +78,25 @@ const COMPRESS_MIN_BYTES = 1_400;
 
 const UNSUPPORTED = 415;
 const CONTENT_TYPES = "the content-type must be application/json, application/proto, or one of gRPC-Web";
+const STREAM_CONTENT_TYPES =
+  "the content-type must be application/connect+json, application/connect+proto, or one of gRPC-Web";
+
+/** A stream ends by itself before that (`Tenure`), and its client has time to read it. */
+const STREAM_MS = MAX_OPEN_MS + 60_000;
+/** How far beyond its time a stream may go on. */
+const SWEEP_MS = 250;
 
 /** A call on its way through connect: to the service it comes only after its token and its body were good. */
 interface Passage {
-  readonly method: DescMethodUnary;
-  readonly served: ServedMethod;
+  readonly method: DescMethod;
+  readonly access: Access;
   readonly mostBytes: number;
   readonly started: number;
   state: "arriving" | "refused" | "serving" | "answered";
   principal: Principal | undefined;
   signal: AbortSignal | undefined;
+  /** Ends the response as it is. */
+  readonly cut: () => void;
 }
 
 const PASSAGE = createContextKey<Passage | undefined>(undefined);
@@ -84,10 +104,12 @@ const PASSAGE = createContextKey<Passage | undefined>(undefined);
 type Answer = MessageInitShape<DescMessage>;
 
 interface Route {
-  readonly method: DescMethodUnary;
-  readonly served: ServedMethod;
+  readonly method: DescMethod;
+  readonly access: Access;
   /** Of the message, packed or not. */
   readonly mostBytes: number;
+  /** Whether one request has many answers. */
+  readonly isStream: boolean;
   readonly handle: UniversalHandlerFn;
 }
 
@@ -105,10 +127,12 @@ export class HttpDoor implements Service, HttpRoutes {
   readonly #cors: Cors;
   readonly #bodies: BodyReader;
   readonly #routes = new Map<string, Route>();
-  /** Methods that are not served here. */
-  readonly #streaming = new Set<string>();
+  /** Methods that are streams both ways: not served here. */
+  readonly #bidirectional = new Set<string>();
+  readonly #streams = new Set<HttpStream>();
   readonly #shutdown = new AbortController();
   readonly #turns = new Turns(ANSWERS_PER_TURN);
+  #sweeper: NodeJS.Timeout | undefined;
   #underWay = 0;
   #onIdle: (() => void) | undefined;
   #open = false;
@@ -123,6 +147,7 @@ export class HttpDoor implements Service, HttpRoutes {
       headers: MAX_HEADERS,
       receiveMs,
       answerMs: requestTimeoutMs + receiveMs,
+      longAnswerMs: (request) => (this.#routes.get(pathOf(request))?.isStream ? STREAM_MS + receiveMs : undefined),
       idleMs: IDLE_MS,
       ageMs: AGE_MS,
     };
@@ -140,53 +165,61 @@ export class HttpDoor implements Service, HttpRoutes {
 
   start(): Promise<void> {
     this.#open = true;
+    this.#sweeper = setInterval(() => {
+      const now = performance.now();
+      for (const stream of this.#streams) stream.sweep(now);
+    }, SWEEP_MS);
     return Promise.resolve();
   }
 
   /** No new calls; those under way end, or are cut when the time is up. */
   async stop(): Promise<void> {
     this.#open = false;
+    for (const stream of this.#streams) stream.finish(STOPPING);
+    await this.#ended();
+    clearInterval(this.#sweeper);
+  }
+
+  async #ended(): Promise<void> {
     if (this.#underWay === 0) return;
     const { promise: idle, resolve } = Promise.withResolvers<void>();
     this.#onIdle = resolve;
-    const timer = setTimeout(
-      () => this.#shutdown.abort(new ConnectError("shutting down", Code.Unavailable)),
-      this.#options.drainTimeoutMs,
-    );
+    const timer = setTimeout(() => {
+      this.#shutdown.abort(new ConnectError("shutting down", Code.Unavailable));
+      for (const stream of this.#streams) stream.cut();
+    }, this.#options.drainTimeoutMs);
     await idle;
     clearTimeout(timer);
   }
 
   answer(request: HttpRequest, response: HttpResponse): boolean {
-    const path = request.url?.split("?", 1)[0] ?? "";
+    const path = pathOf(request);
     const route = this.#routes.get(path);
-    if (route === undefined && !this.#streaming.has(path)) return false;
+    if (route === undefined && !this.#bidirectional.has(path)) return false;
     if (this.#cors.answer(request, response)) return true;
     if (request.method !== "POST") {
       response.setHeader("allow", "POST");
       reply(response, 405, "invalid_argument", "calls are made by POST");
     } else if (route === undefined) {
-      reply(response, 404, "unimplemented", "streams are served by gRPC");
+      reply(response, 404, "unimplemented", "streams both ways are served by gRPC");
     } else {
       void this.#call(route, request, response);
     }
     return true;
   }
 
-  async #call(
-    { handle, method, served, mostBytes }: Route,
-    request: HttpRequest,
-    response: HttpResponse,
-  ): Promise<void> {
+  async #call(route: Route, request: HttpRequest, response: HttpResponse): Promise<void> {
+    const { handle, method, access, mostBytes, isStream } = route;
     this.#underWay++;
     const passage: Passage = {
       method,
-      served,
+      access,
       mostBytes,
       started: performance.now(),
       state: "arriving",
       principal: undefined,
       signal: undefined,
+      cut: () => cut(response),
     };
     try {
       const values = createContextValues().set(PASSAGE, passage);
@@ -196,15 +229,18 @@ export class HttpDoor implements Service, HttpRoutes {
       } catch {
         return reply(response, 400, "invalid_argument", "the header host is none");
       }
-      boundDeadlines(universal.header, this.#options.requestTimeoutMs);
+      boundDeadlines(universal.header, isStream ? STREAM_MS : this.#options.requestTimeoutMs);
       // The body is read by us, to its end.
       universal.header.delete("content-length");
       const answer = await handle({ ...universal, body: this.#body(request, universal.header, passage) });
-      if (answer.status === UNSUPPORTED) return reply(response, UNSUPPORTED, "invalid_argument", CONTENT_TYPES);
-      await send(response, answer);
+      if (answer.status === UNSUPPORTED) {
+        return reply(response, UNSUPPORTED, "invalid_argument", isStream ? STREAM_CONTENT_TYPES : CONTENT_TYPES);
+      }
+      await (isStream ? pour(response, answer, universal.signal) : send(response, answer));
     } catch (error) {
       this.#options.gate.refuse(method, error, undefined);
-      reply(response, 500, "internal", "internal error");
+      if (response.headersSent) cut(response);
+      else reply(response, 500, "internal", "internal error");
     } finally {
       this.#underWay--;
       if (this.#underWay === 0) this.#onIdle?.();
@@ -236,20 +272,27 @@ export class HttpDoor implements Service, HttpRoutes {
       shutdownSignal: this.#shutdown.signal,
       requestGate: (context: HandlerContext) => this.#admit(context),
     };
-    for (const { service, methods } of this.#options.services) {
+    for (const { service, methods, streams } of this.#options.services) {
       for (const method of service.methods) {
         const path = `/${service.typeName}/${method.name}`;
         const served = methods[method.localName];
-        if (method.methodKind !== "unary" || served === undefined) {
-          this.#streaming.add(path);
+        const stream = method.methodKind === "server_streaming" ? streams[method.localName] : undefined;
+        const access = (served ?? stream)?.access;
+        if (access === undefined) {
+          this.#bidirectional.add(path);
           continue;
         }
-        const mostBytes = served.access === "anyone" ? Math.min(ANYONE_BYTES, maxMessageBytes) : maxMessageBytes;
+        const mostBytes = access === "anyone" ? Math.min(ANYONE_BYTES, maxMessageBytes) : maxMessageBytes;
         // A router each: `rpc` takes options as well, but with them connect forgets that it serves no gRPC.
         const router = createConnectRouter({ ...options, readMaxBytes: mostBytes });
-        router.rpc(method as DescMethodUnary, (message, context) => this.#serve(message, context));
-        const handle = router.handlers.at(-1)!;
-        this.#routes.set(path, { method: method as DescMethodUnary, served, mostBytes, handle });
+        if (served !== undefined) {
+          router.rpc(method as DescMethodUnary, (message, context) => this.#serve(served, message, context));
+        } else if (stream !== undefined) {
+          const answers = (message: Message, context: HandlerContext) => this.#stream(stream, message, context);
+          router.rpc(method as DescMethodServerStreaming, answers);
+        }
+        const isStream = stream !== undefined;
+        this.#routes.set(path, { method, access, mostBytes, isStream, handle: router.handlers.at(-1)! });
       }
     }
   }
@@ -257,7 +300,7 @@ export class HttpDoor implements Service, HttpRoutes {
   async #admit(context: HandlerContext): Promise<void> {
     const passage = context.values.get(PASSAGE)!;
     passage.signal = context.signal;
-    const end = (): void => this.#ended(passage, context.signal.reason);
+    const end = (): void => this.#aborted(passage, context.signal.reason);
     if (context.signal.aborted) end();
     else context.signal.addEventListener("abort", end, { once: true });
     try {
@@ -266,7 +309,7 @@ export class HttpDoor implements Service, HttpRoutes {
       if (this.#underWay > MAX_CALLS) throw resourceExhausted("too many calls at once", TOO_MANY_RETRY_MS);
       const { gate } = this.#options;
       passage.principal = await gate.admit(
-        passage.served.access,
+        passage.access,
         context.requestHeader.get("authorization") ?? undefined,
       );
     } catch (error) {
@@ -274,9 +317,9 @@ export class HttpDoor implements Service, HttpRoutes {
     }
   }
 
-  async #serve(message: object, context: HandlerContext): Promise<Answer> {
+  async #serve(served: ServedMethod, message: object, context: HandlerContext): Promise<Answer> {
     const passage = context.values.get(PASSAGE)!;
-    const { method, served, started } = passage;
+    const { method, started } = passage;
     const { metrics, requestTimeoutMs } = this.#options;
     passage.state = "serving";
     try {
@@ -301,6 +344,31 @@ export class HttpDoor implements Service, HttpRoutes {
     }
   }
 
+  async *#stream(served: ServedStream, message: Message, context: HandlerContext): AsyncGenerator<Message> {
+    const passage = context.values.get(PASSAGE)!;
+    const { method } = passage;
+    passage.state = "serving";
+    const options = {
+      method,
+      served,
+      gate: this.#options.gate,
+      authorization: context.requestHeader.get("authorization") ?? undefined,
+      deadline: Date.now() + (context.timeoutMs() ?? STREAM_MS),
+      signal: context.signal,
+      cut: passage.cut,
+    };
+    const stream = new HttpStream(options, performance.now());
+    this.#streams.add(stream);
+    try {
+      yield* stream.answers(message);
+      passage.state = "answered";
+    } catch (error) {
+      throw this.#refusal(passage, error, context);
+    } finally {
+      this.#streams.delete(stream);
+    }
+  }
+
   #refusal(passage: Passage, thrown: unknown, context?: HandlerContext): ConnectError {
     passage.state = "refused";
     const given = context?.requestHeader.get("x-request-id") ?? undefined;
@@ -308,7 +376,7 @@ export class HttpDoor implements Service, HttpRoutes {
   }
 
   /** What connect itself refuses, bytes that are no message above all, is told nowhere but in the call's signal. */
-  #ended(passage: Passage, reason: unknown): void {
+  #aborted(passage: Passage, reason: unknown): void {
     const { state, method } = passage;
     if (!(reason instanceof ConnectError)) return;
     if (state === "arriving") {
@@ -321,41 +389,6 @@ export class HttpDoor implements Service, HttpRoutes {
   }
 }
 
-/** Rejects when the call has no time any more, or nobody waits for it. */
-function cutOff(signal: AbortSignal): Promise<never> {
-  return new Promise((_, reject) => {
-    const end = (): void => {
-      const code = signal.reason instanceof ConnectError ? signal.reason.code : Code.Canceled;
-      reject(
-        code === Code.DeadlineExceeded
-          ? outOfTime()
-          : code === Code.Unavailable
-            ? new RequestError("UNAVAILABLE", `shutting down: ${OUTCOME_UNKNOWN}`)
-            : new RequestError("CANCELLED", "the client has gone"),
-      );
-    };
-    if (signal.aborted) end();
-    else signal.addEventListener("abort", end, { once: true });
-  });
-}
-
-/** An answer in one piece. */
-async function send(response: HttpResponse, { status, header, body }: UniversalServerResponse): Promise<void> {
-  const pieces: Uint8Array[] = [];
-  for await (const piece of body ?? []) pieces.push(piece);
-  const whole = Buffer.concat(pieces);
-  response.statusCode = status;
-  for (const [name, value] of header ?? []) response.setHeader(name, value);
-  response.setHeader("content-length", whole.length);
-  response.end(whole);
-}
-
-/** Where it is not a call of a protocol, the answer is an error of Connect's all the same: every client can read it. */
-function reply(response: HttpResponse, status: number, code: string, message: string): void {
-  if (response.headersSent) return;
-  const body = JSON.stringify({ code, message });
-  response.statusCode = status;
-  response.setHeader("content-type", "application/json");
-  response.setHeader("content-length", Buffer.byteLength(body));
-  response.end(body);
+function pathOf(request: HttpRequest): string {
+  return request.url?.split("?", 1)[0] ?? "";
 }

@@ -6,6 +6,8 @@ export class IngestMetrics {
   readonly accepted: Counter.Internal;
   readonly duplicates: Counter.Internal;
   readonly refused: Counter.Internal;
+  readonly matched: Counter<"outcome">;
+  readonly disconnectCancels: Counter<"outcome">;
   readonly requests: Counter<"method" | "code">;
   readonly latency: Histogram<"method">;
   readonly flushCommands: Histogram;
@@ -22,6 +24,8 @@ export class IngestMetrics {
   readonly accountsRead: Gauge;
   readonly connections: Gauge;
   readonly streams: Gauge;
+  readonly watches: Gauge<"method">;
+  readonly updates: Counter<"method">;
   readonly connectionsCut: Counter<"reason">;
 
   constructor(metrics: Metrics, waiting: () => number) {
@@ -31,6 +35,16 @@ export class IngestMetrics {
     this.accepted = orders.labels("accepted");
     this.duplicates = orders.labels("duplicate");
     this.refused = orders.labels("refused");
+    this.matched = metrics.counter(
+      "matched_answers_total",
+      "Commands that wanted to be answered as MATCHED: matched, or late, which were answered as LOGGED.",
+      ["outcome"],
+    );
+    this.disconnectCancels = metrics.counter(
+      "disconnect_cancels_total",
+      "Mass cancels for streams that ended with cancel_on_disconnect: logged, or failed, which leaves orders open.",
+      ["outcome"],
+    );
     this.requests = metrics.counter(
       "requests_total",
       "Calls answered, and commands of streams, by method and gRPC code.",
@@ -74,7 +88,9 @@ export class IngestMetrics {
       "When what is known of the accounts was read last, in seconds since 1970.",
     );
     this.connections = metrics.gauge("grpc_connections", "Connections of the gRPC port.");
-    this.streams = metrics.gauge("grpc_streams", "StreamOrders that are open.");
+    this.streams = metrics.gauge("grpc_streams", "Streams of the gRPC port that are open, watches too.");
+    this.watches = metrics.gauge("watches", "Watches that are open, at both ports.", ["method"]);
+    this.updates = metrics.counter("watch_answers_total", "Answers that were sent to watches.", ["method"]);
     this.connectionsCut = metrics.counter(
       "grpc_connections_cut_total",
       "Connections of the gRPC port that were ended for what the client did, or did not do in time.",

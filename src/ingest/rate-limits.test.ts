@@ -45,7 +45,8 @@ test("a batch that does not fit takes nothing", () => {
 
 test("a batch counts its orders, and takes them all at once or none", async () => {
   const limits = new RateLimits(1);
-  const served = { service: OrderService, streams: {}, methods: { submitOrders: { access: "trade", serve } } } as const;
+  const methods = { submitOrders: { access: "trade", serve } } as const;
+  const served = { service: OrderService, streams: {}, watches: {}, methods };
   const { submitOrders } = limits.around(served).methods;
   const batch = (n: number) => submitOrders!.serve({ orders: Array(n) } as never, { principal: of("a") } as never);
   limits.take(of("a"), 998);

@@ -1,7 +1,7 @@
 import type { Principal } from "./auth/tokens.ts";
 import { Buckets } from "./buckets.ts";
 import { resourceExhausted } from "./errors.ts";
-import type { ServedMethod, ServedService } from "./served.ts";
+import type { ServedMethod, ServedService, ServedWatch } from "./served.ts";
 
 /** The largest batch of orders: a limit below it would refuse one for ever. */
 const LEAST_BURST = 1_000;
@@ -13,7 +13,7 @@ function weightOf(request: object): number {
 }
 
 /**
- * How much an account may ask of this process: each call counts one, each order of a batch too. A batch is taken whole
+ * How much an account may ask of this process: each call counts one (a watch its opening), each order of a batch too. A batch is taken whole
  * or not at all. Where there is no limit it costs nothing; else 0.07 µs a call (measured on Node 26).
  */
 export class RateLimits {
@@ -35,7 +35,14 @@ export class RateLimits {
       };
       return [name, { access, serve: counted }];
     });
-    return { ...served, methods: Object.fromEntries(methods) };
+    const watches = Object.entries(served.watches).map(([name, { access, watch }]): [string, ServedWatch] => {
+      const counted: ServedWatch["watch"] = async (request, call, feed) => {
+        this.take(call.principal, 1);
+        await watch(request, call, feed);
+      };
+      return [name, { access, watch: counted }];
+    });
+    return { ...served, methods: Object.fromEntries(methods), watches: Object.fromEntries(watches) };
   }
 
   /** Nothing was taken where it throws: RESOURCE_EXHAUSTED, with the time at which there is room. */

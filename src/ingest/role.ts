@@ -27,7 +27,11 @@ import { Admission } from "./admission.ts";
 import { AuditTrail } from "./audit-trail.ts";
 import { Secrets } from "./auth/secrets.ts";
 import { TokenService } from "./auth/tokens.ts";
+import { BookWatches } from "./book-watches.ts";
 import { Certificates } from "./certificates.ts";
+import { DisconnectCancels } from "./disconnect-cancels.ts";
+import { EventFollower, FOLLOW_BLOCK_MS } from "./event-follower.ts";
+import { EventWaits } from "./event-waits.ts";
 import { EngineClient } from "./engine-client.ts";
 import { EngineCommands } from "./engine-commands.ts";
 import { ensureAdmin } from "./first-admin.ts";
@@ -36,18 +40,26 @@ import { GrpcDoor } from "./grpc-door.ts";
 import { HttpDoor } from "./http-door.ts";
 import { InstrumentMethods } from "./instruments.ts";
 import { Keys } from "./keys.ts";
+import { MarketData } from "./market-data.ts";
+import { MatchedAnswers } from "./matched-answers.ts";
 import { IngestMetrics } from "./metrics.ts";
 import { OrderCommands } from "./order-commands.ts";
 import { OrderEntry } from "./order-entry.ts";
 import { OrderLog } from "./order-log.ts";
 import { OrderReads } from "./order-reads.ts";
+import { OrderStates } from "./order-states.ts";
 import { OrderStreams } from "./order-stream.ts";
+import { OrderWatches } from "./order-watch.ts";
 import { PipelineStatus } from "./pipeline-status.ts";
 import { IngestProcesses, processNumber, readiness, SharedRegistry } from "./processes.ts";
 import { RateLimits } from "./rate-limits.ts";
+import { ReportHistory } from "./report-history.ts";
 import { serve } from "./served.ts";
 import { SignIn } from "./sign-in.ts";
 import { storeJournal } from "./store-journal.ts";
+import { SymbolNews } from "./symbol-news.ts";
+import { TradeWatches } from "./trade-watches.ts";
+import { Watches } from "./watches.ts";
 
 /** An answer of Redis this late is none: the call it belongs to has 10 s by default, and it is sent again. */
 const REDIS_TIMEOUT_MS = 4_000;
@@ -87,6 +99,7 @@ async function runProcess(config: Config, log: Log, number: number | undefined):
   const partitioning = new Partitioning(config.log.partitions);
   const partitions = partitioning.all().map((partition) => new PartitionKeys(partition));
   const appending = partitions.map((keys) => connection(`append-${keys.partition}`, replicaTimeoutMs));
+  const following = partitions.map((keys) => connection(`events-${keys.partition}`, FOLLOW_BLOCK_MS));
   const { admission: limits, log: logConfig } = config;
   const keyShare = logConfig.idempotencyMemoryShare / 2 / partitions.length;
   const metrics: IngestMetrics = new IngestMetrics(registry, () => orderLog.waiting);
@@ -148,14 +161,35 @@ async function runProcess(config: Config, log: Log, number: number | undefined):
   const accounts = new Accounts(sql, secrets, administration);
   const keys = new Keys(sql, secrets, administration);
   const trail = new AuditTrail(sql, log);
-  const reads = new OrderReads({ redis: reading, sql, partitions, partitioning, instruments, admission });
+  const follower = new EventFollower({ partitions, redis: following, log });
+  const waits = new EventWaits({ follower, redis: reading, partitions });
+  registry.gauge("waiting_matches", "Calls that wait for the engine.", [], (gauge) => gauge.set(waits.waiting));
+  const states = new OrderStates({ follower, redis: reading, partitions });
+  const reads = new OrderReads({ redis: reading, sql, states, partitions, partitioning, instruments, admission });
   const commands = new OrderCommands({ instruments, partitioning, admission, reads, metrics });
-  const entry = new OrderEntry({ commands, log: orderLog, metrics });
+  const matched = new MatchedAnswers({ waits, instruments, reads, metrics, log });
+  const disconnects = new DisconnectCancels({ log: orderLog, partitioning, metrics, logger: log });
+  const entry = new OrderEntry({ commands, log: orderLog, matched, metrics });
   const gate = new Gate(tokens, metrics, log);
   const { requestTimeoutMs } = limits;
-  const streams = new OrderStreams({ commands, log: orderLog, gate, rateLimits, metrics, requestTimeoutMs });
+  const streams = new OrderStreams({
+    commands,
+    log: orderLog,
+    matched,
+    disconnects,
+    gate,
+    rateLimits,
+    metrics,
+    requestTimeoutMs,
+  });
   const instrumentMethods = new InstrumentMethods(instruments, partitioning, orderLog, trail, log);
   const engines = new EngineClient(config.engine.urls);
+  const history = new ReportHistory({ redis: reading, sql, partitions, instruments });
+  const orderWatches = new OrderWatches({ follower, history, instruments, partitioning });
+  const news = new SymbolNews(follower, partitioning);
+  const books = new BookWatches({ engines, news, log });
+  const marketData = new MarketData({ sql, engines, instruments, books, trades: new TradeWatches(news) });
+  const watches = new Watches(metrics);
   const logged = { sql, partitions, partitioning, instruments, orderLog, trail, log };
   const engineCommands = new EngineCommands({ ...logged, redis: reading, engines });
   const status = new PipelineStatus(admission, engines, sql);
@@ -170,8 +204,15 @@ async function runProcess(config: Config, log: Log, number: number | undefined):
       cancelAllOrders: ["trade", entry.cancelAllOrders],
       getOrder: ["read", reads.getOrder],
       listOrders: ["read", reads.listOrders],
+      watchOrders: ["read", orderWatches.watchOrders],
     }),
-    serve(MarketDataService, { listInstruments: ["read", instrumentMethods.listInstruments] }),
+    serve(MarketDataService, {
+      listInstruments: ["read", instrumentMethods.listInstruments],
+      getBook: ["read", marketData.getBook],
+      watchBook: ["read", marketData.watchBook],
+      watchTrades: ["read", marketData.watchTrades],
+      listTrades: ["read", marketData.listTrades],
+    }),
     serve(AuthService, { issueToken: ["anyone", signIn.issueToken], revokeToken: ["read", signIn.revokeToken] }),
     serve(AdminService, {
       createAccount: ["admin", accounts.createAccount],
@@ -189,7 +230,7 @@ async function runProcess(config: Config, log: Log, number: number | undefined):
       voidEntry: ["admin", engineCommands.voidEntry],
       getPipelineStatus: ["admin", status.getPipelineStatus],
     }),
-  ].map((service) => rateLimits.around(service));
+  ].map((service) => watches.around(rateLimits.around(service)));
 
   const doorOptions = {
     certificates,
@@ -229,8 +270,8 @@ async function runProcess(config: Config, log: Log, number: number | undefined):
       if (config.auth.adminSecret !== undefined) await ensureAdmin(sql, changes, secrets, config.auth.adminSecret, log);
     },
     stop: async () => {
+      for (const redis of [reading, ...appending, ...following]) redis.disconnect();
       engines.close();
-      for (const redis of [reading, ...appending]) redis.disconnect();
       await changes.close();
       await sql.end({ timeout: 1 });
     },
@@ -272,6 +313,9 @@ async function runProcess(config: Config, log: Log, number: number | undefined):
     http,
     orderLogs,
     admission,
+    follower,
+    waits,
+    disconnects,
     doors,
   ];
   const { drainTimeoutMs } = config;

@@ -15,6 +15,7 @@ import type { HttpLimits } from "./http-listener.ts";
 
 /** Clients that break the rules, or keep to them and take too much; after each the port must serve a good one. */
 
+const LONG_ANSWER_MS = 5_000;
 const LIMITS: HttpLimits = {
   connections: 20,
   headerBytes: 8_192,
@@ -22,6 +23,7 @@ const LIMITS: HttpLimits = {
   // More than a TLS handshake takes on a busy machine.
   receiveMs: 3_000,
   answerMs: 4_000,
+  longAnswerMs: (request) => (request.url === "/never-soon" ? LONG_ANSWER_MS : undefined),
   idleMs: 3_000,
   ageMs: 60_000,
 };
@@ -59,7 +61,7 @@ class Port {
         else if (request.url === "/at-once") {
           request.once("data", () => response.end("at once"));
           request.resume();
-        } else if (request.url !== "/never") {
+        } else if (!request.url?.startsWith("/never")) {
           text(request).then(
             (body) => response.end(`${body.length} bytes`),
             () => {},
@@ -114,6 +116,7 @@ suite("HTTP/1.1", { concurrency: true }, () => {
     ],
     ["an idle connection", "GET / HTTP/1.1\r\nhost: x\r\n\r\n", "", /^HTTP\/1.1 200 [^]*0 bytes$/, LIMITS.idleMs],
     ["a request that is not answered", "GET /never HTTP/1.1\r\nhost: x\r\n\r\n", "", /^$/, LIMITS.answerMs],
+    ["one that may take longer", "GET /never-soon HTTP/1.1\r\nhost: x\r\n\r\n", "", /^$/, LONG_ANSWER_MS],
     ["garbage", "\x16\x03\x01 what is this?\r\n\r\n", "", /^HTTP\/1.1 400 /, 0],
     ["two lengths", `${POST}content-length: 1\r\ntransfer-encoding: chunked\r\n\r\n`, "", /^HTTP\/1.1 400 /, 0],
     ["no host", "GET / HTTP/1.1\r\n\r\n", "", /^HTTP\/1.1 400 /, 0],

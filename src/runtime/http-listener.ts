@@ -24,6 +24,8 @@ export interface HttpLimits {
   readonly receiveMs: number;
   /** From a request's headers until its answer is taken. Beyond that its client does not read. */
   readonly answerMs: number;
+  /** The same for requests whose answers take their time; undefined for the others. */
+  readonly longAnswerMs?: (request: HttpRequest) => number | undefined;
   /** A connection without a request under way. */
   readonly idleMs: number;
   /** After that a connection takes no more requests: its client comes again, and meets new certificates and processes. */
@@ -166,10 +168,14 @@ export class HttpListener {
     const { socket } = request;
     const stream = "stream" in request ? (request.stream as ServerHttp2Stream) : undefined;
     if (stream === undefined && !this.#follows(socket, response)) return;
-    const cut = setTimeout(() => {
-      if (stream === undefined) socket.destroy();
-      else stream.close(constants.NGHTTP2_CANCEL);
-    }, this.#options.limits.answerMs);
+    const { answerMs, longAnswerMs } = this.#options.limits;
+    const cut = setTimeout(
+      () => {
+        if (stream === undefined) socket.destroy();
+        else stream.close(constants.NGHTTP2_CANCEL);
+      },
+      longAnswerMs?.(request) ?? answerMs,
+    );
     this.#unfinished.add(response);
     response.once("close", () => {
       clearTimeout(cut);

@@ -3,7 +3,7 @@ import { test } from "node:test";
 import { fromBinary, toBinary } from "@bufbuild/protobuf";
 import * as fc from "fast-check";
 import { EventBatchSchema } from "../gen/penstock/v1/event_log_pb.ts";
-import { decodeEventBatch, encodeEventBatch, type EventSource, type LevelChange } from "./event-batch.ts";
+import { decodeEvent, decodeEventBatch, encodeEventBatch, type EventSource, type LevelChange } from "./event-batch.ts";
 import { formatOrderId, orderIdText } from "./position.ts";
 
 const whole = fc.maxSafeNat();
@@ -69,7 +69,9 @@ test("an event batch is read as it was written, by its own codec and by the gene
             otherOrderId: id({ epoch: otherEpoch, ms: otherMs, seq: otherSeq, index: otherIndex }),
             clientRequestId: event.command < 0 || event.command === 7 ? "" : requestId,
           });
+          assert.deepEqual(decodeEvent(payload, i), read.events[i], "and one alone");
         }
+        assert.equal(decodeEvent(payload, written.length), undefined);
 
         const generated = fromBinary(EventBatchSchema, payload);
         assert.equal(generated.stateHash, stateHash);

@@ -201,6 +201,22 @@ export function decodeEventBatch(payload: Buffer): EventBatch {
   return { stateHash, rules, events, levels };
 }
 
+/** One event of a batch, by its index, and nothing else decoded; undefined where there is none. Throws as `decodeEventBatch`. */
+export function decodeEvent(payload: Buffer, index: number): EngineEvent | undefined {
+  const reader = new WireReader(payload);
+  let before = index;
+  while (reader.position < reader.end) {
+    const tag = reader.varint();
+    if (tag !== ((3 << 3) | BYTES)) {
+      reader.skip(tag & 7);
+      continue;
+    }
+    const start = reader.bytes();
+    if (before-- === 0) return readEvent(new WireReader(payload, start, reader.position));
+  }
+  return undefined;
+}
+
 type Writable<T> = { -readonly [Key in keyof T]: T[Key] };
 
 function readEvent(reader: WireReader): EngineEvent {

@@ -3,10 +3,18 @@ import { Agent as HttpsAgent } from "node:https";
 import type { TestContext } from "node:test";
 
 import { create, createRegistry, fromJson, toJson } from "@bufbuild/protobuf";
-import type { DescMessage, DescMethodUnary, JsonValue, MessageInitShape, MessageShape } from "@bufbuild/protobuf";
+import type {
+  DescMessage,
+  DescMethodServerStreaming,
+  DescMethodUnary,
+  JsonValue,
+  MessageInitShape,
+  MessageShape,
+} from "@bufbuild/protobuf";
 import { AnySchema } from "@bufbuild/protobuf/wkt";
 import { ConnectError } from "@connectrpc/connect";
 import type { Transport } from "@connectrpc/connect";
+import { createAsyncIterable } from "@connectrpc/connect/protocol";
 import { compressionGzip, createConnectTransport, createGrpcWebTransport } from "@connectrpc/connect-node";
 import { Http2SessionManager } from "@connectrpc/connect-node";
 
@@ -65,11 +73,58 @@ export class HttpCaller {
       const { message } = await this.#transport.unary(method, undefined, deadlineMs, this.#headers, request);
       return message;
     } catch (error) {
-      if (!(error instanceof ConnectError)) throw error;
-      const details = error.details.map((detail) =>
-        "desc" in detail ? [] : [create(AnySchema, { typeUrl: `x/${detail.type}`, value: detail.value })],
-      );
-      throw new Refusal(error.code, error.rawMessage, create(StatusSchema, { details: details.flat() }));
+      throw refusalOfConnect(error);
+    }
+  }
+
+  /** Until the signal, or the end. @throws Refusal */
+  async *watch<I extends DescMessage, O extends DescMessage>(
+    method: DescMethodServerStreaming<I, O>,
+    request: MessageInitShape<I>,
+    signal: AbortSignal,
+    deadlineMs?: number,
+  ): AsyncGenerator<MessageShape<O>> {
+    if (this.#transport === undefined) return yield* this.#fetchStream(method, request, signal, deadlineMs);
+    try {
+      const input = createAsyncIterable([request]);
+      const { message } = await this.#transport.stream(method, signal, deadlineMs, this.#headers, input);
+      yield* message;
+    } catch (error) {
+      throw refusalOfConnect(error);
+    }
+  }
+
+  /** By hand, as a browser has it: JSON in Connect's envelopes. */
+  async *#fetchStream<I extends DescMessage, O extends DescMessage>(
+    method: DescMethodServerStreaming<I, O>,
+    request: MessageInitShape<I>,
+    signal: AbortSignal,
+    deadlineMs: number | undefined,
+  ): AsyncGenerator<MessageShape<O>> {
+    const json = Buffer.from(JSON.stringify(toJson(method.input, create(method.input, request))));
+    const head = Buffer.alloc(5);
+    head.writeUInt32BE(json.length, 1);
+    const response = await fetch(`${this.#baseUrl}/${method.parent.typeName}/${method.name}`, {
+      method: "POST",
+      signal,
+      headers: {
+        "content-type": "application/connect+json",
+        ...(deadlineMs !== undefined && { "connect-timeout-ms": String(deadlineMs) }),
+        ...this.#headers,
+      },
+      body: Buffer.concat([head, json]),
+    });
+    if (!response.ok) throw refusalOfJson((await response.json()) as unknown as ErrorJson);
+    let rest = Buffer.alloc(0);
+    for await (const piece of response.body!) {
+      rest = Buffer.concat([rest, piece]);
+      while (rest.length >= 5 && rest.length >= 5 + rest.readUInt32BE(1)) {
+        const end = 5 + rest.readUInt32BE(1);
+        const answer = JSON.parse(rest.toString("utf8", 5, end)) as JsonValue;
+        if ((rest[0]! & 2) === 0) yield fromJson(method.output, answer, { registry });
+        else if ("error" in (answer as object)) throw refusalOfJson((answer as unknown as { error: ErrorJson }).error);
+        rest = rest.subarray(end);
+      }
     }
   }
 
@@ -91,6 +146,14 @@ export class HttpCaller {
     if (response.ok) return fromJson(method.output, json, { registry });
     throw refusalOfJson(json as unknown as ErrorJson);
   }
+}
+
+function refusalOfConnect(error: unknown): unknown {
+  if (!(error instanceof ConnectError)) return error;
+  const details = error.details.map((detail) =>
+    "desc" in detail ? [] : [create(AnySchema, { typeUrl: `x/${detail.type}`, value: detail.value })],
+  );
+  return new Refusal(error.code, error.rawMessage, create(StatusSchema, { details: details.flat() }));
 }
 
 const registry = createRegistry(BadRequestSchema, RetryInfoSchema);

@@ -1,0 +1,60 @@
+import { constants, type ServerHttp2Stream } from "node:http2";
+import type { UniversalServerResponse } from "@connectrpc/connect/protocol";
+import type { HttpResponse } from "../runtime/http-listener.ts";
+
+/** An answer in one piece. */
+export async function send(response: HttpResponse, { status, header, body }: UniversalServerResponse): Promise<void> {
+  const pieces: Uint8Array[] = [];
+  for await (const piece of body ?? []) pieces.push(piece);
+  const whole = Buffer.concat(pieces);
+  response.statusCode = status;
+  for (const [name, value] of header ?? []) response.setHeader(name, value);
+  response.setHeader("content-length", whole.length);
+  response.end(whole);
+}
+
+/** An answer as it comes, no faster than its client takes it. `gone` is aborted when the connection is closed. */
+export async function pour(
+  response: HttpResponse,
+  { status, header, body }: UniversalServerResponse,
+  gone: AbortSignal,
+): Promise<void> {
+  // What is written to a client that has just gone; `gone` tells of it.
+  response.on("error", () => {});
+  response.statusCode = status;
+  for (const [name, value] of header ?? []) response.setHeader(name, value);
+  for await (const piece of body ?? []) {
+    if (gone.aborted) return;
+    if (!response.write(piece)) await drained(response, gone);
+  }
+  response.end();
+}
+
+function drained(response: HttpResponse, gone: AbortSignal): Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  if (gone.aborted) resolve();
+  const done = (): void => {
+    response.off("drain", done);
+    gone.removeEventListener("abort", done);
+    resolve();
+  };
+  response.on("drain", done);
+  gone.addEventListener("abort", done);
+  return promise;
+}
+
+/** Where it is not a call of a protocol, the answer is an error of Connect's all the same: every client can read it. */
+export function reply(response: HttpResponse, status: number, code: string, message: string): void {
+  if (response.headersSent) return;
+  const body = JSON.stringify({ code, message });
+  response.statusCode = status;
+  response.setHeader("content-type", "application/json");
+  response.setHeader("content-length", Buffer.byteLength(body));
+  response.end(body);
+}
+
+/** Ends it as it is: its client does not read, or what was to follow is lost. Of HTTP/2 the connection goes on. */
+export function cut(response: HttpResponse): void {
+  if ("stream" in response) (response.stream as ServerHttp2Stream).close(constants.NGHTTP2_CANCEL);
+  else response.destroy();
+}

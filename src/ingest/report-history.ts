@@ -1,0 +1,147 @@
+import type { Redis } from "ioredis";
+import type postgres from "postgres";
+import { Slots } from "../runtime/slots.ts";
+import { readExecutions } from "../store/executions.ts";
+import { findWritten, readEntry as readReceipt } from "../store/journal.ts";
+import type { Entry } from "../stream/entry.ts";
+import { decodeEventBatch } from "../stream/event-batch.ts";
+import { readEvents } from "../stream/event-pages.ts";
+import type { InstrumentBook } from "../stream/instrument-book.ts";
+import type { PartitionKeys } from "../stream/keys.ts";
+import { findEntry } from "../stream/lookup.ts";
+import { compareEntryIds, formatEntryId, START } from "../stream/position.ts";
+import { RequestError } from "./errors.ts";
+import { isWanted, type Report, type ReportFilter, reportOf, type ReportPlace, storedReportOf, WHOLE_ENTRY } from "./reports.ts";
+import { Turns } from "./turns.ts";
+
+export interface ReportHistoryOptions {
+  readonly redis: Redis;
+  readonly sql: postgres.Sql;
+  /** One a partition, in their order. */
+  readonly partitions: readonly PartitionKeys[];
+  readonly instruments: InstrumentBook;
+}
+
+/** What stands behind a place: all that is wanted up to `end`. */
+export interface ReportPage {
+  readonly reports: readonly Report[];
+  readonly end: ReportPlace;
+}
+
+/** Of the stream: 16,000 orders where entries are full, some 5 MB. */
+const PAGE_ENTRIES = 32;
+/** Of Postgres, some 500 bytes each. */
+const PAGE_ROWS = 500;
+/** Pages that are read and decoded at once, of however many watches: half of the connections to Postgres, and some 20 MB. */
+const PAGES_AT_ONCE = 2;
+
+/** Of the events stream, in the journal. */
+const EVENTS_STREAM = 1;
+
+/**
+ * Reports that are over: from the events stream as far as it reaches back, and from Postgres before that. What was trimmed
+ * from the stream is in Postgres (I10), which in turn may not have yet what the stream has.
+ */
+export class ReportHistory {
+  readonly #options: ReportHistoryOptions;
+  readonly #slots = new Slots(PAGES_AT_ONCE);
+  readonly #turns = new Turns(1);
+
+  constructor(options: ReportHistoryOptions) {
+    this.#options = options;
+  }
+
+  /** Whether the log has, or had, an entry at that place which is not older than what is kept. */
+  async knows(partition: number, place: ReportPlace): Promise<boolean> {
+    if (place.epoch === 0 && compareEntryIds(place, START) === 0) return true;
+    const { redis, sql, partitions } = this.#options;
+    const keys = partitions[partition]!;
+    const [event] = await readEvents(redis, keys, { from: place, isBehind: false, count: 1 });
+    if (event !== undefined && isAt(event, place)) return event.epoch === place.epoch;
+    if ((await readReceipt(sql, EVENTS_STREAM, partition, place)) !== undefined) return true;
+    // The events stream may have lost its tail, which the engine then writes again.
+    return (await findEntry(redis, keys, place)) !== undefined;
+  }
+
+  /** The next page behind a place, or undefined where nothing stands there yet. */
+  next(partition: number, after: ReportPlace, filter: ReportFilter): Promise<ReportPage | undefined> {
+    return this.#slots.run(() => this.#next(partition, after, filter));
+  }
+
+  async #next(partition: number, after: ReportPlace, filter: ReportFilter): Promise<ReportPage | undefined> {
+    const { redis, partitions } = this.#options;
+    const isBehind = after.index === WHOLE_ENTRY;
+    const page = { from: after, isBehind, count: PAGE_ENTRIES };
+    const entries = await readEvents(redis, partitions[partition]!, page);
+    const [first] = entries;
+    const isNext =
+      first !== undefined && (isBehind ? compareEntryIds(first.previous, after) === 0 : isAt(first, after));
+    return isNext
+      ? this.#fromStream(partition, after, entries, filter)
+      : this.#fromStore(partition, after, first, filter);
+  }
+
+  /** As far as each entry names the one before it. */
+  async #fromStream(
+    partition: number,
+    after: ReportPlace,
+    entries: readonly Entry[],
+    filter: ReportFilter,
+  ): Promise<ReportPage> {
+    const { instruments } = this.#options;
+    const reports: Report[] = [];
+    let end: ReportPlace = after;
+    let isFresh = false;
+    for (const [i, entry] of entries.entries()) {
+      if (i > 0 && compareEntryIds(entry.previous, end) !== 0) break;
+      // To decode a full one takes a millisecond or two.
+      await this.#turns.next();
+      const skipped = isAt(entry, after) ? after.index : -1;
+      for (const [index, event] of decodeEventBatch(entry.payload).events.entries()) {
+        if (index <= skipped || !isWanted(event, filter)) continue;
+        if (!isFresh && instruments.isUnknown(event.symbol)) {
+          await instruments.refresh();
+          isFresh = true;
+        }
+        const report = reportOf(event, index, entry, partition, instruments);
+        if (report !== undefined) reports.push(report);
+      }
+      end = { epoch: entry.epoch, ms: entry.ms, seq: entry.seq, index: WHOLE_ENTRY };
+    }
+    return { reports, end };
+  }
+
+  /** What stands before `first`, which is the next entry of the stream, and was read before Postgres is asked. */
+  async #fromStore(
+    partition: number,
+    after: ReportPlace,
+    first: Entry | undefined,
+    filter: ReportFilter,
+  ): Promise<ReportPage | undefined> {
+    const { sql, instruments } = this.#options;
+    const rows = await readExecutions(sql, partition, after, { ...filter, limit: PAGE_ROWS });
+    const older = first === undefined ? rows : rows.filter((row) => compareEntryIds(row, first) < 0);
+    if (older.some(({ symbol }) => instruments.isUnknown(symbol))) await instruments.refresh();
+    const reports = older.map((row) => storedReportOf(row, instruments));
+    const last = reports.at(-1);
+    if (last !== undefined && older.length === PAGE_ROWS) return { reports, end: last };
+    if (first === undefined) return last && { reports, end: last };
+    await this.#proveWritten(partition, after, first);
+    return { reports, end: { ...first.previous, epoch: first.epoch, index: WHOLE_ENTRY } };
+  }
+
+  /** Between a place and an entry of the stream nothing is missing where the one before that entry was written. */
+  async #proveWritten(partition: number, after: ReportPlace, first: Entry): Promise<void> {
+    const { previous } = first;
+    // Who begins at the beginning takes what is kept.
+    if (compareEntryIds(after, START) === 0 || compareEntryIds(previous, after) === 0) return;
+    const written = await findWritten(this.#options.sql, EVENTS_STREAM, partition, [previous]);
+    if (written.length > 0 && compareEntryIds(previous, after) > 0) return;
+    const cause = new Error(`partition ${partition}: no receipt of the event entry ${formatEntryId(previous)} behind ${formatEntryId(after)}`);
+    throw new RequestError("UNAVAILABLE", "events are missing at present: resume later", { cause });
+  }
+}
+
+function isAt(entry: Entry, place: ReportPlace): boolean {
+  return compareEntryIds(entry, place) === 0;
+}
