@@ -211,6 +211,20 @@ export function decodeEventBatch(payload: Buffer): EventBatch {
   return { stateHash, rules, events, levels };
 }
 
+/** The bytes of one event of a batch, by its place; undefined where there is none. Throws a WireError. */
+export function rawEvent(payload: Buffer, index: number): Buffer | undefined {
+  const reader = new WireReader(payload);
+  for (let next = 0; reader.position < reader.end; ) {
+    const tag = reader.varint();
+    if (tag !== ((3 << 3) | BYTES)) reader.skip(tag & 7);
+    else {
+      const start = reader.bytes();
+      if (next++ === index) return payload.subarray(start, reader.position);
+    }
+  }
+  return undefined;
+}
+
 type Writable<T> = { -readonly [Key in keyof T]: T[Key] };
 
 function readEvent(reader: WireReader): EngineEvent {

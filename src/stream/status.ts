@@ -40,13 +40,19 @@ export async function readStreamState(redis: Redis, keys: PartitionKeys): Promis
   const head = await readHead(redis, keys);
   const [first] = await redis.xrange(keys.orders, "-", "+", "COUNT", 1);
   const entries = await redis.xlen(keys.orders);
+  const groups = await readGroups(redis, keys.orders);
+  return { head, firstEntryId: first?.[0] ?? formatEntryId({ ms: 0, seq: 0 }), entries, groups };
+}
+
+/** The groups of a stream; none where there is no such stream. */
+export async function readGroups(redis: Redis, stream: string): Promise<GroupState[]> {
   const groups: GroupState[] = [];
-  if ((await redis.exists(keys.orders)) === 1) {
-    for (const group of (await redis.xinfo("GROUPS", keys.orders)) as (string | number | null)[][]) {
-      groups.push(await readGroup(redis, keys.orders, group));
+  if ((await redis.exists(stream)) === 1) {
+    for (const group of (await redis.xinfo("GROUPS", stream)) as (string | number | null)[][]) {
+      groups.push(await readGroup(redis, stream, group));
     }
   }
-  return { head, firstEntryId: first?.[0] ?? formatEntryId({ ms: 0, seq: 0 }), entries, groups };
+  return groups;
 }
 
 async function readGroup(redis: Redis, stream: string, reply: (string | number | null)[]): Promise<GroupState> {

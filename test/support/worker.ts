@@ -3,10 +3,11 @@ import type { TestContext } from "node:test";
 import type { Redis } from "ioredis";
 import type postgres from "postgres";
 
+import { EVENT_ROWS } from "../../src/consumers/event-rows.ts";
 import { ConsumerMetrics } from "../../src/consumers/metrics.ts";
+import { ORDER_ROWS } from "../../src/consumers/order-rows.ts";
 import { Worker } from "../../src/consumers/worker.ts";
 import { connect } from "../../src/store/connection.ts";
-import { ORDERS_STREAM } from "../../src/store/entry-record.ts";
 import { listInstruments } from "../../src/store/instruments.ts";
 import { findWritten } from "../../src/store/journal.ts";
 import { Writer } from "../../src/store/writer.ts";
