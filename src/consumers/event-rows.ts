@@ -144,8 +144,7 @@ function answerRow(
     displayQuantity: amount(event.displayQuantity, lot),
     cumQuantity: lot === undefined ? null : fromUnits(event.cumQuantity, lot),
     leavesQuantity: lot === undefined ? null : fromUnits(event.leavesQuantity, lot),
-    tradedValue:
-      tick === undefined || lot === undefined ? null : fromValue(event.valueHigh, event.valueLow, tick, lot),
+    tradedValue: tick === undefined || lot === undefined ? null : fromValue(event.valueHigh, event.valueLow, tick, lot),
     lastQuantity: null,
     lastPrice: null,
     trade: null,

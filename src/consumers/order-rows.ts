@@ -42,9 +42,7 @@ export const ORDER_ROWS: StreamRows = {
           const definition = Buffer.from(toBinary(InstrumentSchema, value));
           instruments.push({ index, symbol: value.symbol, version: value.version, definition });
         } catch (error) {
-          deadLetters.push(
-            deadLetter(index, command.raw, `the instrument cannot be defined so: ${messageOf(error)}`),
-          );
+          deadLetters.push(deadLetter(index, command.raw, `the instrument cannot be defined so: ${messageOf(error)}`));
         }
       }
     }

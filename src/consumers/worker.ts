@@ -134,7 +134,7 @@ export class Worker implements Service {
   async #process({ lost, entries }: Delivery): Promise<void> {
     const { reader, metrics } = this.#options;
     if (lost.length > 0) await this.#untilDone("writing lost entries", () => this.#writeLost(lost));
-    for (let from = 0; from < entries.length; ) {
+    for (let from = 0; from < entries.length;) {
       const { records, newer } = await this.#untilDone("decoding", () => this.#decode(entries, from));
       if (records.length > 0) {
         this.#note(await this.#untilDone("writing", () => this.#write(records)));

@@ -57,7 +57,7 @@ test("what was given comes back, whatever the text", async (t) => {
   await persist(writer, [{ ...alone, orders: [...alone.orders, { ...bad, quantity: "many" }] }]);
   for (const { orders } of [entry, alone]) {
     const { index: _index, clientKey: _key, ...facts } = orders[0]!;
-    assert.deepEqual(await findOrder(sql, facts.orderId), { ...facts, createdAt: new Date(NOON + 7) });
+    assert.deepEqual(await findOrder(sql, facts.orderId), { ...facts, createdAt: new Date(NOON + 7), state: null });
   }
   const [key] = await sql`SELECT DISTINCT client_key::text FROM orders`;
   assert.equal(key?.client_key, "-1");

@@ -6,7 +6,7 @@ import { isAbortedBefore, isDatabaseError, isMissingPartition, isPoison, Transie
 import { EXECUTIONS } from "./execution-table.ts";
 import { upsertInstruments } from "./instruments.ts";
 import { deadLetter, type Refused, writeIsolated, writeRowsIsolated } from "./isolation.ts";
-import { newestChanges, upsertStates } from "./order-states.ts";
+import { lockStates, newestChanges, upsertStates, writeStates } from "./order-states.ts";
 import { ORDERS } from "./order-table.ts";
 import { ensurePartitions, momentsOfOrders, partitionsKnown } from "./partitions.ts";
 import { writeReceipts } from "./receipts.ts";
@@ -74,7 +74,7 @@ async function writeTogether(transaction: Transaction, entries: readonly EntryRe
   let rows = await copyRows(transaction, ORDERS, fresh);
   rows += await copyRows(transaction, EXECUTIONS, fresh);
   rows += await copyRows(transaction, TRADES, fresh);
-  await upsertStates(transaction, newestChanges(fresh));
+  await writeStates(transaction, newestChanges(fresh));
   await upsertInstruments(transaction, instrumentsOf(fresh));
   const deadLetters = await writeDeadLetters(transaction, lettersOf(receipts));
   return outcome(receipts, rows, deadLetters);
@@ -104,6 +104,7 @@ async function writeAlone(transaction: Transaction, entry: EntryRecord): Promise
     await write(EXECUTIONS, fresh);
     await write(TRADES, fresh);
     const states = newestChanges([fresh]);
+    await lockStates(transaction, states);
     note(
       await writeIsolated(transaction, states, (items) => upsertStates(transaction, items)),
       ({ change }) => change.index,

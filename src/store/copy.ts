@@ -34,19 +34,30 @@ export async function copyRows<Row extends { readonly index: number }>(
 }
 
 /** The rows of these entries in pieces of about 128 KiB. Text may hold anything; Postgres refuses NUL. */
-export function* encodeRows<Row extends { readonly index: number }>(
+export function encodeRows<Row extends { readonly index: number }>(
   table: RowTable<Row>,
   entries: Iterable<EntryRecord>,
 ): Generator<Buffer> {
-  let text = "";
+  return pieces(linesOf(table, entries));
+}
+
+function* linesOf<Row extends { readonly index: number }>(
+  table: RowTable<Row>,
+  entries: Iterable<EntryRecord>,
+): Generator<string> {
   for (const entry of entries) {
     const line = table.lines(entry.receipt);
-    for (const row of table.rowsOf(entry)) {
-      text += line(row);
-      if (text.length >= PIECE) {
-        yield Buffer.from(text);
-        text = "";
-      }
+    for (const row of table.rowsOf(entry)) yield line(row);
+  }
+}
+
+export function* pieces(lines: Iterable<string>): Generator<Buffer> {
+  let text = "";
+  for (const line of lines) {
+    text += line;
+    if (text.length >= PIECE) {
+      yield Buffer.from(text);
+      text = "";
     }
   }
   if (text !== "") yield Buffer.from(text);

@@ -5,7 +5,7 @@ import type { RowTable } from "./row-table.ts";
 /** What accounts were told. */
 export const EXECUTIONS: RowTable<ExecutionRow> = {
   name: "executions",
-  key: ["account", "partition", "epoch", "ms", "seq", "index"],
+  key: ["partition", "epoch", "ms", "seq", "index"],
   columns: [
     { name: "partition", type: "smallint", value: (_row, { partition }) => partition },
     { name: "epoch", type: "smallint", value: (_row, { epoch }) => epoch },

@@ -1,3 +1,4 @@
+import { escaped, NULL, pieces } from "./copy.ts";
 import type { ChangeRow, EntryRecord } from "./entry-record.ts";
 import { plainArray, textArray } from "./parameters.ts";
 import type { Transaction } from "./writer.ts";
@@ -7,6 +8,20 @@ export interface EntryChange {
   readonly entry: EntryRecord;
   readonly change: ChangeRow;
 }
+
+/**
+ * Whoever writes states of a partition holds this advisory lock, with the partition's number, until its transaction ends. Any
+ * fixed number, the same in every version.
+ */
+const LOCK = 7_366_513;
+
+const FIND = `
+  SELECT order_id FROM unnest($1::uuid[]) AS wanted (order_id) JOIN order_states USING (order_id)`;
+
+const COPY = `
+  COPY order_states (order_id, ms, seq, index, epoch, open, triggered, account, symbol, status, reason, quantity, price,
+                     stop_price, display_quantity, cum_quantity, leaves_quantity, traded_value)
+  FROM STDIN`;
 
 // The highest position wins, so that any order of writing gives the same row. Account and symbol are an order's for ever.
 const UPSERT = `
@@ -34,7 +49,46 @@ export function newestChanges(entries: readonly EntryRecord[]): EntryChange[] {
   return [...newest.values()].sort((a, b) => (a.change.orderId < b.change.orderId ? -1 : 1));
 }
 
-/** Writes the states that are newer than what is there. Each order once, by order id. */
+/**
+ * Writes the states that are newer than what is there: each order once, by order id.
+ *
+ * Most are of orders that have none yet, and COPY takes those. µs of CPU a state in Postgres, of 100,000 orders that begin and end
+ * in one batch: by the upsert below 7.7 (half of it the arrays, a third the check for a conflict), by COPY into a temporary table
+ * and an upsert out of it 6.1, by COPY 2.8 and 0.3 for the look at what is there. The lock makes that look good until the commit:
+ * another worker may have come first with a later event of an order, and COPY would meet its row.
+ */
+export async function writeStates(transaction: Transaction, states: readonly EntryChange[]): Promise<void> {
+  if (states.length === 0) return;
+  await lockStates(transaction, states);
+  const ids = textArray(states.map(({ change }) => change.orderId));
+  const { rows } = await transaction.query<{ order_id: string }>(FIND, [ids]);
+  const known = new Set(rows.map(({ order_id: orderId }) => orderId));
+  const fresh = states.filter(({ change }) => !known.has(change.orderId));
+  if (fresh.length > 0) await transaction.copy(COPY, pieces(fresh.map(stateLine)));
+  await upsertStates(
+    transaction,
+    states.filter(({ change }) => known.has(change.orderId)),
+  );
+}
+
+export async function lockStates(transaction: Transaction, states: readonly EntryChange[]): Promise<void> {
+  const partitions = new Set(states.map(({ entry }) => entry.receipt.partition));
+  for (const partition of [...partitions].sort((a, b) => a - b))
+    await transaction.query(`SELECT pg_advisory_xact_lock(${LOCK}, ${partition})`);
+}
+
+function stateLine({ entry, change }: EntryChange): string {
+  const { ms, seq, epoch } = entry.receipt;
+  return `${change.orderId}\t${ms}\t${seq}\t${change.index}\t${epoch}\t${change.leavesQuantity === "0" ? "f" : "t"}\t${
+    change.triggered ? "t" : "f"
+  }\t${escaped(change.account)}\t${escaped(change.symbol)}\t${change.status}\t${change.reason ?? NULL}\t${
+    change.quantity
+  }\t${change.price ?? NULL}\t${change.stopPrice ?? NULL}\t${change.displayQuantity ?? NULL}\t${change.cumQuantity}\t${
+    change.leavesQuantity
+  }\t${change.tradedValue}\n`;
+}
+
+/** One by one conflicts are met where they are. Each order once, by order id. */
 export async function upsertStates(transaction: Transaction, states: readonly EntryChange[]): Promise<void> {
   if (states.length === 0) return;
   const changes = states.map(({ change }) => change);

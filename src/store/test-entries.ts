@@ -39,9 +39,11 @@ export function makeEntry({ seq, orders = 1, receipt, order = () => ({}), more }
     },
     orders: Array.from({ length: orders }, (_, index) => ({ ...makeOrder(ms, seq, index), ...order(index) })),
     instruments: [],
+    executions: [],
+    trades: [],
     deadLetters: [],
     deliveries: 1,
-    rawCommand: (index) => Buffer.from(`command ${seq}/${index}`),
+    raw: (index) => (index < 0 ? payload : Buffer.from(`command ${seq}/${index}`)),
     ...more,
   };
 }

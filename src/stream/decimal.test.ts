@@ -174,7 +174,10 @@ test("a traded value is the exact product of price and quantity, summed", () => 
   const seed = 0x51ed270b;
   const below = random(seed);
   for (let i = 0; i < 20_000; i++) {
-    const [price, quantity] = [parseScale(SIZES[below(SIZES.length)] ?? "1"), parseScale(SIZES[below(SIZES.length)] ?? "1")];
+    const [price, quantity] = [
+      parseScale(SIZES[below(SIZES.length)] ?? "1"),
+      parseScale(SIZES[below(SIZES.length)] ?? "1"),
+    ];
     const high = below(3) === 0 ? below(2 ** 20) : 0;
     const low = Math.floor((below(2 ** 32) / 2 ** 32) * 2 ** (below(53) + 1));
     const text = fromValue(high, low, price, quantity);

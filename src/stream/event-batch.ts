@@ -214,7 +214,7 @@ export function decodeEventBatch(payload: Buffer): EventBatch {
 /** The bytes of one event of a batch, by its place; undefined where there is none. Throws a WireError. */
 export function rawEvent(payload: Buffer, index: number): Buffer | undefined {
   const reader = new WireReader(payload);
-  for (let next = 0; reader.position < reader.end; ) {
+  for (let next = 0; reader.position < reader.end;) {
     const tag = reader.varint();
     if (tag !== ((3 << 3) | BYTES)) reader.skip(tag & 7);
     else {

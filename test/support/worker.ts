@@ -28,6 +28,8 @@ import type { TestPostgres, TestRedis } from "./servers.ts";
 export interface WorkerSettings {
   readonly redisUrl: string;
   readonly databaseUrl: string;
+  /** The orders, where it is absent. */
+  readonly stream?: "orders" | "events";
   readonly name?: string;
   readonly count?: number;
   readonly minIdleMs?: number;
@@ -56,14 +58,16 @@ export class TestWorker {
     const [redis, blocking] = [open("worker"), open("worker-read")];
     const sql = connect(settings.databaseUrl, { max: 1 });
     const keys = new PartitionKeys(0);
-    const metrics = new ConsumerMetrics(this.#registry, () => Promise.resolve([]));
+    const { stream = "orders" } = settings;
+    const metrics = new ConsumerMetrics(this.#registry, () => Promise.resolve([])).of(stream);
     this.#instruments = new InstrumentBook(redis, [keys], log);
     this.worker = new Worker({
       partition: 0,
+      rows: stream === "orders" ? ORDER_ROWS : EVENT_ROWS,
       reader: new GroupReader({
         blocking,
         redis,
-        stream: keys.orders,
+        stream: keys[stream],
         group: PERSIST_GROUP,
         consumer: settings.name ?? "worker",
         count: settings.count ?? 50,
@@ -76,8 +80,8 @@ export class TestWorker {
       instruments: this.#instruments,
       store: {
         instruments: () => listInstruments(sql),
-        written: async (partition, ids) =>
-          new Set((await findWritten(sql, ORDERS_STREAM, partition, ids.map(parseEntryId))).map(formatEntryId)),
+        written: async (stream, partition, ids) =>
+          new Set((await findWritten(sql, stream, partition, ids.map(parseEntryId))).map(formatEntryId)),
       },
       transactionRows: settings.transactionRows ?? 5_000,
       metrics,
