@@ -17,7 +17,7 @@ import { InstrumentBook } from "../../src/stream/instrument-book.ts";
 import { PartitionKeys } from "../../src/stream/keys.ts";
 import { formatEntryId, parseEntryId } from "../../src/stream/position.ts";
 import { connectRedis } from "../../src/stream/redis.ts";
-import { readStreamState } from "../../src/stream/status.ts";
+import { readGroups } from "../../src/stream/status.ts";
 import { createLog } from "../../src/telemetry/log.ts";
 import { createMetrics } from "../../src/telemetry/metrics.ts";
 import { HandLog } from "./hand-log.ts";
@@ -25,11 +25,13 @@ import { eventually } from "./pipeline.ts";
 import { createTestDatabase, startTestRedis } from "./servers.ts";
 import type { TestPostgres, TestRedis } from "./servers.ts";
 
+type Stream = "orders" | "events";
+
 export interface WorkerSettings {
   readonly redisUrl: string;
   readonly databaseUrl: string;
   /** The orders, where it is absent. */
-  readonly stream?: "orders" | "events";
+  readonly stream?: Stream;
   readonly name?: string;
   readonly count?: number;
   readonly minIdleMs?: number;
@@ -169,18 +171,18 @@ export async function setScene(t: TestContext, postgresServer?: TestPostgres): P
 }
 
 /** How many entries of the stream the group has not acknowledged. */
-export async function unfinishedOf({ redis, log }: Pick<Scene, "redis" | "log">): Promise<number> {
-  const { groups } = await readStreamState(redis, log.keys);
-  return (await redis.xrange(log.keys.orders, `(${groups[0]?.finished ?? "0-0"}`, "+")).length;
+export async function unfinishedOf({ redis, log }: Pick<Scene, "redis" | "log">, stream: Stream = "orders") {
+  const [group] = await readGroups(redis, log.keys[stream]);
+  return (await redis.xrange(log.keys[stream], `(${group?.finished ?? "0-0"}`, "+")).length;
 }
 
 /** How many entries the workers of the group hold. */
 export async function pendingOf({ redis, log }: Pick<Scene, "redis" | "log">): Promise<number> {
-  const { groups } = await readStreamState(redis, log.keys);
-  return groups[0]?.pending ?? 0;
+  const [group] = await readGroups(redis, log.keys.orders);
+  return group?.pending ?? 0;
 }
 
 /** Waits until the group has finished all that is in the stream. */
-export async function untilFinished(scene: Pick<Scene, "redis" | "log">): Promise<void> {
-  await eventually(async () => (await unfinishedOf(scene)) === 0, "the group to be through");
+export async function untilFinished(scene: Pick<Scene, "redis" | "log">, stream: Stream = "orders"): Promise<void> {
+  await eventually(async () => (await unfinishedOf(scene, stream)) === 0, "the group to be through");
 }
