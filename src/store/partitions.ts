@@ -78,7 +78,7 @@ export function partitionsKnown(writer: Writer, moments: Iterable<number>): bool
 
 async function createDays(transaction: Transaction, days: readonly number[]): Promise<void> {
   await transaction.query(`SELECT pg_advisory_xact_lock(${LOCK})`);
-  const existing = new Set((await listPartitions(transaction)).map(({ name }) => name));
+  const existing = new Set(daysOf((await transaction.query<PartitionRow>(PARTITIONS)).rows).map(({ name }) => name));
   for (const { table, bound } of TABLES) {
     for (const day of days) {
       const name = partitionName(table, day);
@@ -118,7 +118,8 @@ export async function dropExpiredPartitions(
 
 async function dropOldest(transaction: Transaction, limit: number): Promise<string | undefined> {
   await transaction.query(`SELECT pg_advisory_xact_lock(${LOCK})`);
-  const oldest = (await listPartitions(transaction)).sort((a, b) => a.day - b.day)[0];
+  const { rows } = await transaction.query<PartitionRow>(PARTITIONS);
+  const oldest = daysOf(rows).sort((a, b) => a.day - b.day)[0];
   if (oldest === undefined || oldest.day >= limit) return undefined;
   await transaction.query(`SET LOCAL lock_timeout = ${DROP_WAIT_MS}; DROP TABLE ${oldest.name}`);
   return oldest.name;
@@ -130,13 +131,28 @@ function partitionName(table: string, day: number): string {
   return `${table}_${date!.replace(/\D/g, "")}`;
 }
 
-async function listPartitions(transaction: Transaction): Promise<{ name: string; day: number }[]> {
-  const { rows } = await transaction.query<{ name: string }>(
-    `SELECT child.relname AS name FROM pg_inherits JOIN pg_class child ON child.oid = inhrelid
-     WHERE inhparent IN (${TABLES.map(({ table }) => `'${table}'::regclass`).join(", ")})`,
-  );
-  return rows.flatMap(({ name }) => {
+/** The moment (ms) from which on no table lacks a day that another one has. */
+export async function keptSince(sql: postgres.Sql): Promise<number> {
+  const first = new Map<string, number>();
+  for (const { parent, day } of daysOf(await sql.unsafe<PartitionRow[]>(PARTITIONS)))
+    first.set(parent, Math.min(day, first.get(parent) ?? day));
+  return Math.max(0, ...first.values()) * DAY_MS;
+}
+
+interface PartitionRow {
+  readonly parent: string;
+  readonly name: string;
+}
+
+const PARTITIONS = `
+  SELECT inhparent::regclass::text AS parent, child.relname AS name
+  FROM pg_inherits JOIN pg_class child ON child.oid = inhrelid
+  WHERE inhparent IN (${TABLES.map(({ table }) => `'${table}'::regclass`).join(", ")})`;
+
+function daysOf(rows: readonly PartitionRow[]): (PartitionRow & { readonly day: number })[] {
+  return rows.flatMap(({ parent, name }) => {
     const date = /_(\d{4,6})(\d\d)(\d\d)$/.exec(name);
-    return date === null ? [] : [{ name, day: dayOf(Date.UTC(Number(date[1]), Number(date[2]) - 1, Number(date[3]))) }];
+    if (date === null) return [];
+    return [{ parent, name, day: dayOf(Date.UTC(Number(date[1]), Number(date[2]) - 1, Number(date[3]))) }];
   });
 }
