@@ -28,6 +28,8 @@ import { AuditTrail } from "./audit-trail.ts";
 import { Secrets } from "./auth/secrets.ts";
 import { TokenService } from "./auth/tokens.ts";
 import { Certificates } from "./certificates.ts";
+import { EngineClient } from "./engine-client.ts";
+import { EngineCommands } from "./engine-commands.ts";
 import { ensureAdmin } from "./first-admin.ts";
 import { Gate } from "./gate.ts";
 import { GrpcDoor } from "./grpc-door.ts";
@@ -153,7 +155,10 @@ async function runProcess(config: Config, log: Log, number: number | undefined):
   const { requestTimeoutMs } = limits;
   const streams = new OrderStreams({ commands, log: orderLog, gate, rateLimits, metrics, requestTimeoutMs });
   const instrumentMethods = new InstrumentMethods(instruments, partitioning, orderLog, trail, log);
-  const status = new PipelineStatus(admission, sql);
+  const engines = new EngineClient(config.engine.urls);
+  const logged = { sql, partitions, partitioning, instruments, orderLog, trail, log };
+  const engineCommands = new EngineCommands({ ...logged, redis: reading, engines });
+  const status = new PipelineStatus(admission, engines, sql);
 
   const served = [
     serve(OrderService, {
@@ -179,6 +184,9 @@ async function runProcess(config: Config, log: Log, number: number | undefined):
       revokeTokens: ["admin", accounts.revokeTokens],
       listAdminActions: ["admin", trail.listAdminActions],
       upsertInstrument: ["admin", instrumentMethods.upsertInstrument],
+      setTradingStatus: ["admin", engineCommands.setTradingStatus],
+      setAccountLimits: ["admin", engineCommands.setAccountLimits],
+      voidEntry: ["admin", engineCommands.voidEntry],
       getPipelineStatus: ["admin", status.getPipelineStatus],
     }),
   ].map((service) => rateLimits.around(service));
@@ -221,6 +229,7 @@ async function runProcess(config: Config, log: Log, number: number | undefined):
       if (config.auth.adminSecret !== undefined) await ensureAdmin(sql, changes, secrets, config.auth.adminSecret, log);
     },
     stop: async () => {
+      engines.close();
       for (const redis of [reading, ...appending]) redis.disconnect();
       await changes.close();
       await sql.end({ timeout: 1 });

@@ -1,14 +1,18 @@
 import { hash } from "node:crypto";
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import {
+  AccountLimitsCommandSchema,
   CancelCommandSchema,
   type Command,
   CommandSchema,
   MassCancelCommandSchema,
   ReplaceCommandSchema,
+  RulesCommandSchema,
+  TradingStatusCommandSchema,
+  VoidCommandSchema,
 } from "../gen/penstock/v1/log_pb.ts";
 import { type Instrument, InstrumentSchema } from "../gen/penstock/v1/instrument_pb.ts";
-import type { OrderType, SelfTradePrevention, Side, TimeInForce } from "../gen/penstock/v1/order_pb.ts";
+import type { OrderType, SelfTradePrevention, Side, TimeInForce, TradingStatus } from "../gen/penstock/v1/order_pb.ts";
 import { BYTES, FIXED64, VARINT, varintLength, WireError, WireReader, WireWriter } from "./wire.ts";
 
 /**
@@ -55,9 +59,19 @@ export interface PreparedCommand {
   readonly identity: string;
 }
 
-type Kind = "submit" | "cancel" | "replace" | "mass_cancel" | "instrument";
+const FIELD = {
+  submit: 4,
+  cancel: 5,
+  replace: 6,
+  mass_cancel: 7,
+  instrument: 8,
+  trading_status: 9,
+  rules: 11,
+  void: 12,
+  account_limits: 13,
+} as const;
 
-const FIELD = { submit: 4, cancel: 5, replace: 6, mass_cancel: 7, instrument: 8 } as const;
+type Kind = keyof typeof FIELD;
 
 /**
  * The idempotency key of a command, 16 characters of latin1: the first half of SHA-256 over kind, account, symbol and
@@ -65,6 +79,16 @@ const FIELD = { submit: 4, cancel: 5, replace: 6, mass_cancel: 7, instrument: 8 
  */
 export function idempotencyKey(kind: Kind, account: string, symbol: string, clientId: string): string {
   return sha256(`${kind}\0${account}\0${symbol}\0${clientId}`).slice(0, 16);
+}
+
+/** The two halves of the 64-bit key under which the engine finds an order by its client order id. */
+export function orderKeyOf(
+  account: string,
+  symbol: string,
+  clientOrderId: string,
+): { keyHigh: number; keyLow: number } {
+  const key = Buffer.from(idempotencyKey("submit", account, symbol, clientOrderId).slice(0, 8), "latin1");
+  return { keyHigh: key.readInt32LE(4), keyLow: key.readInt32LE(0) };
 }
 
 /** The 64-bit key under which the rows of an order are found, as Postgres' bigint takes it. */
@@ -144,6 +168,48 @@ export function prepareInstrument(account: string, instrument: Instrument): Prep
   return prepare("instrument", account, key, toBinary(InstrumentSchema, instrument));
 }
 
+// The commands of operators: `account` is whose call it was, and their request ids are idempotent like a client's.
+
+export function prepareTradingStatus(
+  account: string,
+  requestId: string,
+  symbol: string,
+  status: TradingStatus,
+): PreparedCommand {
+  const message = create(TradingStatusCommandSchema, { requestId, symbol, status });
+  const key = idempotencyKey("trading_status", account, symbol, requestId);
+  return prepare("trading_status", account, key, toBinary(TradingStatusCommandSchema, message));
+}
+
+/** The limits of an account in one partition; 0 stands for the default of the rules. */
+export interface AccountLimits {
+  readonly account: string;
+  readonly maxOpenOrders: number;
+  /** Of one order, in lots. */
+  readonly maxQuantity: number;
+}
+
+export function prepareAccountLimits(account: string, requestId: string, limits: AccountLimits): PreparedCommand {
+  const { maxOpenOrders, maxQuantity } = limits;
+  const values = { account: limits.account, maxOpenOrders, maxQuantity: BigInt(maxQuantity) };
+  const message = create(AccountLimitsCommandSchema, { requestId, ...values });
+  const key = idempotencyKey("account_limits", account, limits.account, requestId);
+  return prepare("account_limits", account, key, toBinary(AccountLimitsCommandSchema, message));
+}
+
+/** `entryId` is "<ms>-<seq>", of an entry that the engine cannot process. */
+export function prepareVoid(account: string, requestId: string, entryId: string, reason: string): PreparedCommand {
+  const message = create(VoidCommandSchema, { requestId, entryId, reason });
+  const key = idempotencyKey("void", account, entryId, requestId);
+  return prepare("void", account, key, toBinary(VoidCommandSchema, message));
+}
+
+export function prepareRules(account: string, requestId: string, rules: number): PreparedCommand {
+  const message = create(RulesCommandSchema, { requestId, rules });
+  const key = idempotencyKey("rules", account, "", requestId);
+  return prepare("rules", account, key, toBinary(RulesCommandSchema, message));
+}
+
 const head = new WireWriter(512);
 const frame = new WireWriter(16);
 
@@ -180,6 +246,9 @@ export interface LoggedSubmit extends Logged {
   readonly kind: "submit";
   /** As Postgres' bigint takes it. */
   readonly clientKey: bigint;
+  /** The same as two signed halves, as the engine takes it. */
+  readonly keyHigh: number;
+  readonly keyLow: number;
   readonly submit: SubmitFields;
 }
 
@@ -221,18 +290,24 @@ function decodeCommand(raw: Buffer): LoggedCommand {
   let account = "";
   let payloadHash = "";
   let clientKey = 0n;
+  let keyHigh = 0;
+  let keyLow = 0;
   let submit: SubmitFields | undefined;
   while (reader.position < reader.end) {
     const tag = reader.varint();
     if (tag === ((1 << 3) | BYTES)) account = reader.string();
     else if (tag === ((2 << 3) | FIXED64)) payloadHash = latin1At(raw, reader.fixed64());
-    else if (tag === ((3 << 3) | FIXED64)) clientKey = raw.readBigInt64LE(reader.fixed64());
-    else if (tag === ((FIELD.submit << 3) | BYTES)) {
+    else if (tag === ((3 << 3) | FIXED64)) {
+      const start = reader.fixed64();
+      clientKey = raw.readBigInt64LE(start);
+      keyLow = raw.readInt32LE(start);
+      keyHigh = raw.readInt32LE(start + 4);
+    } else if (tag === ((FIELD.submit << 3) | BYTES)) {
       const start = reader.bytes();
       submit = decodeSubmit(new WireReader(raw, start, reader.position));
     } else reader.skip(tag & 7);
   }
-  if (submit !== undefined) return { kind: "submit", account, payloadHash, clientKey, submit, raw };
+  if (submit !== undefined) return { kind: "submit", account, payloadHash, clientKey, keyHigh, keyLow, submit, raw };
   const command = fromBinary(CommandSchema, raw);
   if (command.kind.case === undefined) throw new WireError("a command of an unknown kind");
   return { kind: "other", account, payloadHash, command, raw };
@@ -320,7 +395,21 @@ export function keyOfLogged(logged: LoggedCommand): string | undefined {
       return idempotencyKey("mass_cancel", logged.account, kind.value.symbol, kind.value.clientRequestId);
     case "instrument":
       return idempotencyKey("instrument", "", kind.value.symbol, String(kind.value.version));
-    default:
+    case "tradingStatus":
+      return idempotencyKey("trading_status", logged.account, kind.value.symbol, kind.value.requestId);
+    case "accountLimits":
+      return idempotencyKey("account_limits", logged.account, kind.value.account, kind.value.requestId);
+    case "void":
+      return idempotencyKey("void", logged.account, kind.value.entryId, kind.value.requestId);
+    case "rules":
+      return idempotencyKey("rules", logged.account, "", kind.value.requestId);
+    case "submit": // Read by hand: it comes as the other kind.
+    case "tick":
+    case undefined:
       return undefined;
+    default: {
+      const never: never = kind;
+      return never;
+    }
   }
 }

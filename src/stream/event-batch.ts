@@ -1,4 +1,4 @@
-import { orderIdText } from "./position.ts";
+import { orderIdText, writeOrderId } from "./position.ts";
 import { BYTES, FIXED64, VARINT, WireError, WireReader, WireWriter } from "./wire.ts";
 
 /**
@@ -135,7 +135,7 @@ function writeEvent(partition: number, event: EventSource, requestId: string): v
   body.string(5, symbol);
   body.uint(6, event.execType);
   body.uint(7, event.status);
-  if (event.ms > 0) writeOrderId(8, partition, event.epoch, event.ms, event.seq, event.index);
+  if (event.ms > 0) orderId(8, partition, event.epoch, event.ms, event.seq, event.index);
   body.string(9, clientOrderId);
   body.uint(10, event.side);
   body.uint(11, event.quantity);
@@ -151,7 +151,7 @@ function writeEvent(partition: number, event: EventSource, requestId: string): v
   body.uint(21, event.trade);
   body.uint(22, event.aggressor ? 1 : 0);
   if (event.otherMs > 0) {
-    writeOrderId(23, partition, event.otherEpoch, event.otherMs, event.otherSeq, event.otherIndex);
+    orderId(23, partition, event.otherEpoch, event.otherMs, event.otherSeq, event.otherIndex);
   }
   body.uint(24, event.stopPrice);
   body.uint(25, event.displayQuantity);
@@ -165,16 +165,9 @@ function writeEvent(partition: number, event: EventSource, requestId: string): v
   body.uint(33, event.remaining);
 }
 
-/** As `formatOrderId` lays it out. */
-function writeOrderId(field: number, partition: number, epoch: number, ms: number, seq: number, index: number): void {
+function orderId(field: number, partition: number, epoch: number, ms: number, seq: number, index: number): void {
   body.header(field, 16);
-  const { buffer } = body;
-  let at = body.length;
-  at = buffer.writeUIntBE(ms, at, 6);
-  at = buffer.writeUInt16BE(0x7000 | partition, at);
-  at = buffer.writeUInt16BE(0x8000 | epoch, at);
-  at = buffer.writeUInt32BE(seq, at);
-  body.length = buffer.writeUInt16BE(index, at);
+  body.length = writeOrderId(body.buffer, body.length, partition, epoch, ms, seq, index);
 }
 
 function writeLevel(level: LevelChange): void {

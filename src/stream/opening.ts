@@ -5,8 +5,9 @@ import type { Logger } from "pino";
 import { InstrumentSchema } from "../gen/penstock/v1/instrument_pb.ts";
 import { decodeBatch, keyOfLogged, SCHEMA_VERSION } from "./command.ts";
 import { type Durability, verifyDurability } from "./durability.ts";
+import { EVENTS_GROUPS } from "./groups.ts";
 import { type Head, readHead } from "./head.ts";
-import type { Journal, JournalEntry } from "./journal.ts";
+import { type Journal, type JournalEntry, successor } from "./journal.ts";
 import type { PartitionKeys } from "./keys.ts";
 import {
   compareEntries,
@@ -34,6 +35,7 @@ export interface OpeningOptions {
   readonly keys: PartitionKeys;
   readonly journal: Journal;
   readonly durability: Durability;
+  /** Of the orders stream. */
   readonly groups: readonly string[];
   readonly replayHorizonMs: number;
   readonly idempotencyHorizonMs: number;
@@ -87,10 +89,10 @@ export async function openPartition(options: OpeningOptions, acknowledged?: Entr
     const expected = end === before ? head.last : end;
     const opened = await openScript.run(
       redis,
-      [keys.orders, keys.head, keys.instruments],
+      [keys.orders, keys.head, keys.instruments, keys.events],
       [
         ...[head.run, formatEntryId(expected), server.runId, epoch, formatEntryId(end)],
-        ...[options.groups.length, ...options.groups, ...instruments],
+        ...[options.groups.length, ...options.groups, EVENTS_GROUPS.length, ...EVENTS_GROUPS, ...instruments],
       ],
     );
     if (opened !== 1) continue;
@@ -183,16 +185,6 @@ async function restore(
     );
   }
   return end;
-}
-
-/** The entry that names `end` as its predecessor; where an older epoch left one too, the newest epoch's is the log's. */
-function successor(page: readonly JournalEntry[], end: EntryPosition): JournalEntry | undefined {
-  let found: JournalEntry | undefined;
-  for (const entry of page) {
-    const follows = compareEntryIds(entry.previous, end) === 0 && compareEntries(entry, end) > 0;
-    if (follows && entry.epoch >= (found?.epoch ?? 0)) found = entry;
-  }
-  return found;
 }
 
 /** Idempotency key and seen value of each command of an entry, in turns. */

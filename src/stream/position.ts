@@ -96,6 +96,39 @@ export function orderIdBytes(text: string): Buffer {
   return Buffer.from(text.replaceAll("-", ""), "hex");
 }
 
+/** Writes the 16 bytes of an order id; returns where they end. The path of every event: no object, no text. */
+export function writeOrderId(
+  buffer: Buffer,
+  start: number,
+  partition: number,
+  epoch: number,
+  ms: number,
+  seq: number,
+  index: number,
+): number {
+  let at = buffer.writeUIntBE(ms, start, 6);
+  at = buffer.writeUInt16BE(0x7000 | partition, at);
+  at = buffer.writeUInt16BE(0x8000 | epoch, at);
+  at = buffer.writeUInt32BE(seq, at);
+  return buffer.writeUInt16BE(index, at);
+}
+
+/** The place that an order id's 16 bytes name, or undefined where the bytes are no order id. */
+export function readOrderId(bytes: Uint8Array): Place | undefined {
+  if (bytes.length !== 16) return undefined;
+  const view = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const partition = view.readUInt16BE(6);
+  const epoch = view.readUInt16BE(8);
+  if (partition >> 12 !== 7 || epoch >> 14 !== 2) return undefined;
+  return {
+    partition: partition & 0xfff,
+    epoch: epoch & MAX_EPOCH,
+    ms: view.readUIntBE(0, 6),
+    seq: view.readUInt32BE(10),
+    index: view.readUInt16BE(14),
+  };
+}
+
 /** The text of an order id's 16 bytes. */
 export function orderIdText(bytes: Uint8Array): string {
   const text = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString("hex");

@@ -11,6 +11,7 @@ import type {
   MassCancelCommand,
   OrderRequest,
   Place,
+  RefusedCommand,
   ReplaceCommand,
   StatusCommand,
   SubmitCommand,
@@ -87,10 +88,38 @@ export class Commands {
         return;
       case "idle":
         return;
+      case "refused":
+        return this.#refuse(command);
       default: {
         const never: never = command;
         throw new Error(`no such command: ${String(never)}`);
       }
+    }
+  }
+
+  /** Its answer, without a look at anything that the command names. */
+  #refuse({ command }: RefusedCommand): void {
+    const { events } = this.#state;
+    switch (command.kind) {
+      case "submit": {
+        const account = this.#state.account(command.account);
+        return events.rejected(account, command.account, command.submit, Reason.VOIDED, NIL);
+      }
+      case "cancel":
+      case "replace": {
+        const kind = command.kind === "cancel" ? EventKind.CANCEL_REJECT : EventKind.REPLACE_REJECT;
+        const { account: name, symbol, target } = command;
+        return events.refused(kind, this.#state.account(name), name, symbol, named(target), Reason.VOIDED);
+      }
+      case "mass-cancel": {
+        const account = this.#state.account(command.account);
+        return events.commanded(account, command.account, command.symbol, Reason.VOIDED, 0, 0);
+      }
+      case "instrument":
+      case "status":
+        return events.commanded(undefined, "", command.symbol, Reason.VOIDED, 0, 0);
+      case "limits":
+        return events.commanded(undefined, "", "", Reason.VOIDED, 0, 0);
     }
   }
 

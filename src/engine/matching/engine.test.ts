@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Engine } from "./engine.ts";
-import type { Command } from "./interface.ts";
-import { Desk } from "./reference/desk.ts";
+import type { Command, SubmitCommand } from "./interface.ts";
+import { Desk, order } from "./reference/desk.ts";
 
 const IDLE: readonly Command[] = [{ kind: "idle" }];
 
@@ -34,6 +34,34 @@ test("after a throw in the middle of an entry the engine does nothing any more",
   assert.throws(() => desk.apply({ kind: "rules", rules: 99 }), /no rules have the number 99/);
   assert.throws(() => desk.tick(), /worthless/);
   assert.throws(() => desk.engine.snapshot(), /worthless/);
+});
+
+test("every command of a voided entry is refused, and changes nothing but the count of its account's events", () => {
+  const desk = new Desk();
+  desk.order("ann 1 buy 1 @ 9");
+  const queue = desk.queue("buy");
+  const target = { by: "order", ...desk.placeOf("ann 1") } as const;
+  const unchanged = { quantity: 0, price: 0, stopPrice: 0, displayQuantity: 0 };
+  const aim = { account: "ann", symbol: "A-B", target };
+  const lines = desk.apply(
+    { kind: "refused", command: order("bob 1 sell 1 @ 9") as SubmitCommand },
+    { kind: "refused", command: { kind: "cancel", ...aim } },
+    { kind: "refused", command: { kind: "replace", ...aim, ...unchanged, price: 8 } },
+    { kind: "refused", command: { kind: "mass-cancel", account: "ann", symbol: "" } },
+    { kind: "refused", command: { kind: "status", symbol: "A-B", status: 3 } },
+    { kind: "refused", command: { kind: "limits", account: "ann", maxOpenOrders: 1, maxQuantity: 1 } },
+  );
+  assert.deepEqual(lines, [
+    "bob 1: rejected VOIDED",
+    "ann : cancel refused VOIDED",
+    "ann : replace refused VOIDED",
+    "ann: VOIDED",
+    "A-B: VOIDED",
+    "system: VOIDED",
+  ]);
+  assert.deepEqual(desk.queue("buy"), queue);
+  assert.equal(desk.engine.sequenceOf("ann"), 4);
+  assert.equal(desk.order("bob 1 sell 1 @ 9").at(-1), "ann 1: 1 @ 9, 0 left");
 });
 
 test("an order's id is its place: epoch, entry and index, to their greatest values (I3)", () => {

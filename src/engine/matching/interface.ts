@@ -59,7 +59,8 @@ export type Command =
   | StatusCommand
   | LimitsCommand
   | RulesCommand
-  | IdleCommand;
+  | IdleCommand
+  | RefusedCommand;
 
 /** An order as it was asked for. Nothing here is trusted: a number may be one that no set has. */
 export interface OrderRequest {
@@ -172,12 +173,25 @@ export interface RulesCommand {
   readonly rules: number;
 }
 
-/**
- * A command that changes nothing here: a tick (its entry's time is what counts), a void, or what could not be decoded.
- * To void an entry is to apply it with commands of this kind.
- */
+/** A command that changes nothing here: a tick (its entry's time is what counts), a void, or what could not be decoded. */
 export interface IdleCommand {
   readonly kind: "idle";
+}
+
+/**
+ * A command of an entry that was voided: it is refused (VOIDED) and not looked at any further. To void an entry is to apply
+ * it with its commands of these kinds like this, and idle ones for the others.
+ */
+export interface RefusedCommand {
+  readonly kind: "refused";
+  readonly command:
+    | SubmitCommand
+    | CancelCommand
+    | ReplaceCommand
+    | MassCancelCommand
+    | InstrumentCommand
+    | StatusCommand
+    | LimitsCommand;
 }
 
 // --------------------------------------------------------------------------------------------------------------- out
@@ -247,6 +261,8 @@ export const Reason = {
   ALREADY_FILLED: 16,
   /** Of an instrument: the version is not beyond the present one, or tick or lot would change. */
   STALE_VERSION: 17,
+  /** The engine could not work its entry, and an operator had it passed over. */
+  VOIDED: 18,
   // Why an order was canceled or restated.
   REQUESTED: 32,
   MASS_CANCEL: 33,
@@ -452,6 +468,7 @@ export interface MatchingEngine {
   snapshot(): Uint8Array;
 
   symbols(): SymbolState[];
+  symbol(symbol: string): SymbolState | undefined;
   /** The best levels of a side, best first. */
   depth(symbol: string, side: number, limit: number): BookLevel[];
   /** All orders of a side of the book, in the order in which they would trade. */

@@ -17,6 +17,7 @@ import {
   type OrderRequest,
   OrderType,
   Reason,
+  type RefusedCommand,
   type ReplaceCommand,
   SelfTradePrevention,
   Side,
@@ -202,6 +203,8 @@ export class ReferenceEngine {
         return;
       case "idle":
         return;
+      case "refused":
+        return this.#void(command);
       default:
         throw new Error("no such command");
     }
@@ -440,6 +443,18 @@ export class ReferenceEngine {
     this.#emit("", { kind: EventKind.COMMAND, reason });
   }
 
+  #void({ command }: RefusedCommand): void {
+    const reason = Reason.VOIDED;
+    if ("account" in command && command.kind !== "limits") this.#account(command.account);
+    if (command.kind === "submit") this.#reject(command, reason);
+    else if (command.kind === "cancel") this.#refuse(EventKind.CANCEL_REJECT, command, reason);
+    else if (command.kind === "replace") this.#refuse(EventKind.REPLACE_REJECT, command, reason);
+    else {
+      const symbol = command.kind === "limits" ? "" : command.symbol;
+      this.#emit(command.kind === "mass-cancel" ? command.account : "", { kind: EventKind.COMMAND, symbol, reason });
+    }
+  }
+
   // ------------------------------------------------------------------------------------------------------ matching
 
   #enter(order: ReferenceOrder): void {
@@ -676,8 +691,11 @@ export class ReferenceEngine {
     });
   }
 
-  #refuse(kind: EventKind, { account, symbol, target }: CancelCommand | ReplaceCommand): void {
-    const reason = this.symbols.has(symbol) ? Reason.UNKNOWN_ORDER : Reason.UNKNOWN_SYMBOL;
+  #refuse(
+    kind: EventKind,
+    { account, symbol, target }: CancelCommand | ReplaceCommand,
+    reason: Reason = this.symbols.has(symbol) ? Reason.UNKNOWN_ORDER : Reason.UNKNOWN_SYMBOL,
+  ): void {
     const { epoch, ms, seq, index } = target.by === "order" ? target : NOTHING;
     const clientOrderId = target.by === "client" ? target.clientOrderId : "";
     this.#emit(account, { kind, symbol, reason, epoch, ms, seq, index, clientOrderId });

@@ -144,7 +144,7 @@ export class Workload {
 
   #command([first, second, third, fourth]: Step, index: number): Command {
     const how = new Digits(Math.floor(first / 64));
-    const kind = how.pick(40);
+    const kind = how.pick(41);
     const account = how.one(ACCOUNTS.slice(0, 3 + (how.pick(8) === 7 ? 2 : 0)));
     const symbol = SYMBOLS[how.pick(16) === 15 ? 2 : how.pick(3) === 2 ? 1 : 0]!;
     if (kind < 24) return this.#submit(account, symbol, new Digits(second), new Digits(third), new Digits(fourth));
@@ -160,7 +160,15 @@ export class Workload {
     }
     if (kind === 37) return { kind: "rules", rules: what.one([1, 2]) };
     if (kind === 38) return { kind: "idle" };
+    if (kind === 40) return this.#voided([second, third, fourth, 0], index);
     return this.#spoilt(account, symbol, what, new Digits(third));
+  }
+
+  /** Another command, of an entry that was voided. */
+  #voided(step: Step, index: number): Command {
+    const command = this.#command(step, index);
+    if (command.kind === "idle" || command.kind === "rules") return { kind: "idle" };
+    return command.kind === "refused" ? command : { kind: "refused", command };
   }
 
   #submit(account: string, symbol: string, what: Digits, amounts: Digits, extras: Digits): Command {
