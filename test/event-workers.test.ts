@@ -1,7 +1,11 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
+import { audit } from "../src/audit/audit.ts";
+import { Side } from "../src/gen/penstock/v1/order_pb.ts";
+import { OrderService } from "../src/gen/penstock/v1/order_service_pb.ts";
 import { PERSIST_GROUP } from "../src/stream/groups.ts";
+import { EngineStack } from "./support/engine-stack.ts";
 import { appendFlow, eventFlow } from "./support/event-flow.ts";
 import { eventBatch } from "./support/hand-events.ts";
 import { eventually, startConsumers } from "./support/pipeline.ts";
@@ -83,4 +87,33 @@ test("the events' group is there from the first start on; an engine that was fir
     await sql`SELECT FROM pg_class WHERE relkind = 'r' AND relname ~ '^(executions|trades|order_states)_\\d{8}$'`;
   assert.ok(days.length >= 9); // today and the two days to come
   assert.equal(await worker.stop(), 0);
+});
+
+test("I8, I9: orders of real clients through ingest, engine and two workers: states, trades and reports agree, and the audit finds nothing", async (t) => {
+  const stack = await EngineStack.open(t);
+  const { servers, keys, redis, sql } = stack;
+  const env = (name: string) => ({ ...QUICK, PENSTOCK_CONSUMER_NAME: name });
+  await Promise.all([
+    stack.engine(),
+    startConsumers(t, { ...servers, env: env("first") }),
+    startConsumers(t, { ...servers, env: env("second") }),
+  ]);
+  for (let i = 0; i < 20; i++) {
+    await stack.submit(25, Side.BUY, i % 3 === 0 ? "100" : "99");
+    await stack.submit(20, Side.SELL, i % 2 === 0 ? "100" : "101");
+  }
+  await stack.client.call(OrderService.method.cancelAllOrders, { clientRequestId: "all" });
+  await stack.submit(7, Side.BUY, "98");
+  await stack.untilMatched();
+  const scene = { redis, log: { keys } as Scene["log"] };
+  await untilFinished(scene);
+  await untilFinished(scene, "events");
+  const [row] = await sql`
+    SELECT count(*)::int AS orders, count(*) FILTER (WHERE open)::int AS open, sum(cum_quantity)::float8 AS filled,
+           (SELECT 2 * sum(quantity) FROM trades)::float8 AS traded,
+           (SELECT count(*)::int FROM orders_current WHERE status = 'PENDING_NEW') AS pending
+    FROM order_states`;
+  assert.deepEqual({ ...row, traded: undefined }, { ...row, orders: 907, open: 7, pending: 0, traded: undefined });
+  assert.equal(row?.["filled"], row?.["traded"]);
+  assert.equal(await audit({ redisUrl: servers.redisUrl, databaseUrl: servers.databaseUrl }), 0);
 });
