@@ -2,7 +2,7 @@ import { Side } from "../gen/penstock/v1/order_pb.ts";
 import type { AnswerRow, ChangeRow, DeadLetter, ExecutionRow, TradeRow } from "../store/entry-record.ts";
 import { EVENTS_STREAM } from "../store/entry-record.ts";
 import { fromUnits, fromValue, type Scale } from "../stream/decimal.ts";
-import { decodeEventBatch, type EngineEvent, EVENTS_VERSION, rawEvent } from "../stream/event-batch.ts";
+import { decodeEvents, type EngineEvent, EVENTS_VERSION, rawEvent } from "../stream/event-batch.ts";
 import {
   EVENT_KIND,
   EXEC_TYPE_NAMES,
@@ -21,7 +21,7 @@ export const EVENT_ROWS: StreamRows = {
   version: EVENTS_VERSION,
   keepsPayload: false,
   rowsOf({ payload }, options) {
-    const { events } = decodeEventBatch(payload);
+    const events = decodeEvents(payload);
     const executions: ExecutionRow[] = [];
     const trades: TradeRow[] = [];
     const deadLetters: DeadLetter[] = [];

@@ -8,7 +8,7 @@ import { upsertInstruments } from "./instruments.ts";
 import { deadLetter, type Refused, writeIsolated, writeRowsIsolated } from "./isolation.ts";
 import { lockStates, newestChanges, upsertStates, writeStates } from "./order-states.ts";
 import { ORDERS } from "./order-table.ts";
-import { ensurePartitions, momentsOfOrders, partitionsKnown } from "./partitions.ts";
+import { ensurePartitions, OrderDays, partitionsKnown } from "./partitions.ts";
 import { writeReceipts } from "./receipts.ts";
 import type { ReceiptOutcome } from "./receipts.ts";
 import type { RowTable } from "./row-table.ts";
@@ -45,8 +45,7 @@ export interface PersistOutcome {
  */
 export async function persist(writer: Writer, entries: readonly EntryRecord[]): Promise<PersistOutcome> {
   try {
-    // A change belongs to the day of its order.
-    const moments = [...entries.map(({ receipt }) => receipt.ms), ...momentsOfOrders(changedOrders(entries))];
+    const moments = [...entries.map(({ receipt }) => receipt.ms), ...daysOfStates(entries)];
     if (!partitionsKnown(writer, moments)) await ensurePartitions(writer, moments);
     try {
       return await writer.transaction((transaction) => writeTogether(transaction, entries));
@@ -56,8 +55,9 @@ export async function persist(writer: Writer, entries: readonly EntryRecord[]): 
     }
     let total: PersistOutcome = { written: 0, duplicates: 0, rows: 0, deadLetters: 0, forks: 0 };
     for (const entry of entries) {
-      // A decoder's mistake in the ids alone must not look like a partition that is missing for ever.
-      await ensurePartitions(writer, momentsOfOrders(entry.orders.map(({ orderId }) => orderId)));
+      const days = new OrderDays();
+      for (const { orderId } of entry.orders) days.add(orderId);
+      await ensurePartitions(writer, days.moments);
       total = sum(total, await writer.transaction((transaction) => writeAlone(transaction, entry)));
     }
     return total;
@@ -118,8 +118,11 @@ async function writeAlone(transaction: Transaction, entry: EntryRecord): Promise
   return outcome(receipts, rows, await writeDeadLetters(transaction, letters));
 }
 
-function* changedOrders(entries: readonly EntryRecord[]): Generator<string> {
-  for (const { executions } of entries) for (const row of executions) if (row.isChange) yield row.orderId;
+/** A moment of each day on which an order began whose state is among these. */
+function daysOfStates(entries: readonly EntryRecord[]): readonly number[] {
+  const days = new OrderDays();
+  for (const { executions } of entries) for (const row of executions) if (row.isChange) days.add(row.orderId);
+  return days.moments;
 }
 
 function instrumentsOf(entries: readonly EntryRecord[]) {

@@ -36,18 +36,25 @@ export function orderTime(orderId: string): number {
   return Number.parseInt(orderId.slice(0, 8) + orderId.slice(9, 13), 16);
 }
 
-/** A moment (ms) of each day on which these orders began; what is no order id has none. */
-export function* momentsOfOrders(orderIds: Iterable<string>): Generator<number> {
-  // Nearly all are of one day: two comparisons tell, and reading the time takes ten times as long.
-  let from = "";
-  let to = "";
-  for (const id of orderIds) {
-    if (id >= from && id < to) continue;
-    const ms = orderTime(id);
-    if (Number.isNaN(ms)) continue;
-    from = firstOrderId(dayOf(ms) * DAY_MS);
-    to = firstOrderId((dayOf(ms) + 1) * DAY_MS);
-    yield ms;
+/**
+ * The days on which orders began.
+ *
+ * Always true: `moments` has a moment (ms) of each day of an order that was added. What is no order id has none: a decoder's
+ * mistake in the ids alone must not look like a partition that is missing for ever.
+ */
+export class OrderDays {
+  readonly moments: number[] = [];
+  // Of the day that was added last. Nearly all are of one: two comparisons tell, and reading the time takes ten times as long.
+  #from = "";
+  #to = "";
+
+  add(orderId: string): void {
+    if (orderId >= this.#from && orderId < this.#to) return;
+    const ms = orderTime(orderId);
+    if (Number.isNaN(ms)) return;
+    this.#from = firstOrderId(dayOf(ms) * DAY_MS);
+    this.#to = firstOrderId((dayOf(ms) + 1) * DAY_MS);
+    this.moments.push(ms);
   }
 }
 

@@ -3,7 +3,7 @@ import { test } from "node:test";
 import { fromBinary, toBinary } from "@bufbuild/protobuf";
 import fc from "fast-check";
 import { EngineEventSchema, EventBatchSchema } from "../gen/penstock/v1/event_log_pb.ts";
-import { decodeEventBatch, encodeEventBatch, type EventSource, type LevelChange, rawEvent } from "./event-batch.ts";
+import { decodeEventBatch, decodeEvents, encodeEventBatch, type EventSource, type LevelChange, rawEvent } from "./event-batch.ts";
 import { formatOrderId, orderIdText } from "./position.ts";
 
 const whole = fc.maxSafeNat();
@@ -81,6 +81,7 @@ test("an event batch is read as it was written, by its own codec and by the gene
           assert.deepEqual(Buffer.from(toBinary(EngineEventSchema, generated.events[i]!)), rawEvent(payload, i));
         }
         assert.equal(rawEvent(payload, read.events.length), undefined);
+        assert.deepEqual(decodeEvents(payload), read.events);
         assert.deepEqual(Buffer.from(toBinary(EventBatchSchema, generated)), payload);
       },
     ),
