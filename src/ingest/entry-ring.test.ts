@@ -29,7 +29,7 @@ test("it holds the newest, within its bounds of entries and of bytes", () => {
   assert.equal(ring.end?.ms, 5_000);
   assert.equal(ring.find({ ms: 4_900, seq: 7 }), undefined);
   assert.equal(ring.find({ ms: 4_901, seq: 7 })?.ms, 4_901);
-  ring.push(entry(5_001, 995));
+  ring.push(entry(5_001, 996));
   assert.deepEqual(ms(ring.since({ epoch: 2, ms: 4_996, seq: 7 })), [4_997, 4_998, 4_999, 5_000, 5_001]);
   assert.equal(ring.since({ epoch: 2, ms: 4_995, seq: 7 }), undefined);
   ring.push(entry(5_002, 10_000));

@@ -11,7 +11,7 @@ import { EVENT_KIND } from "../stream/event-names.ts";
 import type { Caller } from "../stream/flush.ts";
 import type { InstrumentBook } from "../stream/instrument-book.ts";
 import { parseOrderId, type Place } from "../stream/position.ts";
-import type { EventWaits, Outcome } from "./event-waits.ts";
+import type { EventWaits } from "./event-waits.ts";
 import { createdMsOf, type OrderInit, orderOf, reasonOf } from "./execution-reports.ts";
 import type { IngestMetrics } from "./metrics.ts";
 import type { OrderReads } from "./order-reads.ts";
