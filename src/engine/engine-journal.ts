@@ -1,5 +1,8 @@
+import type postgres from "postgres";
+import { EVENTS_STREAM, ORDERS_STREAM } from "../store/entry-record.ts";
+import { findGaps, journalBefore, journalBegin, journalEnd, readEntry, readJournal } from "../store/journal.ts";
 import type { JournalEntry } from "../stream/journal.ts";
-import type { EntryPosition } from "../stream/position.ts";
+import { compareEntries, type EntryPosition } from "../stream/position.ts";
 
 /** What an engine asks of the journal: what Redis has trimmed or lost. */
 export interface EngineJournal {
@@ -9,4 +12,37 @@ export interface EngineJournal {
   hashOf(partition: number, at: EntryPosition): Promise<Buffer | undefined>;
   /** Up to where the receipts of the events stream go on behind `after` without a gap; `after` itself where none does. */
   eventsEnd(partition: number, after: EntryPosition): Promise<EntryPosition>;
+}
+
+/** At epoch 0 the journal has what stood in the stream and is no entry of the log (consumers/record.ts). */
+const LOG_BEGIN: EntryPosition = { epoch: 1, ms: 0, seq: 0 };
+
+/** The journal in Postgres. */
+export function engineJournal(sql: postgres.Sql): EngineJournal {
+  return {
+    async read(partition, position, limit) {
+      const after = compareEntries(position, LOG_BEGIN) < 0 ? LOG_BEGIN : position;
+      const entries = await readJournal(sql, { stream: ORDERS_STREAM, partition, after, limit });
+      return entries.map(({ prevMs, prevSeq, payload, ...entry }) => ({
+        ...entry,
+        previous: { ms: prevMs, seq: prevSeq },
+        payload: payload ?? Buffer.alloc(0),
+      }));
+    },
+
+    async hashOf(partition, at) {
+      return (await readEntry(sql, ORDERS_STREAM, partition, at))?.hash;
+    },
+
+    async eventsEnd(partition, after) {
+      const newest = await journalEnd(sql, EVENTS_STREAM, partition);
+      if (newest === undefined || compareEntries(newest, after) <= 0) return after;
+      // Both streams' receipts are kept for the same time: what is older than the oldest command was dropped, and is no gap.
+      const oldest = await journalBegin(sql, ORDERS_STREAM, partition);
+      const range = { stream: EVENTS_STREAM, partition, fromMs: after.ms, toMs: newest.ms, limit: 1 };
+      const [gap] = await findGaps(sql, { ...range, oldestMs: oldest?.ms ?? 0 });
+      const end = gap === undefined ? newest : await journalBefore(sql, EVENTS_STREAM, partition, gap);
+      return end !== undefined && compareEntries(end, after) > 0 ? end : after;
+    },
+  };
 }

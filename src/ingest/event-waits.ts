@@ -1,6 +1,6 @@
 import type { Redis } from "ioredis";
 import type { Service } from "../runtime/service.ts";
-import { decodeEventBatch, type EngineEvent, type EventBatch } from "../stream/event-batch.ts";
+import { decodeEventBatch, type EngineEvent, type EventBatch, EVENTS_VERSION } from "../stream/event-batch.ts";
 import type { Caller } from "../stream/flush.ts";
 import type { PartitionKeys } from "../stream/keys.ts";
 import { findEventEntry } from "../stream/order-status.ts";
@@ -111,7 +111,8 @@ export class EventWaits implements Service {
     const followed = follower.find(partition, entry);
     if (followed !== undefined) return followed.epoch === entry.epoch ? outcomeOf(followed.batch) : undefined;
     const stored = await findEventEntry(redis, partitions[partition]!, entry);
-    return stored?.epoch === entry.epoch ? outcomeOf(decodeEventBatch(stored.payload)) : undefined;
+    if (stored?.epoch !== entry.epoch || stored.version > EVENTS_VERSION) return undefined;
+    return outcomeOf(decodeEventBatch(stored.payload));
   }
 
   /** False where there is no use in waiting, or no longer. */

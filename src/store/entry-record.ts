@@ -8,6 +8,7 @@
 /** 0: commands, `{p}:orders`. 1: events, `{p}:events`. */
 export type StreamNumber = 0 | 1;
 export const ORDERS_STREAM: StreamNumber = 0;
+export const EVENTS_STREAM: StreamNumber = 1;
 
 /** Compared as numbers: epoch, ms, seq. Partition is 12 bits, epoch 14, ms 48, seq 32. */
 export interface LogPosition {

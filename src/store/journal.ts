@@ -26,6 +26,33 @@ export async function journalEnd(
   return row && toPosition(row);
 }
 
+/** The lowest position of an entry of the log (at epoch 0 stands what is none), or undefined where there is none. */
+export async function journalBegin(
+  sql: postgres.Sql,
+  stream: StreamNumber,
+  partition: number,
+): Promise<LogPosition | undefined> {
+  const [row] = await sql<PositionRow[]>`
+    SELECT epoch, ms, seq FROM journal WHERE stream = ${stream} AND partition = ${partition} AND epoch >= 1
+    ORDER BY epoch, ms, seq LIMIT 1`;
+  return row && toPosition(row);
+}
+
+/** The highest position that stands there and is below another one, or undefined where none is. */
+export async function journalBefore(
+  sql: postgres.Sql,
+  stream: StreamNumber,
+  partition: number,
+  { epoch, ms, seq }: LogPosition,
+): Promise<LogPosition | undefined> {
+  const [row] = await sql<PositionRow[]>`
+    SELECT epoch, ms, seq FROM journal
+    WHERE stream = ${stream} AND partition = ${partition}
+      AND (epoch, ms, seq) < (${epoch}::smallint, ${ms}::bigint, ${seq}::bigint)
+    ORDER BY epoch DESC, ms DESC, seq DESC LIMIT 1`;
+  return row && toPosition(row);
+}
+
 export interface JournalRange {
   readonly stream: StreamNumber;
   readonly partition: number;

@@ -32,7 +32,7 @@ export interface AppenderOptions extends OpeningOptions {
 }
 
 /** How far Redis' clock may be ahead: an order is not to be dated into the future by a wrong clock. */
-const MAX_CLOCK_AHEAD_MS = 5_000;
+export const MAX_CLOCK_AHEAD_MS = 5_000;
 /** For how long a flush is sent again before its callers are told "unknown": a server restarts within a few seconds. */
 const RESEND_MS = 5_000;
 const RESEND_DELAY_MS = 50;

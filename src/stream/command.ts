@@ -4,7 +4,6 @@ import {
   AccountLimitsCommandSchema,
   CancelCommandSchema,
   type Command,
-  CommandBatchSchema,
   CommandSchema,
   MassCancelCommandSchema,
   ReplaceCommandSchema,
@@ -83,7 +82,11 @@ export function idempotencyKey(kind: Kind, account: string, symbol: string, clie
 }
 
 /** The two halves of the 64-bit key under which the engine finds an order by its client order id. */
-export function orderKeyOf(account: string, symbol: string, clientOrderId: string): { keyHigh: number; keyLow: number } {
+export function orderKeyOf(
+  account: string,
+  symbol: string,
+  clientOrderId: string,
+): { keyHigh: number; keyLow: number } {
   const key = Buffer.from(idempotencyKey("submit", account, symbol, clientOrderId).slice(0, 8), "latin1");
   return { keyHigh: key.readInt32LE(4), keyLow: key.readInt32LE(0) };
 }
@@ -206,11 +209,6 @@ export function prepareRules(account: string, requestId: string, rules: number):
   const key = idempotencyKey("rules", account, "", requestId);
   return prepare("rules", account, key, toBinary(RulesCommandSchema, message));
 }
-
-/** The batch of an entry that says only that time went on. It is nobody's, and has no key. */
-export const TICK_BATCH: Buffer = Buffer.from(
-  toBinary(CommandBatchSchema, create(CommandBatchSchema, { commands: [{ kind: { case: "tick", value: {} } }] })),
-);
 
 const head = new WireWriter(512);
 const frame = new WireWriter(16);
@@ -405,6 +403,7 @@ export function keyOfLogged(logged: LoggedCommand): string | undefined {
       return idempotencyKey("void", logged.account, kind.value.entryId, kind.value.requestId);
     case "rules":
       return idempotencyKey("rules", logged.account, "", kind.value.requestId);
+    case "submit": // Read by hand: it comes as the other kind.
     case "tick":
     case undefined:
       return undefined;
@@ -413,43 +412,4 @@ export function keyOfLogged(logged: LoggedCommand): string | undefined {
       return never;
     }
   }
-}
-
-/**
- * The IDs of the entries that commands of a batch void; none where `decodeBatch` throws. It looks at little more than
- * that, for it is asked of a whole stretch of the log.
- */
-export function voidedBy(batch: Buffer): string[] {
-  const voided: string[] = [];
-  const reader = new WireReader(batch);
-  try {
-    while (reader.position < reader.end) {
-      reader.varint();
-      const start = reader.bytes();
-      const id = voidIn(batch.subarray(start, reader.position));
-      if (id !== undefined) voided.push(id);
-    }
-    return voided;
-  } catch (error) {
-    if (!(error instanceof WireError)) throw error;
-    return [];
-  }
-}
-
-/** The entry that an encoded command voids. One that cannot be decoded voids nothing. */
-function voidIn(raw: Buffer): string | undefined {
-  const reader = new WireReader(raw);
-  try {
-    while (reader.position < reader.end) {
-      const tag = reader.varint();
-      if (tag === ((FIELD.void << 3) | BYTES)) {
-        const { kind } = fromBinary(CommandSchema, raw);
-        return kind.case === "void" ? kind.value.entryId : undefined;
-      }
-      reader.skip(tag & 7);
-    }
-  } catch {
-    // As `decodeBatch`, which has it undecodable.
-  }
-  return undefined;
 }

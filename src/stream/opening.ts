@@ -6,7 +6,7 @@ import { InstrumentSchema } from "../gen/penstock/v1/instrument_pb.ts";
 import { decodeBatch, keyOfLogged, SCHEMA_VERSION } from "./command.ts";
 import { type Durability, verifyDurability } from "./durability.ts";
 import { type Head, readHead } from "./head.ts";
-import type { Journal, JournalEntry } from "./journal.ts";
+import { type Journal, type JournalEntry, successor } from "./journal.ts";
 import type { PartitionKeys } from "./keys.ts";
 import {
   compareEntries,
@@ -183,16 +183,6 @@ async function restore(
     );
   }
   return end;
-}
-
-/** The entry that names `end` as its predecessor; where an older epoch left one too, the newest epoch's is the log's. */
-function successor(page: readonly JournalEntry[], end: EntryPosition): JournalEntry | undefined {
-  let found: JournalEntry | undefined;
-  for (const entry of page) {
-    const follows = compareEntryIds(entry.previous, end) === 0 && compareEntries(entry, end) > 0;
-    if (follows && entry.epoch >= (found?.epoch ?? 0)) found = entry;
-  }
-  return found;
 }
 
 /** Idempotency key and seen value of each command of an entry, in turns. */

@@ -144,6 +144,11 @@ export class LogScene {
     return appender;
   }
 
+  /** Done before the servers end, the newest first. */
+  closing(close: () => unknown): void {
+    this.#closing.push(close);
+  }
+
   /** All entries of the stream. */
   async entries(keys = this.keys): Promise<Entry[]> {
     const replies = (await this.redis.callBuffer("XRANGE", keys.orders, "-", "+")) as StreamReply[];

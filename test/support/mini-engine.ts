@@ -3,19 +3,20 @@ import type { TestContext } from "node:test";
 
 import type { Redis } from "ioredis";
 
-import { commandsOf } from "../../src/engine/command-of.ts";
+import { workEntry } from "../../src/engine/entry-outcome.ts";
 import { Engine } from "../../src/engine/matching/engine.ts";
 import { type Entry, readEntry, type StreamReply } from "../../src/stream/entry.ts";
-import { encodeEventBatch, EVENTS_VERSION } from "../../src/stream/event-batch.ts";
+import { EVENTS_VERSION } from "../../src/stream/event-batch.ts";
 import { PartitionKeys } from "../../src/stream/keys.ts";
-import { encodeStatus } from "../../src/stream/order-status.ts";
-import { formatEntryId, formatOrderId, orderIdBytes } from "../../src/stream/position.ts";
+import { formatEntryId } from "../../src/stream/position.ts";
 import { connectRedis } from "../../src/stream/redis.ts";
 
 const BLOCK_MS = 50;
-/** An execution report: the one kind of event that has an order's state. */
-const EXECUTION = 1;
+/** Of the states of orders. */
 const GENERATION = 1;
+/** A touched order: its id, and the place of its newest event. */
+const RECORD_BYTES = 28;
+const ID_BYTES = 16;
 
 /**
  * An engine for tests, in the test's own process: it reads the log of each partition, matches, and appends what the real one
@@ -111,23 +112,16 @@ class MiniPartition {
   }
 
   async #work(entry: Entry): Promise<void> {
-    const { partition } = this.#keys;
-    const { epoch, ms, seq } = entry;
-    const { commands, requestIdOf } = commandsOf(partition, entry.payload, false);
-    const { events, levels } = this.engine.apply({ epoch, ms, seq, commands });
-    const { stateHash, rules } = this.engine;
-    const payload = encodeEventBatch(partition, { stateHash, rules, events, levels }, requestIdOf);
-    const statuses = new Map<string, Buffer>();
-    for (const [index, event] of events.copy().entries()) {
-      if (event.kind !== EXECUTION) continue;
-      statuses.set(formatOrderId({ ...event, partition, index: event.index }), encodeStatus({ ms, seq, index }));
-    }
-    const fields = { d: payload, p: formatEntryId(entry.previous), e: epoch, v: EVENTS_VERSION };
+    const { id, epoch, previous, payload, touched } = workEntry(this.engine, this.#keys.partition, entry, false);
+    const fields = { d: payload, p: formatEntryId(previous), e: epoch, v: EVENTS_VERSION };
     for (let isAppended = false; !isAppended && !this.#stopped;) {
       const transaction = this.#redis.multi();
-      transaction.xadd(this.#keys.events, entry.id, ...Object.entries(fields).flat());
+      transaction.xadd(this.#keys.events, id, ...Object.entries(fields).flat());
       transaction.hset(this.#keys.engine, "generation", GENERATION);
-      for (const [id, place] of statuses) transaction.hset(this.#keys.status(GENERATION), orderIdBytes(id), place);
+      for (let at = 0; at < touched.length; at += RECORD_BYTES) {
+        const record = touched.subarray(at, at + RECORD_BYTES);
+        transaction.hset(this.#keys.status(GENERATION), record.subarray(0, ID_BYTES), record.subarray(ID_BYTES));
+      }
       try {
         const [[refusal] = []] = (await transaction.exec()) ?? [];
         // That its ID is not beyond the last one says that an answer was lost.

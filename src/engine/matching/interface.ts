@@ -185,7 +185,13 @@ export interface IdleCommand {
 export interface RefusedCommand {
   readonly kind: "refused";
   readonly command:
-    SubmitCommand | CancelCommand | ReplaceCommand | MassCancelCommand | InstrumentCommand | StatusCommand | LimitsCommand;
+    | SubmitCommand
+    | CancelCommand
+    | ReplaceCommand
+    | MassCancelCommand
+    | InstrumentCommand
+    | StatusCommand
+    | LimitsCommand;
 }
 
 // --------------------------------------------------------------------------------------------------------------- out

@@ -1,0 +1,118 @@
+import type { Redis } from "ioredis";
+import { type Entry, readEntry, type StreamReply, versionOf } from "./entry.ts";
+import { EVENTS_VERSION } from "./event-batch.ts";
+import type { Head } from "./head.ts";
+import type { PartitionKeys } from "./keys.ts";
+import { type EntryId, type EntryPosition, formatEntryId, parseEntryId } from "./position.ts";
+import { Script } from "./script.ts";
+
+/** What is appended for one command entry. */
+export interface NewEvents extends EntryPosition {
+  /** "<ms>-<seq>", the command entry's. */
+  readonly id: string;
+  /** The command entry before it. */
+  readonly previous: EntryId;
+  /** An encoded EventBatch. */
+  readonly payload: Buffer;
+  /** `touchedOrders` of it. */
+  readonly touched: Buffer;
+}
+
+export interface EventLogOptions {
+  readonly redis: Redis;
+  readonly keys: PartitionKeys;
+  /** How long the place of an order's newest event is kept at least, ms, and of how many orders (twice over at the most). */
+  readonly generationMs: number;
+  readonly generationOrders: number;
+}
+
+/** LAST: the newest entry is another one. REOPENED: the log is not the one of that head any more. */
+export type AppendReply = { readonly status: "OK" | "REOPENED" } | { readonly status: "LAST"; readonly last: EntryId };
+
+/** The entry was written by a newer Penstock, of which this one knows nothing. */
+export class NewerEventsError extends Error {
+  override readonly name = "NewerEventsError";
+}
+
+const appendScript = new Script("append_events");
+
+/** Each means that the generation turned in between, which takes minutes. */
+const TRIES = 3;
+
+/** The events stream of a partition, as engines write and compare it. */
+export class EventLog {
+  readonly #options: EventLogOptions;
+  /** The generation of `status` that an append was answered with last. */
+  #generation = 1;
+
+  constructor(options: EventLogOptions) {
+    this.#options = options;
+  }
+
+  /** Appends the entries of consecutive commands behind `last`, at once and together, or nothing. */
+  async append(
+    head: Pick<Head, "run" | "epoch">,
+    last: EntryId,
+    entries: readonly [NewEvents, ...NewEvents[]],
+  ): Promise<AppendReply> {
+    const { redis, keys, generationMs, generationOrders } = this.#options;
+    const touched = Buffer.concat(entries.map((entry) => entry.touched));
+    for (let i = 0; i < TRIES; i++) {
+      const generation = this.#generation;
+      const status = [keys.status(generation), keys.status(generation - 1), keys.status(generation + 1)];
+      const reply = (await appendScript.run(
+        redis,
+        [keys.events, keys.head, keys.engine, ...status],
+        [
+          ...[head.run, head.epoch, formatEntryId(last), generation, generationMs, generationOrders, EVENTS_VERSION],
+          ...[formatEntryId(entries[0].previous), touched],
+          ...entries.flatMap(({ id, epoch, payload }) => [id, epoch, payload]),
+        ],
+      )) as [Buffer, Buffer];
+      const answer = reply[0].toString();
+      switch (answer) {
+        case "OK":
+          this.#generation = Number(reply[1].toString());
+          return { status: answer };
+        case "GENERATION":
+          this.#generation = Number(reply[1].toString());
+          break;
+        case "LAST":
+          return { status: answer, last: parseEntryId(reply[1].toString()) };
+        case "RUN":
+        case "EPOCH":
+          return { status: "REOPENED" };
+        default:
+          throw new Error(`the append script answered ${answer}`);
+      }
+    }
+    throw new Error(`the generation of order states turned ${TRIES} times in a row`);
+  }
+
+  /** Up to `count` entries behind `after`. Throws a NewerEventsError. */
+  async read(after: EntryId, count: number): Promise<Entry[]> {
+    const { redis, keys } = this.#options;
+    return entriesOf(await redis.callBuffer("XRANGE", keys.events, `(${formatEntryId(after)}`, "+", "COUNT", count));
+  }
+
+  /** The first and the newest entry; undefined where there is none. */
+  async bounds(): Promise<{ readonly first: Entry; readonly newest: Entry } | undefined> {
+    const { redis, keys } = this.#options;
+    const [first] = entriesOf(await redis.callBuffer("XRANGE", keys.events, "-", "+", "COUNT", 1));
+    const [newest] = entriesOf(await redis.callBuffer("XREVRANGE", keys.events, "+", "-", "COUNT", 1));
+    return first && newest && { first, newest };
+  }
+}
+
+function entriesOf(reply: unknown): Entry[] {
+  return (reply as StreamReply[]).map(([bytes, fields]) => {
+    const id = bytes.toString();
+    const version = versionOf(fields ?? []);
+    if (version > EVENTS_VERSION) {
+      throw new NewerEventsError(
+        `event entry ${id} has schema version ${version}; this engine knows ${EVENTS_VERSION}`,
+      );
+    }
+    return readEntry(id, fields ?? []);
+  });
+}
