@@ -31,8 +31,11 @@ export interface Outcome {
 const MAX_WAIT_MS = 2_000;
 /** Of its deadline so much is left for the way of the answer. */
 const ANSWER_MS = 50;
-/** As many calls as a door takes at once. What waits holds a call of some kB; more than these are answered without. */
-const MAX_WAITING = 10_000;
+/**
+ * Half of the calls that a door takes at once: however long they wait for an engine that is dead, those that do not have the
+ * other half. More are answered without.
+ */
+const MAX_WAITING = 5_000;
 /** How late the end of a wait is noticed. */
 const SWEEP_MS = 50;
 
