@@ -1,4 +1,4 @@
-# One image for every role: `docker run penstock ingest`, `… consumers`, `… migrate`. compose.yaml puts them together.
+# One image for every role: `docker run penstock ingest`, `… engine`, `… consumers`, `… migrate`. compose.yaml puts them together.
 # It needs no build step, no shell and no writable file system at run time.
 
 FROM node:26-slim AS packages
@@ -26,7 +26,7 @@ ENV NODE_ENV=production \
     PENSTOCK_BIND=0.0.0.0
 # The image's user "node", as a number so that orchestrators can see that it is not root. It owns nothing here.
 USER 1000:1000
-EXPOSE 50051 8080
+EXPOSE 50051 50052 8080
 STOPSIGNAL SIGTERM
 # Alive, not ready: a role that waits for Redis or Postgres must not be killed for it.
 HEALTHCHECK --interval=10s --timeout=3s --start-period=60s --start-interval=1s --retries=3 \

@@ -94,7 +94,8 @@ CREATE VIEW orders_current AS
          coalesce(to_timestamp(s.ms / 1000.0), o.created_at) AS updated_at
   FROM orders o LEFT JOIN order_states s USING (order_id);
 
--- Points from which an engine can start again. `data` is the engine's own format, checked by its own hash.
+-- Points from which an engine can start again, checked by the engine's own hash. The data lie in parts of at most a
+-- mebibyte, since they may be hundreds of them: neither side then holds more than a part of it as a row.
 CREATE TABLE engine_snapshots (
   partition smallint NOT NULL,
   epoch smallint NOT NULL,
@@ -104,8 +105,19 @@ CREATE TABLE engine_snapshots (
   kept boolean NOT NULL,        -- at a switch of rules: never removed, so that old history can be replayed
   state_hash bigint NOT NULL,
   entry_hash bytea NOT NULL,    -- SHA-256 of the entry's payload: it lies on the chain where the journal or the log has the same
-  data bytea NOT NULL,
+  bytes bigint NOT NULL,        -- of all parts
   created_at timestamptz NOT NULL DEFAULT now(),
   PRIMARY KEY (partition, epoch, ms, seq)
 );
-ALTER TABLE engine_snapshots ALTER COLUMN data SET STORAGE EXTERNAL;
+
+CREATE TABLE engine_snapshot_parts (
+  partition smallint NOT NULL,
+  epoch smallint NOT NULL,
+  ms bigint NOT NULL,
+  seq bigint NOT NULL,
+  part integer NOT NULL,        -- from 0
+  data bytea NOT NULL,
+  PRIMARY KEY (partition, epoch, ms, seq, part),
+  FOREIGN KEY (partition, epoch, ms, seq) REFERENCES engine_snapshots ON DELETE CASCADE
+);
+ALTER TABLE engine_snapshot_parts ALTER COLUMN data SET STORAGE EXTERNAL;

@@ -1,8 +1,9 @@
 #!/usr/bin/env node
 import { Argument, Command, CommanderError, InvalidArgumentError, Option } from "commander";
 
-import type { AccountChange, AccountOptions } from "./cli/accounts.ts";
+import type { AccountChange, AccountOptions, LimitOptions } from "./cli/accounts.ts";
 import type { DeadLetterOptions } from "./cli/dead-letters.ts";
+import type { EngineOptions, VoidOptions } from "./cli/engine.ts";
 import type { DefineOptions, InstrumentOptions } from "./cli/instruments.ts";
 import type { SubmitOptions } from "./cli/submit.ts";
 import type { TailOptions } from "./cli/tail.ts";
@@ -28,6 +29,7 @@ const wholeNumber = (least: number, most: number) => (text: string) => {
 };
 
 const roles = ["trader", "read-only", "admin"];
+const tradingStatuses = ["open", "cancel-only", "halted"];
 const orderTypes = ["limit", "market", "stop", "stop-limit"];
 const timesInForce = ["gtc", "ioc", "fok", "gtd"];
 
@@ -56,19 +58,22 @@ Exit codes: 0 done, 1 failed or refused, 2 wrong usage or configuration, 3 the a
   program.commandsGroup("Run it:");
   example(program.command("up"), "penstock up", "REDIS_URL=redis://10.0.0.5:6379 penstock up")
     .description(
-      "start everything on this machine: Redis and Postgres of its own, ingest, consumers; Ctrl-C drains and stops",
+      "start everything on this machine: Redis and Postgres of its own, ingest, engine, consumers; Ctrl-C drains and stops",
     )
     .option("--workers <n>", "worker processes of the consumers", wholeNumber(1, 64), 1)
     .addHelpText(
       "after",
       `
-PENSTOCK_GRPC_PORT, PENSTOCK_HTTP_PORT, PENSTOCK_REDIS_PORT and PENSTOCK_POSTGRES_PORT choose the ports; where a default
-is in use, a free one is taken. Data, logs, addresses and tokens are kept in .penstock (PENSTOCK_STATE_DIR).`,
+PENSTOCK_GRPC_PORT, PENSTOCK_HTTP_PORT, PENSTOCK_ENGINE_PORT, PENSTOCK_REDIS_PORT and PENSTOCK_POSTGRES_PORT choose the
+ports; where a default is in use, a free one is taken. Data, logs, addresses and tokens are kept in .penstock (PENSTOCK_STATE_DIR).`,
     )
     .action(async (options: UpOptions) => (await import("./stack/up.ts")).up(options));
   example(program.command("ingest"), "REDIS_URL=… DATABASE_URL=… PENSTOCK_SIGNING_KEY_FILE=key penstock ingest")
     .description("take orders by gRPC, Connect, gRPC-Web and JSON, and append them to the log")
     .action(async () => (await import("./ingest/role.ts")).runIngest(await config()));
+  example(program.command("engine"), "REDIS_URL=… DATABASE_URL=… penstock engine")
+    .description("match what is in the log; where several run, all but one stand by")
+    .action(async () => (await import("./engine/role.ts")).runEngine(await config()));
   example(program.command("consumers"), "REDIS_URL=… DATABASE_URL=… PENSTOCK_CONSUMER_NAME=worker-1 penstock consumers")
     .description("write the log to Postgres; any number of them share the work")
     .action(async () => (await import("./consumers/role.ts")).runConsumers(await config()));
@@ -121,7 +126,9 @@ is in use, a free one is taken. Data, logs, addresses and tokens are kept in .pe
       process.exitCode = await (await import("./cli/submit.ts")).submit(options);
     });
 
-  const instruments = program.command("instruments").description("what can be traded: list (by default), define");
+  const instruments = program
+    .command("instruments")
+    .description("what can be traded: list (by default), define, status");
   example(client(instruments.command("list", { isDefault: true })), "penstock instruments")
     .description("all instruments, by symbol")
     .action(async (options: InstrumentOptions) => (await import("./cli/instruments.ts")).listInstruments(options));
@@ -142,9 +149,35 @@ is in use, a free one is taken. Data, logs, addresses and tokens are kept in .pe
       (await import("./cli/instruments.ts")).defineInstrument(symbol, options),
     );
 
+  example(
+    client(instruments.command("status <symbol>")),
+    "penstock instruments status BTC-USD halted",
+    "penstock instruments status BTC-USD open",
+  )
+    .description("say what a symbol takes from here on (as admin)")
+    .addArgument(new Argument("<status>", "cancel-only takes cancels alone, halted nothing").choices(tradingStatuses))
+    .action(async (symbol: string, status: "open", options: InstrumentOptions) =>
+      (await import("./cli/instruments.ts")).setTradingStatus(symbol, status, options),
+    );
   addAccountCommands(program);
 
   program.commandsGroup("Look into it:");
+  example(client(program.command("engine-status")), "penstock engine-status", "penstock engine-status --json")
+    .description("what the engine of each partition does (as admin); 1 is the exit code where one does not work")
+    .action(async (options: EngineOptions) => {
+      if (!(await (await import("./cli/engine.ts")).printEngineStatus(options))) process.exitCode = exitCodes.failed;
+    });
+  example(
+    client(program.command("void")),
+    'penstock void 0 1735689600000-0 --reason "it makes the engine throw: ticket 4711"',
+  )
+    .description("have the engine pass over an entry that it stands still at (as admin); its commands are refused")
+    .argument("<partition>", "the number of it", wholeNumber(0, 4_095))
+    .argument("<entry>", "the ID of it, as engine-status tells")
+    .requiredOption("--reason <text>", "for those who read the log later")
+    .action(async (partition: number, entry: string, options: VoidOptions) =>
+      (await import("./cli/engine.ts")).voidEntry(partition, entry, options),
+    );
   example(program.command("tail"), "penstock tail --follow", "penstock tail --partition 3 --from 1735689600000-0")
     .description("print entries of the log, a line of JSON each: the last ten, or those from an ID on")
     .option("--partition <p>", "which one", wholeNumber(0, 4_095), 0)
@@ -189,7 +222,7 @@ function addAccountCommands(program: Command): void {
 
   const accounts = program
     .command("accounts")
-    .description("who may trade (as admin): list (by default), create, suspend, role, rate, keys, actions …")
+    .description("who may trade (as admin): list (by default), create, suspend, role, rate, limits, keys, actions …")
     .addHelpText(
       "after",
       `
@@ -229,6 +262,11 @@ Examples:
     .action(async (account: string, rateLimit: number, options: AccountOptions) =>
       update(account, { rateLimit }, options),
     );
+  example(client(accounts.command("limits <account>")), "penstock accounts limits desk-1 --max-open-orders 500")
+    .description("set the engine's limits of an account; what is not given is the default of the rules")
+    .option("--max-open-orders <n>", "how many may be open at once, in each partition", wholeNumber(1, 4_000_000))
+    .option("--max-quantity-lots <n>", "of one order, in lots of whatever symbol", wholeNumber(1, 999_999_999_999_999))
+    .action(async (account: string, options: LimitOptions) => (await module()).setLimits(account, options));
   example(client(accounts.command("revoke-tokens <account>")), "penstock accounts revoke-tokens desk-1")
     .description("end every token that it has; its keys stay good for new ones")
     .action(async (account: string, options: AccountOptions) => (await module()).revokeTokens(account, options));

@@ -51,7 +51,7 @@ const roles = services.filter(([, { image }]) => image === `penstock:${version}`
 test("every role that is a server, and migrate, are in compose.yaml, of one image", () => {
   assert.deepEqual(
     roles.map(([, { command }]) => command),
-    [["ingest"], ["consumers"], ["migrate"]],
+    [["ingest"], ["engine"], ["consumers"], ["migrate"]],
   );
   const built = services.filter(([, { build }]) => build !== undefined).map(([name]) => name);
   assert.deepEqual(built, ["migrate"]);
@@ -79,10 +79,12 @@ test("a role has the time to drain, and the listeners are where the ports lead",
     const { drainTimeoutMs } = loadConfig(withoutFiles(environment));
     assert.ok(seconds(stop_grace_period) * 1_000 >= drainTimeoutMs + 5_000, name);
   }
-  const { ingest } = compose.services;
+  const { ingest, engine } = compose.services;
   const { PENSTOCK_GRPC_PORT: grpc, PENSTOCK_HTTP_PORT: http } = ingest!.environment;
   assert.deepEqual(ingest!.ports, [`127.0.0.1:${grpc}:${grpc}`, `127.0.0.1:${http}:${http}`]);
-  assert.ok(dockerfile.includes(`EXPOSE ${grpc} ${http}`));
+  const { PENSTOCK_ENGINE_PORT: asked } = engine!.environment;
+  assert.equal(ingest!.environment["PENSTOCK_ENGINE_URL"], `http://engine:${asked}`);
+  assert.ok(dockerfile.includes(`EXPOSE ${grpc} ${asked} ${http}`));
   assert.ok(services.every(([name, { ports }]) => name === "ingest" || ports.length === 0));
 });
 

@@ -831,7 +831,7 @@ suite("under trouble", { concurrency: true }, () => {
       }
     }, "a refusal");
     assert.equal(refusal.code, "RESOURCE_EXHAUSTED");
-    assert.match(refusal.message, /group persist of partition 0 is more than 3 entries behind/);
+    assert.match(refusal.message, /group persist of the orders of partition 0 is more than 3 entries behind/);
     assert.ok(refusal.retryAfterMs! > 0);
     assert.equal((await refusalOf(client.call(submitOrders, { orders: [order("batch")] }))).code, "RESOURCE_EXHAUSTED");
     assert.equal((await client.call(cancelOrder, { orderId, clientRequestId: "1" })).duplicate, false);

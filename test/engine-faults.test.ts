@@ -224,8 +224,8 @@ test("what the stream has trimmed is read from the journal; what neither has is 
   const entries = await scene.entries();
   await scene.persist();
   await scene.sql`CREATE TABLE saved AS SELECT * FROM journal`;
-  const hidden = [entries[10]!, entries[11]!].map(({ ms, seq }) => `${ms}-${seq}`);
-  await scene.sql`DELETE FROM journal WHERE ms || '-' || seq = ANY (${hidden})`;
+  for (const { ms, seq } of entries.slice(10, 12))
+    await scene.sql`DELETE FROM journal WHERE ms = ${ms} AND seq = ${seq}`;
   await scene.redis.xtrim(scene.keys.orders, "MINID", entries[20]!.id);
 
   const { engine, logged } = await startEngine(t, scene, { snapshots }).then((started) => ({
@@ -238,7 +238,7 @@ test("what the stream has trimmed is read from the journal; what neither has is 
   await scene.sql`INSERT INTO journal SELECT * FROM saved ON CONFLICT DO NOTHING`;
   await flow.append(appender, 5);
   await untilMatched(scene);
-  await assertMatched(scene, [...entries, ...(await scene.entries()).slice(10)]);
+  await assertMatched(scene, [...entries.slice(0, 20), ...(await scene.entries())]);
   assert.equal(engine.trouble, undefined);
   assert.ok(logged("the engine has to start again") > 0);
 });
@@ -267,8 +267,11 @@ test("a gap that comes while it runs is an alarm, and no way on (I4)", async (t)
 
 test("an entry of a newer version stops the engine; what is no entry is passed over", async (t) => {
   const { scene, appender, snapshots } = await setScene(t, 21);
-  const { engine } = await startEngine(t, scene, { snapshots });
   await scene.redis.xadd(scene.keys.orders, "*", "who", "somebody");
+  const { engine } = await startEngine(t, scene, { snapshots });
+  await untilMatched(scene);
+  await scene.redis.xadd(scene.keys.orders, "*", "who", "somebody");
+  await scene.redis.xadd(scene.keys.orders, "*", "who", "somebody else");
   await appender.append(order("one"));
   await untilMatched(scene);
   const entries = await eventsOf(scene);

@@ -528,6 +528,28 @@ test("I10: the slowest of several groups counts; where the groups are not those 
   ]);
 });
 
+test("I10: nothing is trimmed that the engine would need to start again: what is behind its newest snapshot", async (t) => {
+  const { scene, entries, read, left } = await trimScene(t);
+  const { redis, keys } = scene;
+  const trimBoth = () => trimScript.run(redis, [keys.orders, keys.engine], [0, 1_000, PERSIST_GROUP]);
+  await read(8);
+  await redis.xack(keys.orders, PERSIST_GROUP, ...entries);
+  await redis.hset(keys.engine, "epoch", "1");
+  await trimBoth();
+  assert.deepEqual(await left(), entries, "an engine that has stored no snapshot yet");
+  await redis.hset(keys.engine, "snapshot", entries[3]!);
+  await trimBoth();
+  assert.deepEqual(await left(), entries.slice(3), "it has stored one, at the fourth entry");
+  await redis.hset(keys.engine, "snapshot", entries[10]!);
+  await trimBoth();
+  assert.deepEqual(await left(), entries.slice(7), "now the group is the one behind");
+  await read(100);
+  await redis.xack(keys.orders, PERSIST_GROUP, ...entries);
+  await redis.del(keys.engine);
+  await trimBoth();
+  assert.deepEqual(await left(), entries.slice(-1), "no engine is part of the deployment");
+});
+
 test("what is left after a trim is followed by the next entry, and ids go on (I3, I4)", async (t) => {
   const { scene, entries, trim, read, left } = await trimScene(t);
   await read(100);

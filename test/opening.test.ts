@@ -82,8 +82,10 @@ test("the first start: epoch 1, the groups at the beginning; two that open at on
     { epoch, generation, last, base },
     { epoch: 1, generation: 1, last: { ms: 0, seq: 0 }, base: { ms: 0, seq: 0 } },
   );
-  const [group] = (await scene.redis.xinfo("GROUPS", scene.keys.orders)) as string[][];
-  assert.deepEqual([group![1], group![group!.indexOf("last-delivered-id") + 1]], [PERSIST_GROUP, "0-0"]);
+  for (const stream of [scene.keys.orders, scene.keys.events]) {
+    const [group] = (await scene.redis.xinfo("GROUPS", stream)) as string[][];
+    assert.deepEqual([group![1], group![group!.indexOf("last-delivered-id") + 1]], [PERSIST_GROUP, "0-0"], stream);
+  }
   assert.equal(a.logged("opened the log") + b.logged("opened the log"), 1);
 });
 

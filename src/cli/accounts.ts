@@ -1,3 +1,5 @@
+import { randomUUID } from "node:crypto";
+
 import { toJsonString } from "@bufbuild/protobuf";
 import type { DescMessage, MessageShape } from "@bufbuild/protobuf";
 import { timestampDate } from "@bufbuild/protobuf/wkt";
@@ -12,6 +14,7 @@ import {
   CreateKeyResponseSchema,
   KeySchema,
   Role,
+  SetAccountLimitsResponseSchema,
 } from "../gen/penstock/v1/admin_service_pb.ts";
 import type { Account, AdminAction, Key } from "../gen/penstock/v1/admin_service_pb.ts";
 import { ApiClient } from "./client.ts";
@@ -73,6 +76,28 @@ export async function updateAccount(account: string, change: AccountChange, opti
   await asAdmin(options, async (api) => {
     const updated = await api.call(method.updateAccount, { account, ...change });
     print(options, AccountSchema, updated.account === undefined ? [] : [updated.account], accountRow);
+  });
+}
+
+/** The engine's limits of an account. What is not given is the default of its rules. */
+export interface LimitOptions extends AccountOptions {
+  readonly maxOpenOrders?: number;
+  readonly maxQuantityLots?: number;
+}
+
+export async function setLimits(account: string, options: LimitOptions): Promise<void> {
+  await asAdmin(options, async (api) => {
+    const maxOpenOrders = options.maxOpenOrders ?? 0;
+    const maxQuantityLots = options.maxQuantityLots ?? 0;
+    const answer = await api.call(method.setAccountLimits, {
+      ...{ requestId: randomUUID(), account, maxOpenOrders, maxQuantityLots: BigInt(maxQuantityLots) },
+    });
+    print(options, SetAccountLimitsResponseSchema, [answer], ({ commandIds }) => ({
+      account,
+      max_open_orders: maxOpenOrders || "default",
+      max_quantity_lots: maxQuantityLots || "default",
+      command_ids: commandIds.join(","),
+    }));
   });
 }
 

@@ -46,7 +46,7 @@ async function startStack(t: TestContext) {
   const stack = {
     grpc: `http://${ingest.address}`,
     http: ingest.http,
-    engine: null,
+    engine: "http://127.0.0.1:1",
     redis: redis.url,
     postgres: database.url,
     token: await tokenOf("demo"),

@@ -1,13 +1,22 @@
+import { randomUUID } from "node:crypto";
+
 import { toJsonString } from "@bufbuild/protobuf";
 
-import { AdminService } from "../gen/penstock/v1/admin_service_pb.ts";
+import { AdminService, SetTradingStatusResponseSchema } from "../gen/penstock/v1/admin_service_pb.ts";
 import { InstrumentSchema } from "../gen/penstock/v1/instrument_pb.ts";
 import type { Instrument } from "../gen/penstock/v1/instrument_pb.ts";
 import { MarketDataService } from "../gen/penstock/v1/market_data_service_pb.ts";
+import { TradingStatus } from "../gen/penstock/v1/order_pb.ts";
 import { ApiClient } from "./client.ts";
 import { apiOf } from "./stack-file.ts";
 import { orderWords } from "./submit.ts";
 import { formatTable } from "./table.ts";
+
+const statusWords = {
+  open: TradingStatus.OPEN,
+  "cancel-only": TradingStatus.CANCEL_ONLY,
+  halted: TradingStatus.HALTED,
+} as const;
 
 export interface InstrumentOptions {
   readonly url?: string;
@@ -57,6 +66,23 @@ export async function defineInstrument(symbol: string, options: DefineOptions): 
       },
     });
     if (instrument) print([instrument], options);
+  } finally {
+    api.close();
+  }
+}
+
+/** Says what a symbol takes from here on. */
+export async function setTradingStatus(
+  symbol: string,
+  status: keyof typeof statusWords,
+  options: InstrumentOptions,
+): Promise<void> {
+  const api = new ApiClient(apiOf(options, "admin"));
+  try {
+    const request = { requestId: randomUUID(), symbol, status: statusWords[status] };
+    const answer = await api.call(AdminService.method.setTradingStatus, request);
+    const said = `${symbol} is ${status} from ${answer.commandId} on`;
+    process.stdout.write(`${options.json ? toJsonString(SetTradingStatusResponseSchema, answer) : said}\n`);
   } finally {
     api.close();
   }

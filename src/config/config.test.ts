@@ -52,6 +52,7 @@ test("it is frozen, at every depth", () => {
     config.listen,
     config.auth,
     config.admission,
+    config.engine,
     config.consumers,
   ]) {
     assert.ok(Object.isFrozen(part));
@@ -109,6 +110,7 @@ test("limits are checked against each other", () => {
     [{ PENSTOCK_DURABILITY: "replicas:1", PENSTOCK_REPLICA_TIMEOUT_MS: "10000" }, "PENSTOCK_REPLICA_TIMEOUT_MS"],
     [{ PENSTOCK_RETENTION_DAYS: "1", PENSTOCK_REPLAY_HORIZON_MS: "86400000" }, "PENSTOCK_REPLAY_HORIZON_MS"],
     [{ PENSTOCK_GRPC_PORT: "8080" }, "PENSTOCK_HTTP_PORT"],
+    [{ PENSTOCK_ENGINE_PORT: "8080" }, "PENSTOCK_HTTP_PORT"],
   ];
   for (const [env, named] of conflicts) {
     const problems = problemsOf({ ...needed, ...env });
@@ -117,6 +119,18 @@ test("limits are checked against each other", () => {
   }
   assert.deepEqual(problemsOf({ ...needed, PENSTOCK_GRPC_PORT: "0", PENSTOCK_HTTP_PORT: "0" }), []);
   assert.deepEqual(problemsOf({ ...needed, PENSTOCK_REPLAY_HORIZON_MS: "86400000", PENSTOCK_RETENTION_DAYS: "0" }), []);
+});
+
+test("engines are named by their addresses", () => {
+  const urls = (text: string) => loadConfig({ ...needed, PENSTOCK_ENGINE_URL: text }).engine.urls;
+  assert.deepEqual(urls(""), ["http://127.0.0.1:50052"]);
+  assert.deepEqual(urls("http://a:1, http://[::1]:2,http://c"), ["http://a:1", "http://[::1]:2", "http://c"]);
+  const seventeen = Array.from({ length: 17 }, (_, i) => `http://engine-${i}:1`).join();
+  for (const bad of [",", "engine:50052", "https://engine:1", "http://u:hunter2@engine:1", "http://e:1/x", seventeen]) {
+    const problems = problemsOf({ ...needed, PENSTOCK_ENGINE_URL: bad });
+    assert.match(problems.join(), /^PENSTOCK_ENGINE_URL: must be 1 to 16 addresses/);
+    assert.doesNotMatch(problems.join(), /hunter2/);
+  }
 });
 
 test("a secret comes from its variable or from its file, without the final line break", (t) => {

@@ -63,6 +63,13 @@ export interface Config {
     readonly maxMessageBytes: number;
     readonly requestTimeoutMs: number;
   };
+  readonly engine: {
+    readonly port: number;
+    /** Where ingest finds the engines: one at least. */
+    readonly urls: readonly string[];
+    readonly snapshotCommands: number;
+    readonly snapshotIntervalMs: number;
+  };
   readonly consumers: {
     readonly name: string;
     readonly readCount: number;
@@ -135,6 +142,9 @@ function conflicts(o: Variables): string[] {
 
   if (o.PENSTOCK_GRPC_PORT === o.PENSTOCK_HTTP_PORT && o.PENSTOCK_GRPC_PORT !== 0) {
     problems.push(`PENSTOCK_HTTP_PORT: must not be PENSTOCK_GRPC_PORT (${o.PENSTOCK_GRPC_PORT})`);
+  }
+  if (o.PENSTOCK_ENGINE_PORT === o.PENSTOCK_HTTP_PORT && o.PENSTOCK_ENGINE_PORT !== 0) {
+    problems.push(`PENSTOCK_HTTP_PORT: must not be PENSTOCK_ENGINE_PORT (${o.PENSTOCK_ENGINE_PORT})`);
   }
   const [certFile, keyFile] = ["PENSTOCK_TLS_CERT_FILE", "PENSTOCK_TLS_KEY_FILE"] as const;
   if ((o[certFile] === undefined) !== (o[keyFile] === undefined)) {
@@ -250,6 +260,12 @@ function assemble(o: Variables, signingKey: string | undefined, adminSecret: str
       maxMemoryShare: o.PENSTOCK_MAX_MEMORY_SHARE,
       maxMessageBytes: o.PENSTOCK_MAX_MESSAGE_BYTES,
       requestTimeoutMs: o.PENSTOCK_REQUEST_TIMEOUT_MS,
+    }),
+    engine: Object.freeze({
+      port: o.PENSTOCK_ENGINE_PORT,
+      urls: Object.freeze(o.PENSTOCK_ENGINE_URL),
+      snapshotCommands: o.PENSTOCK_SNAPSHOT_COMMANDS,
+      snapshotIntervalMs: o.PENSTOCK_SNAPSHOT_INTERVAL_MS,
     }),
     consumers: Object.freeze({
       name: o.PENSTOCK_CONSUMER_NAME ?? `${hostname().slice(0, 58)}-${o.PENSTOCK_HTTP_PORT}`,

@@ -64,8 +64,25 @@ const address = (schemes: readonly string[], description: string) =>
 /** Text that no message repeats: a secret, or the path of the file that holds it. */
 const hidden = (description: string) => v.pipe(v.optional(v.string()), v.description(description));
 
+/** Several words, joined by commas. */
+const list = (preset: string, fits: (words: string[]) => boolean, wanted: string, description: string) =>
+  v.pipe(
+    v.optional(v.string(), preset),
+    v.transform((input) =>
+      input
+        .split(",")
+        .map((word) => word.trim())
+        .filter(Boolean),
+    ),
+    v.check(fits, wanted),
+    v.description(description),
+  );
+
 /** What a browser sends in its header "origin", or `*` for any. */
 const isOrigin = (text: string) => text === "*" || (URL.canParse(text) && new URL(text).origin === text);
+
+/** `http://host:port`: engines speak in clear, within the deployment. */
+const isEngineUrl = (text: string) => URL.canParse(text) && new URL(text).href === `http://${new URL(text).host}/`;
 
 const second = 1_000;
 const minute = 60 * second;
@@ -140,7 +157,7 @@ export const variables = v.object(
       /^[0-9A-Za-z.:_-]{1,253}$/,
       "an IP address or a host name",
       "127.0.0.1",
-      "The address on which both ports listen. 0.0.0.0 is every interface.",
+      "The address on which a role's ports listen. 0.0.0.0 is every interface.",
     ),
     PENSTOCK_GRPC_PORT: whole(0, 65_535, 50_051, "The gRPC port of ingest. 0 takes a free one."),
     PENSTOCK_HTTP_PORT: whole(
@@ -149,22 +166,24 @@ export const variables = v.object(
       8_080,
       "The HTTP port of a role: health and metrics, and with ingest Connect, gRPC-Web and JSON. 0 takes a free one.",
     ),
-    PENSTOCK_CORS_ORIGINS: v.pipe(
-      v.optional(v.string(), ""),
-      v.transform((input) =>
-        input
-          .split(",")
-          .map((origin) => origin.trim())
-          .filter(Boolean),
-      ),
-      v.check(
-        (origins) => origins.every(isOrigin),
-        "must be origins such as https://trade.example, joined by commas, or *",
-      ),
-      v.description(
-        "The origins whose pages may call the HTTP port from a browser, joined by commas (https://trade.example), or * for all. " +
-          "None by default. Calls carry tokens and no cookies.",
-      ),
+    PENSTOCK_CORS_ORIGINS: list(
+      "",
+      (origins) => origins.every(isOrigin),
+      "must be origins such as https://trade.example, joined by commas, or *",
+      "The origins whose pages may call the HTTP port from a browser, joined by commas (https://trade.example), or * for all. " +
+        "None by default. Calls carry tokens and no cookies.",
+    ),
+    PENSTOCK_ENGINE_PORT: whole(
+      0,
+      65_535,
+      50_052,
+      "The gRPC port of an engine. It asks for no token: ingest alone should reach it. 0 takes a free one.",
+    ),
+    PENSTOCK_ENGINE_URL: list(
+      "http://127.0.0.1:50052",
+      (urls) => urls.length >= 1 && urls.length <= 16 && urls.every(isEngineUrl),
+      "must be 1 to 16 addresses such as http://engine:50052, joined by commas",
+      "Where ingest asks the engine for books and states: standbys too, joined by commas; where one does not answer the next is asked.",
     ),
     PENSTOCK_INGEST_PROCESSES: whole(
       1,
@@ -237,6 +256,20 @@ export const variables = v.object(
       5 * minute,
       10 * second,
       "Milliseconds that a call may take at most, and where its client gives no deadline. A person waits ten seconds.",
+    ),
+    PENSTOCK_SNAPSHOT_COMMANDS: whole(
+      1_000,
+      1_000_000_000,
+      1_000_000,
+      "Commands after which an engine stores a snapshot. It works a million in about a second when it starts again, and the log " +
+        "of them stays in Redis: 84 bytes each.",
+    ),
+    PENSTOCK_SNAPSHOT_INTERVAL_MS: whole(
+      second,
+      day,
+      5 * minute,
+      "Milliseconds after which an engine stores a snapshot where it has worked anything. As long as the replay horizon: Redis " +
+        "then holds at most twice that of the log.",
     ),
     PENSTOCK_DRAIN_TIMEOUT_MS: whole(
       second,

@@ -9,7 +9,7 @@ import { claimPartitionCount as claimInStore } from "../store/settings.ts";
 import { Writer } from "../store/writer.ts";
 import { verifyDurability } from "../stream/durability.ts";
 import { GroupReader } from "../stream/group-reader.ts";
-import { ORDERS_GROUPS, PERSIST_GROUP } from "../stream/groups.ts";
+import { EVENTS_GROUPS, ORDERS_GROUPS, PERSIST_GROUP } from "../stream/groups.ts";
 import { InstrumentBook } from "../stream/instrument-book.ts";
 import { PartitionKeys } from "../stream/keys.ts";
 import { checkPartitionCount, claimPartitionCount as claimInLog } from "../stream/partition-count.ts";
@@ -17,7 +17,7 @@ import { Partitioning } from "../stream/partition.ts";
 import { formatEntryId, parseEntryId } from "../stream/position.ts";
 import { connectRedis } from "../stream/redis.ts";
 import { readStreamState } from "../stream/status.ts";
-import { Trimmer } from "../stream/trimmer.ts";
+import { EVENTS_HORIZON_MS, Trimmer } from "../stream/trimmer.ts";
 import { HttpServer } from "../telemetry/http-server.ts";
 import { createLog } from "../telemetry/log.ts";
 import { createMetrics } from "../telemetry/metrics.ts";
@@ -112,8 +112,14 @@ export async function runConsumers(config: Config): Promise<void> {
   };
   const trimmer = new Trimmer({
     redis,
-    streams: partitions.map((keys) => ({ key: keys.orders, groups: ORDERS_GROUPS })),
-    replayHorizonMs: logConfig.replayHorizonMs,
+    streams: partitions.flatMap((keys) => [
+      { key: keys.orders, groups: ORDERS_GROUPS, engine: keys.engine, horizonMs: logConfig.replayHorizonMs },
+      {
+        key: keys.events,
+        groups: EVENTS_GROUPS,
+        horizonMs: Math.min(logConfig.replayHorizonMs, EVENTS_HORIZON_MS),
+      },
+    ]),
     intervalMs: logConfig.trimIntervalMs,
     log,
     onTrimmed: (stream, entries) => metrics.trimmed.inc({ stream }, entries),

@@ -176,11 +176,12 @@ export class EventWriter {
   }
 
   #stands(): void {
-    const { outbox, onStanding } = this.#options;
+    const { outbox, end, onStanding } = this.#options;
     const { first } = outbox;
     if (first === undefined) return;
     const { ms, seq } = first.outcome;
     this.#last = { ms, seq };
+    if (this.#mode === "comparing" && compareEntryIds(first.outcome, end) >= 0) this.#mode = "active";
     outbox.shift();
     onStanding(first);
   }

@@ -43,8 +43,8 @@ const PAGE = 64;
  */
 export class LogReader {
   readonly #options: LogReaderOptions;
-  /** The newest entry that was found to be none of ours. */
-  #foreign: EntryId = START;
+  /** Behind the entry that was asked for last, up to there, stands only what is none of ours. */
+  #foreign: { readonly after: EntryId; readonly to: EntryId } = { after: START, to: START };
 
   constructor(options: LogReaderOptions) {
     this.#options = options;
@@ -64,13 +64,17 @@ export class LogReader {
 
   async #read(after: EntryPosition, waitMs: number): Promise<Entry[]> {
     const { blocking, keys } = this.#options;
-    const from = compareEntryIds(this.#foreign, after) > 0 ? this.#foreign : after;
+    const from = compareEntryIds(this.#foreign.after, after) === 0 ? this.#foreign.to : after;
     const block = waitMs > 0 ? ["BLOCK", Math.ceil(waitMs)] : [];
     const reply = (await blocking.callBuffer(
       ...["XREAD", "COUNT", String(PAGE)],
       ...[...block, "STREAMS", keys.orders, formatEntryId(from)],
     )) as [[Buffer, StreamReply[]]] | null;
-    return (reply?.[0][1] ?? []).flatMap(([id, fields]) => this.#entryOf(id.toString(), fields ?? []) ?? []);
+    const found = reply?.[0][1] ?? [];
+    const entries = found.flatMap(([id, fields]) => this.#entryOf(id.toString(), fields ?? []) ?? []);
+    const newest = found.at(-1);
+    if (entries.length === 0 && newest !== undefined) this.#foreign = { after, to: parseEntryId(newest[0].toString()) };
+    return entries;
   }
 
   #entryOf(id: string, fields: readonly Buffer[]): Entry | undefined {
@@ -79,7 +83,6 @@ export class LogReader {
       return readEntry(id, fields);
     } catch (error) {
       if (!(error instanceof EntryError)) throw error;
-      this.#foreign = parseEntryId(id);
       this.#options.log.warn({ err: error, entry: id }, "passed over what is no entry of the log");
       return undefined;
     }

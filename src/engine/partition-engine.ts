@@ -1,6 +1,7 @@
 import type { Redis } from "ioredis";
 import type { Logger } from "pino";
 import { Backoff, delay } from "../runtime/backoff.ts";
+import { messageOf } from "../runtime/errors.ts";
 import type { Service } from "../runtime/service.ts";
 import { EventLog } from "../stream/event-log.ts";
 import type { PartitionKeys } from "../stream/keys.ts";
@@ -138,7 +139,7 @@ export class PartitionEngine implements Service {
     const { stateHash = 0n, rules = 0, openOrders = 0 } = standing ?? {};
     const isFirst = (standing?.position.epoch ?? 0) === 0;
     return {
-      ...{ partition, state: this.#state(), detail: this.trouble?.message ?? "" },
+      ...{ partition, state: this.#state(), detail: this.trouble === undefined ? "" : messageOf(this.trouble) },
       position: isFirst ? undefined : standing?.position,
       ...{ stateHash, rules, openOrders },
       snapshot: this.#run?.snapshot,

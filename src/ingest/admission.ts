@@ -2,7 +2,15 @@ import type { Redis } from "ioredis";
 import type { Logger } from "pino";
 import { Periodic } from "../runtime/periodic.ts";
 import type { PartitionKeys } from "../stream/keys.ts";
-import { type MemoryState, readMemory, readStreamState, type StreamState } from "../stream/status.ts";
+import {
+  type EventsState,
+  type GroupState,
+  type MemoryState,
+  readEventsState,
+  readMemory,
+  readStreamState,
+  type StreamState,
+} from "../stream/status.ts";
 import { type RequestError, resourceExhausted } from "./errors.ts";
 import type { IngestMetrics } from "./metrics.ts";
 
@@ -14,9 +22,24 @@ export interface AdmissionLimits {
   readonly maxMemoryShare: number;
 }
 
+export interface PartitionState {
+  readonly partition: number;
+  readonly state: StreamState;
+  /** Undefined where no engine is part of the deployment. */
+  readonly events: EventsState | undefined;
+}
+
 export interface PipelineState {
-  readonly partitions: readonly { readonly partition: number; readonly state: StreamState }[];
+  readonly partitions: readonly PartitionState[];
   readonly memory: MemoryState;
+}
+
+/** The groups of both streams of a partition. */
+export function groupsOf({ state, events }: PartitionState): { stream: "orders" | "events"; group: GroupState }[] {
+  return [
+    ...state.groups.map((group) => ({ stream: "orders" as const, group })),
+    ...(events?.groups ?? []).map((group) => ({ stream: "events" as const, group })),
+  ];
 }
 
 /** Often enough to refuse before a bound is far exceeded: 50,000 orders/s are some 100 entries a second. */
@@ -72,9 +95,10 @@ export class Admission {
   /** Reads the state and judges it. */
   async look(): Promise<PipelineState> {
     const memory = await readMemory(this.#redis);
-    const partitions = [];
+    const partitions: PartitionState[] = [];
     for (const keys of this.#partitions) {
-      partitions.push({ partition: keys.partition, state: await readStreamState(this.#redis, keys) });
+      const state = await readStreamState(this.#redis, keys);
+      partitions.push({ partition: keys.partition, state, events: await readEventsState(this.#redis, keys) });
     }
     const state = { partitions, memory };
     const reason = this.#judge(state);
@@ -92,33 +116,45 @@ export class Admission {
     if (memory.usedBytes > memory.maxBytes * maxMemoryShare) {
       return `Redis uses more than ${Math.round(maxMemoryShare * 100)} % of its memory`;
     }
-    for (const { partition, state } of partitions) {
-      for (const { group, lag, pending, oldestPendingMs, oldestUndeliveredMs } of state.groups) {
-        if (Math.max(lag, 0) + pending > maxBacklog) {
-          return `group ${group} of partition ${partition} is more than ${maxBacklog} entries behind`;
+    for (const state of partitions) {
+      const { partition, events } = state;
+      for (const { stream, group } of groupsOf(state)) {
+        const named = `group ${group.group} of the ${stream} of partition ${partition}`;
+        if (Math.max(group.lag, 0) + group.pending > maxBacklog) {
+          return `${named} is more than ${maxBacklog} entries behind`;
         }
-        if (Math.max(oldestPendingMs, oldestUndeliveredMs) > maxBacklogAgeMs) {
-          return `group ${group} of partition ${partition} is more than ${maxBacklogAgeMs} ms behind`;
+        if (Math.max(group.oldestPendingMs, group.oldestUndeliveredMs) > maxBacklogAgeMs) {
+          return `${named} is more than ${maxBacklogAgeMs} ms behind`;
         }
+      }
+      // Redis counts entries for groups only, and the engine is none. What an engine that is away leaves in the log is bounded
+      // by the memory above.
+      if (events !== undefined && events.oldestUnmatchedMs > maxBacklogAgeMs) {
+        return `the engine of partition ${partition} is more than ${maxBacklogAgeMs} ms behind`;
       }
     }
     return undefined;
   }
 
   #show({ partitions, memory }: PipelineState): void {
-    const { backlog, oldest, entries, recognised, redisMemory, refusing } = this.#metrics;
+    const { backlog, oldest, unmatched, entries, recognised, redisMemory, refusing } = this.#metrics;
     redisMemory.set({ limit: "used" }, memory.usedBytes);
     redisMemory.set({ limit: "max" }, memory.maxBytes);
     refusing.set(this.#refusal === undefined ? 0 : 1);
-    for (const { partition, state } of partitions) {
-      entries.set({ partition }, state.entries);
+    for (const partitionState of partitions) {
+      const { partition, state, events } = partitionState;
+      entries.set({ partition, stream: "orders" }, state.entries);
       recognised.set({ partition }, Math.max(0, Date.now() - state.head.recognisedSince) / 1000);
-      for (const { group, lag, pending, oldestPendingMs, oldestUndeliveredMs } of state.groups) {
-        backlog.set({ partition, group, state: "pending" }, pending);
-        backlog.set({ partition, group, state: "undelivered" }, lag);
-        oldest.set({ partition, group, state: "pending" }, oldestPendingMs / 1000);
-        oldest.set({ partition, group, state: "undelivered" }, oldestUndeliveredMs / 1000);
+      for (const { stream, group: of } of groupsOf(partitionState)) {
+        const labels = { partition, stream, group: of.group };
+        backlog.set({ ...labels, state: "pending" }, of.pending);
+        backlog.set({ ...labels, state: "undelivered" }, of.lag);
+        oldest.set({ ...labels, state: "pending" }, of.oldestPendingMs / 1000);
+        oldest.set({ ...labels, state: "undelivered" }, of.oldestUndeliveredMs / 1000);
       }
+      if (events === undefined) continue;
+      entries.set({ partition, stream: "events" }, events.entries);
+      unmatched.set({ partition }, events.oldestUnmatchedMs / 1000);
     }
   }
 }

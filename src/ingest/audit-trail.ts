@@ -14,7 +14,7 @@ type ListAdminActions = Implementation<typeof AdminService>["listAdminActions"];
 const OUTCOMES = { done: ActionOutcome.DONE, asked: ActionOutcome.ASKED, refused: ActionOutcome.REFUSED } as const;
 
 /** Refusals after which the log has nothing of what was asked. */
-const NOTHING_DONE: ReadonlySet<string> = new Set(["ABORTED", "RESOURCE_EXHAUSTED"]);
+const NOTHING_DONE: ReadonlySet<string> = new Set(["ABORTED", "ALREADY_EXISTS", "RESOURCE_EXHAUSTED"]);
 
 /** The audit trail: reading it, and writing of what is done in the log and not in Postgres. */
 export class AuditTrail implements Pick<Implementation<typeof AdminService>, "listAdminActions"> {

@@ -14,9 +14,10 @@ export class IngestMetrics {
   readonly flushBytes: Histogram;
   readonly flushSeconds: Histogram;
   readonly lostAcknowledged: Counter;
-  readonly backlog: Gauge<"partition" | "group" | "state">;
-  readonly oldest: Gauge<"partition" | "group" | "state">;
-  readonly entries: Gauge<"partition">;
+  readonly backlog: Gauge<"partition" | "stream" | "group" | "state">;
+  readonly oldest: Gauge<"partition" | "stream" | "group" | "state">;
+  readonly unmatched: Gauge<"partition">;
+  readonly entries: Gauge<"partition" | "stream">;
   readonly recognised: Gauge<"partition">;
   readonly redisMemory: Gauge<"limit">;
   readonly refusing: Gauge;
@@ -64,17 +65,15 @@ export class IngestMetrics {
       "acknowledged_tail_lost_total",
       "Times that Redis lost entries which this process had acknowledged and the journal did not have.",
     );
-    this.backlog = metrics.gauge("group_entries", "Entries a group still has to finish.", [
-      "partition",
-      "group",
-      "state",
-    ]);
-    this.oldest = metrics.gauge("group_oldest_seconds", "Age of the oldest such entry.", [
-      "partition",
-      "group",
-      "state",
-    ]);
-    this.entries = metrics.gauge("log_entries", "Entries of the log that Redis holds.", ["partition"]);
+    const ofGroups = ["partition", "stream", "group", "state"] as const;
+    this.backlog = metrics.gauge("group_entries", "Entries a group still has to finish.", ofGroups);
+    this.oldest = metrics.gauge("group_oldest_seconds", "Age of the oldest such entry.", ofGroups);
+    this.unmatched = metrics.gauge(
+      "unmatched_oldest_seconds",
+      "Age of the oldest entry of the log that no engine has made events of; absent where none was ever there.",
+      ["partition"],
+    );
+    this.entries = metrics.gauge("log_entries", "Entries of a stream that Redis holds.", ["partition", "stream"]);
     this.recognised = metrics.gauge("idempotency_horizon_seconds", "How far back a repeated client id is recognised.", [
       "partition",
     ]);

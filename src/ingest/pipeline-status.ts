@@ -2,34 +2,41 @@ import type postgres from "postgres";
 import type { AdminService } from "../gen/penstock/v1/admin_service_pb.ts";
 import { countDeadLetters } from "../store/dead-letters.ts";
 import { formatEntryId } from "../stream/position.ts";
-import type { Admission } from "./admission.ts";
+import { type Admission, groupsOf } from "./admission.ts";
 import type { Implementation } from "./call.ts";
+import type { EngineClient } from "./engine-client.ts";
 import { timestampOf } from "./timestamp.ts";
 
 type GetPipelineStatus = Implementation<typeof AdminService>["getPipelineStatus"];
 
-/** The state of the log and of what reads it, as an operator asks for it. */
+/** The state of the log, of what reads it and of the engines, as an operator asks for it. */
 export class PipelineStatus implements Pick<Implementation<typeof AdminService>, "getPipelineStatus"> {
   readonly #admission: Admission;
+  readonly #engines: EngineClient;
   readonly #sql: postgres.Sql;
 
-  constructor(admission: Admission, sql: postgres.Sql) {
+  constructor(admission: Admission, engines: EngineClient, sql: postgres.Sql) {
     this.#admission = admission;
+    this.#engines = engines;
     this.#sql = sql;
   }
 
-  getPipelineStatus: GetPipelineStatus = async () => {
-    const { partitions, memory } = await this.#admission.look();
-    const deadLetters = await countDeadLetters(this.#sql);
+  getPipelineStatus: GetPipelineStatus = async (_request, { deadline }) => {
+    const [{ partitions, memory }, engines, deadLetters] = await Promise.all([
+      this.#admission.look(),
+      this.#engines.getStatus(deadline),
+      countDeadLetters(this.#sql),
+    ]);
+    const engineOf = new Map(engines.map((engine) => [engine.partition, { engine }]));
     return {
-      partitions: partitions.map(({ partition, state }) => ({
+      partitions: partitions.map(({ partition, state, events }) => ({
         partition,
         epoch: state.head.epoch,
         lastEntryId: formatEntryId(state.head.last),
         firstEntryId: state.firstEntryId,
         entries: BigInt(state.entries),
-        groups: state.groups.map((group) => ({
-          stream: "orders",
+        groups: groupsOf({ partition, state, events }).map(({ stream, group }) => ({
+          stream,
           group: group.group,
           consumers: group.consumers,
           pending: BigInt(group.pending),
@@ -39,6 +46,7 @@ export class PipelineStatus implements Pick<Implementation<typeof AdminService>,
         })),
         lastEntryAt: timestampOf(state.head.last.ms),
         idempotencyHorizonMs: BigInt(Math.max(0, Date.now() - state.head.recognisedSince)),
+        ...engineOf.get(partition),
       })),
       redisUsedMemoryBytes: BigInt(memory.usedBytes),
       redisMaxMemoryBytes: BigInt(memory.maxBytes),

@@ -29,6 +29,8 @@ import { Secrets } from "./auth/secrets.ts";
 import { TokenService } from "./auth/tokens.ts";
 import { Certificates } from "./certificates.ts";
 import { DisconnectCancels } from "./disconnect-cancels.ts";
+import { EngineClient } from "./engine-client.ts";
+import { EngineCommands } from "./engine-commands.ts";
 import { EventFollower, FOLLOW_BLOCK_MS } from "./event-follower.ts";
 import { EventWaits } from "./event-waits.ts";
 import { ensureAdmin } from "./first-admin.ts";
@@ -174,7 +176,10 @@ async function runProcess(config: Config, log: Log, number: number | undefined):
     requestTimeoutMs,
   });
   const instrumentMethods = new InstrumentMethods(instruments, partitioning, orderLog, trail, log);
-  const status = new PipelineStatus(admission, sql);
+  const engines = new EngineClient(config.engine.urls);
+  const logged = { sql, partitions, partitioning, instruments, orderLog, trail, log };
+  const engineCommands = new EngineCommands({ ...logged, redis: reading, engines });
+  const status = new PipelineStatus(admission, engines, sql);
 
   const served = [
     serve(OrderService, {
@@ -200,6 +205,9 @@ async function runProcess(config: Config, log: Log, number: number | undefined):
       revokeTokens: ["admin", accounts.revokeTokens],
       listAdminActions: ["admin", trail.listAdminActions],
       upsertInstrument: ["admin", instrumentMethods.upsertInstrument],
+      setTradingStatus: ["admin", engineCommands.setTradingStatus],
+      setAccountLimits: ["admin", engineCommands.setAccountLimits],
+      voidEntry: ["admin", engineCommands.voidEntry],
       getPipelineStatus: ["admin", status.getPipelineStatus],
     }),
   ].map((service) => rateLimits.around(service));
@@ -242,6 +250,7 @@ async function runProcess(config: Config, log: Log, number: number | undefined):
       if (config.auth.adminSecret !== undefined) await ensureAdmin(sql, changes, secrets, config.auth.adminSecret, log);
     },
     stop: async () => {
+      engines.close();
       for (const redis of [reading, ...appending, ...following]) redis.disconnect();
       await changes.close();
       await sql.end({ timeout: 1 });

@@ -15,20 +15,22 @@ export interface RoleFrame {
   readonly onSpawn: (name: string, pid: number) => void;
 }
 
-/** A role's process under its name (`ingest`, `worker-1`), with its log in `.penstock/logs/<name>.log`. */
+/** A role's process under its name (`ingest`, `engine`, `worker-1`), with its log in `.penstock/logs/<name>.log`. */
 export function roleProcess(
   frame: RoleFrame,
-  role: "ingest" | "consumers",
+  role: "ingest" | "engine" | "consumers",
   name: string,
   httpPort: number,
   env: NodeJS.ProcessEnv,
 ): RoleProcess {
+  // An engine that stands still at an entry must not keep the others from running: it is by ingest that an operator helps it.
+  const ready = role === "engine" ? "healthz" : "readyz";
   return new RoleProcess({
     name,
     args: [frame.program, role],
     cwd: process.cwd(),
     env: () => ({ ...frame.env(), ...env, PENSTOCK_HTTP_PORT: String(httpPort) }),
-    readyUrl: `${urlOn(frame.bind, httpPort)}/readyz`,
+    readyUrl: `${urlOn(frame.bind, httpPort)}/${ready}`,
     drainMs: frame.drainMs,
     onOutput: new LogFile(join(frame.stateFolder, "logs", `${name}.log`)).write,
     onSpawn: (pid) => frame.onSpawn(name, pid),

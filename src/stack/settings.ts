@@ -11,6 +11,7 @@ export interface StackSettings {
   readonly drainMs: number;
   readonly grpcPort: PortChoice;
   readonly httpPort: PortChoice;
+  readonly enginePort: PortChoice;
   /** Of the servers of our own, on loopback. */
   readonly redisPort: PortChoice;
   readonly postgresPort: PortChoice;
@@ -46,6 +47,7 @@ export function loadStackSettings(env: NodeJS.ProcessEnv): StackSettings {
     drainMs: config.drainTimeoutMs,
     grpcPort: choice(env, "PENSTOCK_GRPC_PORT", grpcPort),
     httpPort: choice(env, "PENSTOCK_HTTP_PORT", httpPort),
+    enginePort: choice(env, "PENSTOCK_ENGINE_PORT", config.engine.port),
     redisPort: serverPort(env, "PENSTOCK_REDIS_PORT", REDIS_PORT),
     postgresPort: serverPort(env, "PENSTOCK_POSTGRES_PORT", POSTGRES_PORT),
     redisUrl: redisUrl && config.redisUrl,

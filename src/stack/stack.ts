@@ -80,8 +80,12 @@ export class Stack {
     };
     const grpcPort = await settlePort(bind, settings.grpcPort);
     const httpPort = await settlePort(bind, settings.httpPort);
+    const enginePort = await settlePort(bind, settings.enginePort);
     const ingest = supervise(
-      roleProcess(frame, "ingest", "ingest", httpPort, { PENSTOCK_GRPC_PORT: String(grpcPort) }),
+      roleProcess(frame, "ingest", "ingest", httpPort, {
+        PENSTOCK_GRPC_PORT: String(grpcPort),
+        PENSTOCK_ENGINE_URL: urlOn(bind, enginePort),
+      }),
     );
     const consumers: Supervisor[] = [];
     for (let n = 1; n <= workers; n++) {
@@ -89,6 +93,10 @@ export class Stack {
       const port = await settlePort(bind, { port: httpPort + n, exact: false });
       consumers.push(supervise(roleProcess(frame, "consumers", name, port, { PENSTOCK_CONSUMER_NAME: name })));
     }
+    const engineHttpPort = await settlePort(bind, { port: httpPort + workers + 1, exact: false });
+    const engine = supervise(
+      roleProcess(frame, "engine", "engine", engineHttpPort, { PENSTOCK_ENGINE_PORT: String(enginePort) }),
+    );
 
     const announcement: Service = {
       name: "stack.json",
@@ -96,18 +104,23 @@ export class Stack {
         const urls = {
           grpc: urlOn(bind, grpcPort),
           http: urlOn(bind, httpPort),
+          engine: urlOn(bind, enginePort),
           redis: redis.url(),
           postgres: postgres.url(),
         };
         const traderFile = join(stateFolder, "demo-trader.json");
         const tokens = await parts.prepareDemo({ grpc: urls.grpc, adminSecret: secrets.admin, traderFile });
-        writeWhole(file, `${JSON.stringify({ ...urls, engine: null, ...tokens }, undefined, 2)}\n`);
+        writeWhole(file, `${JSON.stringify({ ...urls, ...tokens }, undefined, 2)}\n`);
         say(welcome(urls.grpc, urls.http, stateFolder));
       },
       stop: async () => rmSync(file, { force: true }),
     };
-    const services = [together("servers", servers), schema, together("consumers", consumers), ingest, announcement];
-    return new Stack(services, [...consumers, ingest], file);
+    const roles = [together("consumers", consumers), engine, ingest];
+    return new Stack(
+      [together("servers", servers), schema, ...roles, announcement],
+      [...consumers, engine, ingest],
+      file,
+    );
   }
 
   /**

@@ -23,7 +23,7 @@ interface Addresses {
   readonly http: string;
   readonly redis: string;
   readonly postgres: string;
-  readonly engine: null;
+  readonly engine: string;
   readonly token: string;
   readonly adminToken: string;
 }
@@ -63,6 +63,7 @@ class Place {
     const free = {
       PENSTOCK_GRPC_PORT: "0",
       PENSTOCK_HTTP_PORT: "0",
+      PENSTOCK_ENGINE_PORT: "0",
       PENSTOCK_REDIS_PORT: "0",
       PENSTOCK_POSTGRES_PORT: "0",
     };
@@ -127,14 +128,13 @@ test("it starts all, says where, drains in order at SIGINT, leaves nothing runni
   const place = new Place(t);
   const first = place.up();
   const addresses = await place.ready(first);
-  assert.equal(addresses.engine, null);
   assert.equal(addresses.token, "of a trader");
   assert.equal(addresses.adminToken, "of an admin");
-  assert.match(addresses.grpc, /^http:\/\/127\.0\.0\.1:\d+$/);
+  for (const url of [addresses.grpc, addresses.engine]) assert.match(url, /^http:\/\/127\.0\.0\.1:\d+$/);
   assert.equal(statSync(place.file).mode & 0o777, 0o600);
   assert.equal((await fetch(`${addresses.http}/readyz`)).status, 200);
   const processes = place.processes();
-  assert.deepEqual(Object.keys(processes).toSorted(), ["ingest", "postgres", "redis", "worker-1", "worker-2"]);
+  assert.deepEqual(Object.keys(processes).toSorted(), ["engine", "ingest", "postgres", "redis", "worker-1", "worker-2"]);
   await redisOf(t, addresses.redis).set("key", "value");
   await query(addresses.postgres, "CREATE TABLE kept AS SELECT 7 AS n");
 
@@ -146,7 +146,8 @@ test("it starts all, says where, drains in order at SIGINT, leaves nothing runni
     const log = readFileSync(join(place.folder, "logs", `${name}.log`), "utf8");
     return Number(/drained at (\d+)/.exec(log)?.[1]);
   };
-  assert.ok(drained("ingest") <= drained("worker-1"), "ingest drains before the workers");
+  assert.ok(drained("ingest") <= drained("engine"), "ingest drains before the engine");
+  assert.ok(drained("engine") <= drained("worker-1"), "the engine drains before the workers");
   assert.match(readFileSync(join(place.folder, "logs", "redis.log"), "utf8"), /ready to exit/, "a clean stop");
   assert.match(readFileSync(join(place.folder, "logs", "postgres.log"), "utf8"), /database system is shut down/);
 
@@ -166,7 +167,7 @@ test("a crash of a role or of a server has it back at its address; a second up i
   await redis.set("key", "value");
 
   const before = place.processes();
-  for (const name of ["ingest", "worker-2", "redis", "postgres"]) {
+  for (const name of ["ingest", "engine", "worker-2", "redis", "postgres"]) {
     const victim = before[name];
     assert.ok(victim, name);
     process.kill(victim.pid, "SIGKILL");
@@ -226,7 +227,7 @@ test("servers that stand already are used, and left running", async (t) => {
   const addresses = await place.ready(stack);
   assert.equal(addresses.redis, redis.url);
   assert.equal(addresses.postgres, database.url);
-  assert.deepEqual(Object.keys(place.processes()).toSorted(), ["ingest", "worker-1", "worker-2"]);
+  assert.deepEqual(Object.keys(place.processes()).toSorted(), ["engine", "ingest", "worker-1", "worker-2"]);
   stack.process.kill("SIGTERM");
   assert.equal(await exitOf(stack.process), 0, stack.output());
   assert.equal(await redisOf(t, redis.url).ping(), "PONG");

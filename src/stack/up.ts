@@ -17,14 +17,14 @@ export interface UpOptions {
 
 const PARTS: StackParts = { program: join(import.meta.dirname, "..", "main.ts"), prepareDemo };
 
-// Ingest and the workers drain one after the other, each with some seconds for its end; then a server may write for a
-// minute before it is killed.
+// Ingest, the engine and the workers drain one after the other, each with some seconds for its end; then a server may write
+// for a minute before it is killed.
 const ROLE_MARGIN_MS = 5_000;
 const SERVERS_STOP_MS = 65_000;
 
 /**
  * Runs the whole stack on this machine until SIGINT, SIGTERM or SIGHUP: Redis and Postgres (unless REDIS_URL,
- * DATABASE_URL name others), the schema, the roles. Drains ingest, then the consumers, then stops the servers. A second
+ * DATABASE_URL name others), the schema, the roles. Drains ingest, the engine, the consumers, then stops the servers. A second
  * signal kills the roles, and the servers stop by themselves.
  *
  * @throws UsageError for bad settings, and where another `up` runs on the same state folder.
@@ -48,7 +48,7 @@ export async function up(options: UpOptions, env: NodeJS.ProcessEnv = process.en
   process.once("exit", () => stack.kill());
   // The terminal was closed.
   process.once("SIGHUP", () => process.kill(process.pid, "SIGTERM"));
-  await runServices(stack.services, terminalLog, { drainTimeoutMs: 2 * (drainMs + ROLE_MARGIN_MS) + SERVERS_STOP_MS });
+  await runServices(stack.services, terminalLog, { drainTimeoutMs: 3 * (drainMs + ROLE_MARGIN_MS) + SERVERS_STOP_MS });
 }
 
 /** As root, the user whom the servers run as must be able to pass. What is secret inside is so by its own mode. */

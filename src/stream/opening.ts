@@ -5,6 +5,7 @@ import type { Logger } from "pino";
 import { InstrumentSchema } from "../gen/penstock/v1/instrument_pb.ts";
 import { decodeBatch, keyOfLogged, SCHEMA_VERSION } from "./command.ts";
 import { type Durability, verifyDurability } from "./durability.ts";
+import { EVENTS_GROUPS } from "./groups.ts";
 import { type Head, readHead } from "./head.ts";
 import { type Journal, type JournalEntry, successor } from "./journal.ts";
 import type { PartitionKeys } from "./keys.ts";
@@ -34,6 +35,7 @@ export interface OpeningOptions {
   readonly keys: PartitionKeys;
   readonly journal: Journal;
   readonly durability: Durability;
+  /** Of the orders stream. */
   readonly groups: readonly string[];
   readonly replayHorizonMs: number;
   readonly idempotencyHorizonMs: number;
@@ -87,10 +89,10 @@ export async function openPartition(options: OpeningOptions, acknowledged?: Entr
     const expected = end === before ? head.last : end;
     const opened = await openScript.run(
       redis,
-      [keys.orders, keys.head, keys.instruments],
+      [keys.orders, keys.head, keys.instruments, keys.events],
       [
         ...[head.run, formatEntryId(expected), server.runId, epoch, formatEntryId(end)],
-        ...[options.groups.length, ...options.groups, ...instruments],
+        ...[options.groups.length, ...options.groups, EVENTS_GROUPS.length, ...EVENTS_GROUPS, ...instruments],
       ],
     );
     if (opened !== 1) continue;

@@ -2,7 +2,7 @@ import type { Redis } from "ioredis";
 import { parseInfo } from "./durability.ts";
 import { type Head, readHead } from "./head.ts";
 import type { PartitionKeys } from "./keys.ts";
-import { formatEntryId, parseEntryId } from "./position.ts";
+import { type EntryId, formatEntryId, parseEntryId } from "./position.ts";
 
 /** What a group still has to do on a stream. Ages in ms, 0 where there is nothing. */
 export interface GroupState {
@@ -25,6 +25,14 @@ export interface StreamState {
   readonly groups: readonly GroupState[];
 }
 
+/** What the engine made of a partition's log, and what it has still to do. Ages in ms. */
+export interface EventsState {
+  readonly entries: number;
+  readonly groups: readonly GroupState[];
+  /** Of the oldest entry of the log that has no events yet; 0 where there is none. */
+  readonly oldestUnmatchedMs: number;
+}
+
 export interface MemoryState {
   readonly usedBytes: number;
   readonly maxBytes: number;
@@ -40,13 +48,37 @@ export async function readStreamState(redis: Redis, keys: PartitionKeys): Promis
   const head = await readHead(redis, keys);
   const [first] = await redis.xrange(keys.orders, "-", "+", "COUNT", 1);
   const entries = await redis.xlen(keys.orders);
+  const groups = await readGroups(redis, keys.orders);
+  return { head, firstEntryId: first?.[0] ?? formatEntryId({ ms: 0, seq: 0 }), entries, groups };
+}
+
+/** The state of a partition's events stream, or undefined where no engine was ever part of the deployment. */
+export async function readEventsState(redis: Redis, keys: PartitionKeys): Promise<EventsState | undefined> {
+  if ((await redis.exists(keys.engine)) === 0) return undefined;
+  const [newest] = await redis.xrevrange(keys.events, "+", "-", "COUNT", 1);
+  return {
+    entries: await redis.xlen(keys.events),
+    groups: await readGroups(redis, keys.events),
+    // The events of an entry have its ID. So the first entry of the log behind the newest of them has none yet.
+    oldestUnmatchedMs: await readAgeBehind(redis, keys.orders, newest && parseEntryId(newest[0])),
+  };
+}
+
+/** The age in ms of the first entry of a stream behind `id`, or of its very first; 0 where there is none. */
+export async function readAgeBehind(redis: Redis, stream: string, id: EntryId | undefined): Promise<number> {
+  const [oldest] = await redis.xrange(stream, id === undefined ? "-" : `(${formatEntryId(id)}`, "+", "COUNT", 1);
+  return age(Date.now(), oldest?.[0]);
+}
+
+/** The groups of a stream; none where there is no such stream. */
+async function readGroups(redis: Redis, stream: string): Promise<GroupState[]> {
   const groups: GroupState[] = [];
-  if ((await redis.exists(keys.orders)) === 1) {
-    for (const group of (await redis.xinfo("GROUPS", keys.orders)) as (string | number | null)[][]) {
-      groups.push(await readGroup(redis, keys.orders, group));
+  if ((await redis.exists(stream)) === 1) {
+    for (const group of (await redis.xinfo("GROUPS", stream)) as (string | number | null)[][]) {
+      groups.push(await readGroup(redis, stream, group));
     }
   }
-  return { head, firstEntryId: first?.[0] ?? formatEntryId({ ms: 0, seq: 0 }), entries, groups };
+  return groups;
 }
 
 async function readGroup(redis: Redis, stream: string, reply: (string | number | null)[]): Promise<GroupState> {

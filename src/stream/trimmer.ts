@@ -3,12 +3,25 @@ import type { Logger } from "pino";
 import { Periodic } from "../runtime/periodic.ts";
 import { Script } from "./script.ts";
 
+export interface TrimmedStream {
+  readonly key: string;
+  /** The groups that read it: all of them, and no other. */
+  readonly groups: readonly string[];
+  /** Of the orders stream: the key of the engine, which also needs what is behind its newest snapshot. */
+  readonly engine?: string;
+  /** Entries younger than this stay, ms. */
+  readonly horizonMs: number;
+}
+
+/**
+ * For how long events stay at most that are in Postgres, ms: they can be made again from the log, and are several times its
+ * size. A minute is enough for those who follow them to come back after a restart.
+ */
+export const EVENTS_HORIZON_MS = 60_000;
+
 export interface TrimmerOptions {
   readonly redis: Redis;
-  /** Each stream with the groups that read it: all of them, and no other. */
-  readonly streams: readonly { readonly key: string; readonly groups: readonly string[] }[];
-  /** Entries younger than this stay. */
-  readonly replayHorizonMs: number;
+  readonly streams: readonly TrimmedStream[];
   readonly intervalMs: number;
   readonly log: Logger;
   readonly onTrimmed?: (key: string, entries: number) => void;
@@ -20,7 +33,7 @@ const trimScript = new Script("trim");
 const LIMIT = 100_000;
 
 /**
- * Keeps the streams as short as their readers and the replay horizon let them be. It is the only one that trims; any
+ * Keeps the streams as short as their readers, the engine's snapshot and the replay horizon let them be. It is the only one that trims; any
  * number of processes may run one, because the script decides and removes in one step.
  */
 export class Trimmer {
@@ -49,10 +62,11 @@ export class Trimmer {
 
   /** One round. Never rejects: a stream that cannot be trimmed now is tried again in the next one. */
   async trim(): Promise<void> {
-    const { redis, log, replayHorizonMs, onTrimmed } = this.#options;
-    for (const { key, groups } of this.#options.streams) {
+    const { redis, log, onTrimmed } = this.#options;
+    for (const { key, groups, engine, horizonMs } of this.#options.streams) {
       try {
-        const [removed] = (await trimScript.run(redis, [key], [replayHorizonMs, LIMIT, ...groups])) as [number];
+        const keys = engine === undefined ? [key] : [key, engine];
+        const [removed] = (await trimScript.run(redis, keys, [horizonMs, LIMIT, ...groups])) as [number];
         if (removed > 0) onTrimmed?.(key, removed);
         this.#complained.delete(key);
       } catch (error) {

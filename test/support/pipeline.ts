@@ -40,7 +40,7 @@ export class RoleProcess {
   readonly exited: Promise<number | null>;
   readonly #listeners = new Set<() => void>();
 
-  constructor(role: "ingest" | "consumers", servers: Servers) {
+  constructor(role: "ingest" | "engine" | "consumers", servers: Servers) {
     this.#child = spawn(process.execPath, [MAIN, role], {
       env: {
         PATH: process.env["PATH"],
@@ -49,6 +49,7 @@ export class RoleProcess {
         PENSTOCK_SIGNING_KEY: SIGNING_KEY,
         PENSTOCK_GRPC_PORT: "0",
         PENSTOCK_HTTP_PORT: "0",
+        PENSTOCK_ENGINE_PORT: "0",
         ...servers.env,
       },
       stdio: ["ignore", "pipe", "pipe"],
@@ -145,6 +146,30 @@ export async function startIngest(t: TestContext, servers: Servers): Promise<Ing
   });
   await ingest.ready();
   return ingest;
+}
+
+/** An engine, with the URLs of both its ports. */
+export class EngineProcess extends RoleProcess {
+  url = "";
+  http = "";
+
+  constructor(servers: Servers) {
+    super("engine", servers);
+  }
+
+  async ready(): Promise<void> {
+    this.http = String((await this.logged("health and metrics"))["url"]);
+    this.url = `http://${String((await this.logged("engine's gRPC"))["address"])}`;
+    await this.logged("started");
+  }
+}
+
+/** Starts an engine, which comes to the present in its own time; it ends with the test. */
+export async function startEngine(t: TestContext, servers: Servers): Promise<EngineProcess> {
+  const engine = new EngineProcess(servers);
+  t.after(() => engine.kill());
+  await engine.ready();
+  return engine;
 }
 
 /** Starts a worker process; it ends with the test. */

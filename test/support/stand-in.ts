@@ -15,7 +15,7 @@ if (process.env.STAND_IN === "broken") {
   console.error(role + " is broken");
   process.exit(1);
 }
-const server = createServer((request, response) => response.writeHead(request.url === "/readyz" ? 200 : 404).end());
+const server = createServer((request, response) => response.writeHead(/^\\/(ready|health)z$/.test(request.url) ? 200 : 404).end());
 server.listen(Number(process.env.PENSTOCK_HTTP_PORT), "127.0.0.1");
 process.on("SIGTERM", () => {
   if (process.env.STAND_IN === "deaf") return;

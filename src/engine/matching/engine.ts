@@ -109,6 +109,11 @@ export class Engine implements MatchingEngine {
     return this.#state.books.map(inspectSymbol);
   }
 
+  symbol(symbol: string): SymbolState | undefined {
+    const book = this.#state.book(symbol);
+    return book === undefined ? undefined : inspectSymbol(book);
+  }
+
   depth(symbol: string, side: number, limit: number): BookLevel[] {
     const book = this.#state.book(symbol);
     return book === undefined ? [] : inspectDepth(this.#state, book.side(side), limit);

@@ -468,6 +468,7 @@ export interface MatchingEngine {
   snapshot(): Uint8Array;
 
   symbols(): SymbolState[];
+  symbol(symbol: string): SymbolState | undefined;
   /** The best levels of a side, best first. */
   depth(symbol: string, side: number, limit: number): BookLevel[];
   /** All orders of a side of the book, in the order in which they would trade. */

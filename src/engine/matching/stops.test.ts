@@ -99,7 +99,8 @@ test("a stop that waits for its turn can be canceled, and stays where it is whil
     { kind: "status", symbol: "A-B", status: 2 },
   );
   assert.equal(desk.ms, ms + 1);
-  assert.equal(desk.engine.symbols()[0]?.waitingStops, 2);
+  assert.equal(desk.engine.symbol("A-B")?.waitingStops, 2);
+  assert.equal(desk.engine.symbol("X-Y"), undefined);
   assert.equal(desk.engine.nextDue, Infinity, "nothing will come of a tick");
   assert.deepEqual(desk.cancel("ann", "3"), ["ann 3: canceled REQUESTED"]);
   assert.deepEqual(desk.status("OPEN"), ["A-B: done", "ann 4: triggered"]);

@@ -1,22 +1,27 @@
 -- Opens the log of a partition on this server, by compare-and-set.
 --
--- KEYS  1 orders, 2 head, 3 instruments
+-- KEYS  1 orders, 2 head, 3 instruments, 4 events
 -- ARGV  1 run and 2 last that the head must still name ("" and "0-0" for none); 3 this server's run id
 --       4 epoch to begin, or go on with; 5 the ID behind which new entries must come
---       6 number of groups, then their names; then symbol and definition of each instrument to put back
+--       6 number of groups of the orders, then their names; as much of the events; then symbol and definition of each
+--         instrument to put back
 --
 -- Returns 1, or 0 where another opener was quicker: then nothing was written.
-local ORDERS, HEAD, INSTRUMENTS = unpack(KEYS)
+local ORDERS, HEAD, INSTRUMENTS, EVENTS = unpack(KEYS)
 local head = redis.call('HMGET', HEAD, 'run', 'last', 'epoch', 'generation')
 if (head[1] or '') ~= ARGV[1] or (head[2] or '0-0') ~= ARGV[2] then return 0 end
 if string.match(redis.call('INFO', 'server'), 'run_id:(%x+)') ~= ARGV[3] then return 0 end
 
-local groups = tonumber(ARGV[6])
-for i = 7, 6 + groups do
-  -- At 0, never at $: what is in the log must reach every group. BUSYGROUP says that it is there already.
-  redis.pcall('XGROUP', 'CREATE', ORDERS, ARGV[i], '0', 'MKSTREAM')
+local at = 6
+for _, stream in ipairs({ORDERS, EVENTS}) do
+  local groups = tonumber(ARGV[at])
+  for i = at + 1, at + groups do
+    -- At 0, never at $: what is in the log must reach every group. BUSYGROUP says that it is there already.
+    redis.pcall('XGROUP', 'CREATE', stream, ARGV[i], '0', 'MKSTREAM')
+  end
+  at = at + groups + 1
 end
-for i = 7 + groups, #ARGV, 2 do redis.call('HSET', INSTRUMENTS, ARGV[i], ARGV[i + 1]) end
+for i = at, #ARGV, 2 do redis.call('HSET', INSTRUMENTS, ARGV[i], ARGV[i + 1]) end
 redis.call('HINCRBY', HEAD, 'defined', 1)
 
 local function before(a, b)

@@ -1,6 +1,6 @@
--- Trims a stream to what its groups and the replay horizon still need. Only this script trims.
+-- Trims a stream to what its groups, the replay horizon and an engine's newest snapshot still need. Only this script trims.
 --
--- KEYS  1 stream
+-- KEYS  1 stream; 2 for the orders stream: engine
 -- ARGV  1 replay horizon, ms; 2 how many entries to remove at most; 3… the groups that must be there, all of them and no other
 --
 -- Returns {removed, the ID below which entries were removed}; or an error GROUPS, where the groups are not those
@@ -31,6 +31,12 @@ for _, group in ipairs(redis.call('XINFO', 'GROUPS', KEYS[1])) do
   local oldest = info['last-delivered-id']
   if info['pending'] > 0 then oldest = redis.call('XPENDING', KEYS[1], info['name'])[2] end
   if before(oldest, threshold) then threshold = oldest end
+end
+-- An engine starts from its newest stored snapshot and reads what is behind it; where it has stored none yet, all. Where no
+-- engine was ever part of the deployment there is no such key, and no such bound.
+if KEYS[2] and redis.call('EXISTS', KEYS[2]) == 1 then
+  local snapshot = redis.call('HGET', KEYS[2], 'snapshot') or '0-0'
+  if before(snapshot, threshold) then threshold = snapshot end
 end
 local missing = next(needed)
 if missing then return redis.error_reply('GROUPS the stream lacks the group ' .. missing) end

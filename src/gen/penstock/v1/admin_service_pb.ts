@@ -526,7 +526,7 @@ export type AdminAction = Message<"penstock.v1.AdminAction"> & {
   action: string;
 
   /**
-   * The account or the symbol that it was about.
+   * The account, symbol or partition that it was about.
    *
    * @generated from field: string subject = 5;
    */
