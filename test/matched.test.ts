@@ -24,7 +24,7 @@ import { Partitioning } from "../src/stream/partition.ts";
 import type { Caller } from "./support/caller.ts";
 import { HttpCaller } from "./support/http-caller.ts";
 import { MiniEngine } from "./support/mini-engine.ts";
-import { eventually, startConsumers, tokenOf } from "./support/pipeline.ts";
+import { eventually, startConsumers, startEngine, tokenOf } from "./support/pipeline.ts";
 import { TestStream } from "./support/stream.ts";
 import { order, Venue } from "./support/venue.ts";
 
@@ -288,6 +288,24 @@ suite("answers that wait for the engine", { concurrency: 3 }, () => {
     assert.equal(await venue.metric("waiting_matches"), 0);
   });
 
+  test("the real engine: killed, the answers are the LOGGED ones; started again, it tells the rest (I2, I11)", async (t) => {
+    const venue = await Venue.trading(t);
+    const servers = { redisUrl: venue.server.url, databaseUrl: venue.databaseUrl };
+    const engine = await startEngine(t, servers);
+    const caller = await venue.caller();
+    const first = await caller.call(submitOrder, wanted("first"));
+    assert.deepEqual(stateOf(first.order), NEW);
+    await engine.kill();
+    const second = await caller.call(submitOrder, wanted("second", { ...sell, quantity: "0.04" }));
+    assertLogged(second);
+    await startEngine(t, servers);
+    const again = await caller.call(submitOrder, wanted("second", { ...sell, quantity: "0.04" }));
+    assert.deepEqual([again.duplicate, ...stateOf(again.order)], [true, "FILLED", "0.04", "0", "100.25", ""]);
+    assert.deepEqual(await caller.call(submitOrder, wanted("first")), { ...first, duplicate: true });
+    const { order } = await caller.call(getOrder, { orderId: first.orderId });
+    assert.deepEqual(stateOf(order), ["PARTIALLY_FILLED", "0.04", "0.06", "100.25", ""]);
+  });
+
   test("a Redis that restarts under it: every answer is right or an error to retry, and MATCHED works again (I11)", async (t) => {
     const venue = await Venue.trading(t);
     MiniEngine.start(t, venue.server.url);
@@ -348,6 +366,7 @@ suite("reads of states", { concurrency: 3 }, () => {
     await assert.rejects(other.call(getOrder, { orderId: ids[1]! }), /NOT_FOUND/);
 
     // Beyond what Redis has: as a worker would have written them, later ones.
+    await sql`CREATE TABLE order_states_other PARTITION OF order_states DEFAULT`;
     await sql`
       INSERT INTO order_states (order_id, ms, seq, index, epoch, open, triggered, account, symbol, status, reason, quantity,
         price, cum_quantity, leaves_quantity, traded_value)
@@ -377,6 +396,7 @@ suite("reads of states", { concurrency: 3 }, () => {
     }
     await eventually(async () => (await sql`SELECT FROM orders`).length === 5, "the rows");
     // States as a worker writes them, all open.
+    await sql`CREATE TABLE order_states_other PARTITION OF order_states DEFAULT`;
     await sql`
       INSERT INTO order_states (order_id, ms, seq, index, epoch, open, triggered, account, symbol, status, quantity, price,
         cum_quantity, leaves_quantity, traded_value)
