@@ -299,7 +299,10 @@ suite("answers that wait for the engine", { concurrency: 3 }, () => {
     const second = await caller.call(submitOrder, wanted("second", { ...sell, quantity: "0.04" }));
     assertLogged(second);
     await startEngine(t, servers);
-    const again = await caller.call(submitOrder, wanted("second", { ...sell, quantity: "0.04" }));
+    const again = await eventually(async () => {
+      const answer = await caller.call(submitOrder, wanted("second", { ...sell, quantity: "0.04" }));
+      return answer.order && answer;
+    }, "the engine");
     assert.deepEqual([again.duplicate, ...stateOf(again.order)], [true, "FILLED", "0.04", "0", "100.25", ""]);
     assert.deepEqual(await caller.call(submitOrder, wanted("first")), { ...first, duplicate: true });
     const { order } = await caller.call(getOrder, { orderId: first.orderId });
