@@ -30,11 +30,13 @@ CREATE TABLE executions (
   traded_value numeric,         -- the sum of price × quantity over all fills; by cum_quantity it is the average price
   last_quantity numeric,
   last_price numeric,
-  PRIMARY KEY (account, partition, epoch, ms, seq, index)
+  PRIMARY KEY (partition, epoch, ms, seq, index)
 ) PARTITION BY RANGE (ms);
--- For those who read all accounts, a stretch of time after the other. The rows stand nearly by time, so the range of a few pages
--- says enough, and costs nothing that can be measured.
-CREATE INDEX executions_ms ON executions USING brin (ms) WITH (pages_per_range = 32, autosummarize = on);
+-- What a row costs Postgres, µs of CPU in COPYs of some 10,000 into 200,000 rows of 100 accounts, on a quiet machine: the table
+-- itself 2.5, its key 0.9 (it grows at its end), the accounts' index 1.8 (one growing place an account; 0.6 more with the whole
+-- place in it). A key that began with the account instead cost 2.5 and would need a BRIN of 0.4 for those who read all accounts.
+-- By order there is none: an order's reports lie in its account's, between its own time and that of its state.
+CREATE INDEX executions_account ON executions (account, partition, epoch, ms);
 
 CREATE TABLE trades (
   ms bigint NOT NULL,

@@ -284,7 +284,7 @@ test("health and metrics tell of the groups, the rates, the commits and the dead
     assert.ok(lines.length > 0, name);
     return lines.reduce((sum, line) => sum + Number(line.split(" ").at(-1)), 0);
   };
-  assert.equal(await value("orders_written_total"), 20);
+  assert.equal(await value("rows_written_total"), 20);
   assert.equal(await value("entries_written_total"), 7);
   assert.equal(await value("dead_letters_total"), 1);
   assert.ok((await value("transaction_seconds_count")) > 0);

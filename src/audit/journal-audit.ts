@@ -1,5 +1,5 @@
 import type postgres from "postgres";
-import { ORDERS_STREAM } from "../store/entry-record.ts";
+import { ORDERS_STREAM, type StreamNumber } from "../store/entry-record.ts";
 import { findGaps, type JournalEntry, readJournal } from "../store/journal.ts";
 import { decodeBatch } from "../stream/command.ts";
 import { type EntryId, formatEntryId, orderIdAt, orderIdPrefix } from "../stream/position.ts";
@@ -27,18 +27,7 @@ export async function auditJournal(
   findings: Findings,
   progress: (entries: number) => void,
 ): Promise<JournalFigures> {
-  const [oldest] = await sql<{ ms: string | null }[]>`
-    SELECT min(ms) AS ms FROM journal WHERE stream = ${ORDERS_STREAM} AND partition = ${partition} AND epoch > 0`;
-  const oldestMs = Number(oldest?.ms ?? 0);
-  const range = { stream: ORDERS_STREAM, partition, fromMs: 0, toMs: finished.ms - 1, oldestMs, limit: REPORTED };
-  for (const gap of await findGaps(sql, range)) {
-    const previous = formatEntryId({ ms: gap.prevMs, seq: gap.prevSeq });
-    findings.add(
-      "gap in the journal",
-      `partition ${partition}, entry ${formatEntryId(gap)}: ${previous} before it is missing`,
-    );
-  }
-
+  await auditChain(sql, ORDERS_STREAM, partition, finished, findings);
   const figures = { entries: 0, orders: 0, rows: 0, deadLetters: 0 };
   let after: JournalEntry | undefined;
   for (;;) {
@@ -64,6 +53,28 @@ export async function auditJournal(
     progress(figures.entries);
   }
   return figures;
+}
+
+/** I4: each entry's predecessor is in the journal, up to where all is written. Returns the first one's time, if there is one. */
+export async function auditChain(
+  sql: postgres.Sql,
+  stream: StreamNumber,
+  partition: number,
+  finished: EntryId,
+  findings: Findings,
+): Promise<number | undefined> {
+  const [oldest] = await sql<{ ms: string | null }[]>`
+    SELECT min(ms) AS ms FROM journal WHERE stream = ${stream} AND partition = ${partition} AND epoch > 0`;
+  if (oldest === undefined || oldest.ms === null) return undefined;
+  const oldestMs = Number(oldest.ms);
+  for (const gap of await findGaps(sql, {
+    ...{ stream, partition, fromMs: 0, toMs: finished.ms - 1, oldestMs, limit: REPORTED },
+  })) {
+    const previous = formatEntryId({ ms: gap.prevMs, seq: gap.prevSeq });
+    const entry = `${stream === ORDERS_STREAM ? "entry" : "events"} ${formatEntryId(gap)}`;
+    findings.add("gap in the journal", `partition ${partition}, ${entry}: ${previous} before it is missing`);
+  }
+  return oldestMs;
 }
 
 /** The indexes of the orders in an entry; none where it cannot be taken apart, which is a dead letter of its own. */

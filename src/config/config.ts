@@ -26,7 +26,7 @@ export interface Config {
   readonly stateDir: string;
   readonly logLevel: LogLevel;
   readonly drainTimeoutMs: number;
-  /** Of journal and orders; 0 keeps them for ever. */
+  /** Of all that is partitioned by day (store/partitions.ts); 0 keeps it for ever. */
   readonly retentionDays: number;
   readonly log: {
     readonly partitions: number;

@@ -317,8 +317,8 @@ export const variables = v.object(
       500,
       100_000,
       5_000,
-      "Rows after which a transaction is sliced, at the bounds of entries. COPY takes 8 µs a row at 500 and 5 µs at 5,000; " +
-        "an entry holds up to 500 and is never cut.",
+      "Orders after which a transaction is sliced, at the bounds of entries. COPY takes 8 µs a row at 500 and 5 µs at 5,000; " +
+        "an entry holds up to 500 and is never cut. Of what the engine makes of them, four times as many rows.",
     ),
     PENSTOCK_TRANSACTION_TIMEOUT_MS: whole(
       100,
@@ -330,7 +330,8 @@ export const variables = v.object(
       0,
       36_500,
       30,
-      "Days that journal and orders are kept in Postgres; 0 keeps them for ever. A month covers the usual dispute.",
+      "Days that journal, orders, their states, execution reports and trades are kept in Postgres; 0 keeps them for ever. A " +
+        "month covers the usual dispute.",
     ),
   },
   "is required",

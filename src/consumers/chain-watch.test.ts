@@ -5,6 +5,7 @@ import { test } from "node:test";
 import type { HandLog } from "../../test/support/hand-log.ts";
 import { eventually } from "../../test/support/pipeline.ts";
 import { setScene, type Scene, untilFinished } from "../../test/support/worker.ts";
+import { ORDERS_STREAM } from "../store/entry-record.ts";
 import { type EntryId, parseEntryId } from "../stream/position.ts";
 import { createLog } from "../telemetry/log.ts";
 import { createMetrics } from "../telemetry/metrics.ts";
@@ -17,7 +18,8 @@ function makeWatch({ redis, sql, log: { keys } }: Scene) {
     write: (line) => alarms.push(JSON.parse(line) as { gaps: EntryId[] }),
   });
   const metrics = new ConsumerMetrics(createMetrics("consumers"), () => Promise.resolve([]));
-  const watch = new ChainWatch({ redis, sql, partitions: [keys], retentionDays: 30, metrics, log });
+  const streams = [{ partition: 0, stream: ORDERS_STREAM, key: keys.orders }];
+  const watch = new ChainWatch({ redis, sql, streams, retentionDays: 30, metrics, log });
   return { watch, alarms, counted: async () => (await metrics.gaps.get()).values[0]?.value };
 }
 

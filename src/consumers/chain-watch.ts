@@ -3,21 +3,27 @@ import type { Logger } from "pino";
 import type postgres from "postgres";
 import { Periodic } from "../runtime/periodic.ts";
 import type { Service } from "../runtime/service.ts";
-import { ORDERS_STREAM } from "../store/entry-record.ts";
+import type { StreamNumber } from "../store/entry-record.ts";
 import { findGaps } from "../store/journal.ts";
 import { PERSIST_GROUP } from "../stream/groups.ts";
-import type { PartitionKeys } from "../stream/keys.ts";
 import { parseEntryId } from "../stream/position.ts";
-import { readStreamState } from "../stream/status.ts";
+import { readGroups } from "../stream/status.ts";
 import type { ConsumerMetrics } from "./metrics.ts";
 
 export interface ChainWatchOptions {
   readonly redis: Redis;
   readonly sql: postgres.Sql;
-  readonly partitions: readonly PartitionKeys[];
+  readonly streams: readonly WatchedStream[];
   readonly retentionDays: number;
   readonly metrics: ConsumerMetrics;
   readonly log: Logger;
+}
+
+/** One of a partition's streams. */
+export interface WatchedStream {
+  readonly partition: number;
+  readonly stream: StreamNumber;
+  readonly key: string;
 }
 
 /** A gap is for an operator, who has other things to do as well. */
@@ -33,12 +39,12 @@ const DAY_MS = 86_400_000;
  * Notices a gap in the log: an entry whose predecessor never reached the journal. A group hands its entries to many
  * workers, so none of them sees the chain; the journal does.
  *
- * Invariant: of each partition everything before `#checked` (ms) was looked at, and all of it had been written by then.
+ * Invariant: of each stream everything before `#checked` (ms, by its key) was looked at, and all of it had been written by then.
  */
 export class ChainWatch implements Service {
   readonly name = "chain watch";
   readonly #options: ChainWatchOptions;
-  readonly #checked = new Map<number, number>();
+  readonly #checked = new Map<string, number>();
   readonly #rounds: Periodic;
 
   constructor(options: ChainWatchOptions) {
@@ -61,24 +67,24 @@ export class ChainWatch implements Service {
 
   /** Looks at what was written since the last time. */
   async look(): Promise<void> {
-    const { redis, sql, partitions, retentionDays, metrics, log } = this.#options;
-    for (const keys of partitions) {
-      const { groups } = await readStreamState(redis, keys);
+    const { redis, sql, streams, retentionDays, metrics, log } = this.#options;
+    for (const { partition, stream, key } of streams) {
+      const groups = await readGroups(redis, key);
       const group = groups.find((state) => state.group === PERSIST_GROUP);
       if (group === undefined) continue;
       const finished = parseEntryId(group.finished).ms;
       // Entries of the millisecond that is under way may still lack their predecessor.
       const idle = group.pending === 0 && group.lag === 0 && finished < Date.now() - SETTLED_MS;
       const toMs = idle ? finished : finished - 1;
-      const fromMs = this.#checked.get(keys.partition) ?? toMs - FIRST_LOOK_MS;
+      const fromMs = this.#checked.get(key) ?? toMs - FIRST_LOOK_MS;
       if (toMs < fromMs) continue;
       const oldestMs = retentionDays === 0 ? 0 : Date.now() - retentionDays * DAY_MS;
-      const range = { stream: ORDERS_STREAM, partition: keys.partition, fromMs, toMs, oldestMs, limit: REPORTED };
+      const range = { stream, partition, fromMs, toMs, oldestMs, limit: REPORTED };
       const gaps = await findGaps(sql, range);
-      this.#checked.set(keys.partition, toMs + 1);
+      this.#checked.set(key, toMs + 1);
       if (gaps.length === 0) continue;
       metrics.gaps.inc(gaps.length);
-      log.error({ partition: keys.partition, gaps }, "GAP IN THE LOG: entries whose predecessor is not in the journal");
+      log.error({ partition, stream: key, gaps }, "GAP IN THE LOG: entries whose predecessor is not in the journal");
     }
   }
 }

@@ -4,72 +4,64 @@ import type { EntryRecord } from "../store/entry-record.ts";
 import type { GroupState } from "../stream/status.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
 
-/** The groups of each partition, as Redis has them now. */
+/** The groups of each stream of each partition, as Redis has them now. */
 export type ReadGroups = () => Promise<
-  readonly { readonly partition: number; readonly groups: readonly GroupState[] }[]
+  readonly { readonly partition: number; readonly stream: string; readonly groups: readonly GroupState[] }[]
 >;
 
 /** What the workers of a process tell of themselves, and of the groups that they belong to. */
 export class ConsumerMetrics {
-  readonly transaction: Histogram;
-  readonly retries: Counter;
-  readonly lost: Counter;
-  readonly groupsLost: Counter;
   readonly trimmed: Counter<"stream">;
   readonly gaps: Gauge;
-  readonly #entries: Counter;
-  readonly #duplicates: Counter;
-  readonly #orders: Counter;
-  readonly #deadLetters: Counter;
-  readonly #forks: Counter;
-  readonly #rows: Histogram;
-  readonly #age: Histogram;
+  readonly #counters: Record<CounterName, Counter<"stream">>;
+  readonly #histograms: Record<HistogramName, Histogram<"stream">>;
 
   constructor(metrics: Metrics, readGroups: ReadGroups) {
-    this.transaction = metrics.histogram(
-      "transaction_seconds",
-      "Time of a transaction that wrote a batch, until its commit.",
-    );
-    this.retries = metrics.counter(
-      "retries_total",
-      "Reads, writes and acknowledgements that failed and were tried again.",
-    );
-    this.lost = metrics.counter("entries_lost_total", "Entries removed from the stream before they were written.");
-    this.groupsLost = metrics.counter(
-      "groups_lost_total",
-      "Times that a group was gone from its stream, and was made again.",
-    );
     this.trimmed = metrics.counter("entries_trimmed_total", "Entries removed that nobody needs any more.", ["stream"]);
     this.gaps = metrics.gauge("journal_gaps", "Entries in the journal whose predecessor is missing there.");
-    this.#entries = metrics.counter("entries_written_total", "Entries written to Postgres.");
-    this.#duplicates = metrics.counter(
-      "entries_redelivered_total",
-      "Entries that came again and had been written before.",
-    );
-    this.#orders = metrics.counter("orders_written_total", "Orders written to Postgres.");
-    this.#deadLetters = metrics.counter("dead_letters_total", "Commands and entries written to dead_letters.");
-    this.#forks = metrics.counter("forks_total", "Entries that differ from what the journal has under their ID.");
-    this.#rows = metrics.histogram(
-      "transaction_rows",
-      "Orders in a transaction.",
-      [],
-      [1, 5, 10, 50, 100, 500, 1000, 5000, 10_000],
-    );
-    this.#age = metrics.histogram(
-      "entry_age_seconds",
-      "From the time of an entry until it was written and acknowledged.",
-    );
+    const counter = (name: string, help: string) => metrics.counter(name, help, ["stream"]);
+    this.#counters = {
+      retries: counter("retries_total", "Reads, writes and acknowledgements that failed and were tried again."),
+      lost: counter("entries_lost_total", "Entries removed from the stream before they were written."),
+      groupsLost: counter("groups_lost_total", "Times that a group was gone from its stream, and was made again."),
+      entries: counter("entries_written_total", "Entries written to Postgres."),
+      duplicates: counter("entries_redelivered_total", "Entries that came again and had been written before."),
+      rows: counter("rows_written_total", "Orders, execution reports and trades written to Postgres."),
+      deadLetters: counter("dead_letters_total", "Commands, events and entries written to dead_letters."),
+      forks: counter("forks_total", "Entries that differ from what the journal has under their ID."),
+    };
+    const histogram = (name: string, help: string, buckets?: readonly number[]) =>
+      metrics.histogram(name, help, ["stream"], buckets);
+    this.#histograms = {
+      transaction: histogram("transaction_seconds", "Time of a transaction that wrote a batch, until its commit."),
+      rows: histogram(
+        "transaction_rows",
+        "Orders, execution reports and trades in a transaction.",
+        [1, 5, 10, 50, 100, 500, 1000, 5000, 10_000, 50_000],
+      ),
+      age: histogram("entry_age_seconds", "From the time of an entry until it was written and acknowledged."),
+    };
+    this.#gaugeGroups(metrics, readGroups);
+  }
 
+  /** Those of one stream's workers, all of them 0 so far. */
+  of(stream: string): WorkerMetrics {
+    for (const counter of Object.values(this.#counters)) counter.inc({ stream }, 0);
+    for (const histogram of Object.values(this.#histograms)) histogram.zero({ stream });
+    return new WorkerMetrics(stream, this.#counters, this.#histograms);
+  }
+
+  #gaugeGroups(metrics: Metrics, readGroups: ReadGroups): void {
     let reading: ReturnType<ReadGroups> | undefined;
     const gauge = (name: string, help: string, pending: (group: GroupState) => number, undelivered: typeof pending) =>
-      metrics.gauge(name, help, ["partition", "group", "state"], async (gauge) => {
+      metrics.gauge(name, help, ["partition", "group", "state", "stream"], async (gauge) => {
         gauge.reset(); // what Redis does not tell now is absent, not old
         // Both gauges share what is read for a scrape.
         const partitions = await (reading ??= readGroups().finally(() => (reading = undefined))).catch(() => []);
-        for (const { partition, groups } of partitions) {
+        for (const { partition, stream, groups } of partitions) {
           for (const state of groups) {
-            gauge.set({ partition, group: state.group, state: "pending" }, pending(state));
-            gauge.set({ partition, group: state.group, state: "undelivered" }, undelivered(state));
+            gauge.set({ partition, group: state.group, state: "pending", stream }, pending(state));
+            gauge.set({ partition, group: state.group, state: "undelivered", stream }, undelivered(state));
           }
         }
       });
@@ -86,17 +78,46 @@ export class ConsumerMetrics {
       (group) => group.oldestUndeliveredMs / 1000,
     );
   }
+}
+
+type CounterName = "retries" | "lost" | "groupsLost" | "entries" | "duplicates" | "rows" | "deadLetters" | "forks";
+type HistogramName = "transaction" | "rows" | "age";
+
+/** What one stream's workers count. */
+export class WorkerMetrics {
+  readonly #stream: { readonly stream: string };
+  readonly #counters: Readonly<Record<CounterName, Counter<"stream">>>;
+  readonly #histograms: Readonly<Record<HistogramName, Histogram<"stream">>>;
+
+  constructor(
+    stream: string,
+    counters: Readonly<Record<CounterName, Counter<"stream">>>,
+    histograms: Readonly<Record<HistogramName, Histogram<"stream">>>,
+  ) {
+    this.#stream = { stream };
+    this.#counters = counters;
+    this.#histograms = histograms;
+  }
+
+  add(counter: "retries" | "lost" | "groupsLost", by = 1): void {
+    this.#counters[counter].inc(this.#stream, by);
+  }
+
+  /** A transaction begins; what is returned is called once it is committed. */
+  startTransaction(): () => void {
+    return this.#histograms.transaction.startTimer(this.#stream);
+  }
 
   count(outcome: PersistOutcome): void {
-    this.#entries.inc(outcome.written);
-    this.#duplicates.inc(outcome.duplicates);
-    this.#orders.inc(outcome.rows);
-    this.#deadLetters.inc(outcome.deadLetters);
-    this.#forks.inc(outcome.forks);
-    this.#rows.observe(outcome.rows);
+    this.#counters.entries.inc(this.#stream, outcome.written);
+    this.#counters.duplicates.inc(this.#stream, outcome.duplicates);
+    this.#counters.rows.inc(this.#stream, outcome.rows);
+    this.#counters.deadLetters.inc(this.#stream, outcome.deadLetters);
+    this.#counters.forks.inc(this.#stream, outcome.forks);
+    this.#histograms.rows.observe(this.#stream, outcome.rows);
   }
 
   observeAges(records: readonly EntryRecord[], now: number): void {
-    for (const { receipt } of records) this.#age.observe(Math.max(0, now - receipt.ms) / 1000);
+    for (const { receipt } of records) this.#histograms.age.observe(this.#stream, Math.max(0, now - receipt.ms) / 1000);
   }
 }

@@ -2,13 +2,12 @@ import type { Config } from "../config/config.ts";
 import { runServices } from "../runtime/run.ts";
 import type { Service } from "../runtime/service.ts";
 import { connect } from "../store/connection.ts";
-import { ORDERS_STREAM } from "../store/entry-record.ts";
 import { listInstruments } from "../store/instruments.ts";
 import { findWritten } from "../store/journal.ts";
 import { claimPartitionCount as claimInStore } from "../store/settings.ts";
 import { Writer } from "../store/writer.ts";
 import { verifyDurability } from "../stream/durability.ts";
-import { GroupReader } from "../stream/group-reader.ts";
+import { ensureGroup, GroupReader } from "../stream/group-reader.ts";
 import { EVENTS_GROUPS, ORDERS_GROUPS, PERSIST_GROUP } from "../stream/groups.ts";
 import { InstrumentBook } from "../stream/instrument-book.ts";
 import { PartitionKeys } from "../stream/keys.ts";
@@ -16,13 +15,15 @@ import { checkPartitionCount, claimPartitionCount as claimInLog } from "../strea
 import { Partitioning } from "../stream/partition.ts";
 import { formatEntryId, parseEntryId } from "../stream/position.ts";
 import { connectRedis } from "../stream/redis.ts";
-import { readStreamState } from "../stream/status.ts";
+import { readGroups } from "../stream/status.ts";
 import { EVENTS_HORIZON_MS, Trimmer } from "../stream/trimmer.ts";
 import { HttpServer } from "../telemetry/http-server.ts";
 import { createLog } from "../telemetry/log.ts";
 import { createMetrics } from "../telemetry/metrics.ts";
 import { ChainWatch } from "./chain-watch.ts";
+import { EVENT_ROWS } from "./event-rows.ts";
 import { ConsumerMetrics } from "./metrics.ts";
+import { ORDER_ROWS } from "./order-rows.ts";
 import { Retention } from "./retention.ts";
 import { Worker, type WorkerStore } from "./worker.ts";
 
@@ -30,6 +31,12 @@ import { Worker, type WorkerStore } from "./worker.ts";
 const REDIS_TIMEOUT_MS = 5_000;
 /** For the watch, retention and readiness; each worker has a connection of its own. */
 const POSTGRES_CONNECTIONS = 2;
+
+/**
+ * What the engine makes of an order is about so many rows of reports and trades: transactions of both streams then hold as many
+ * orders, and a state that is changed twice in one of them is written once.
+ */
+const ROWS_OF_AN_ORDER = 4;
 
 /** Runs the workers of all partitions until a signal. Any number of such processes share the groups. */
 export async function runConsumers(config: Config): Promise<void> {
@@ -45,32 +52,41 @@ export async function runConsumers(config: Config): Promise<void> {
 
   const { consumers: settings, log: logConfig } = config;
   const partitions = new Partitioning(logConfig.partitions).all().map((partition) => new PartitionKeys(partition));
+  // A worker for each stream of each partition.
+  const streams = partitions.flatMap(({ partition, orders, events }) => [
+    { partition, rows: ORDER_ROWS, key: orders, transactionRows: settings.transactionRows },
+    { partition, rows: EVENT_ROWS, key: events, transactionRows: settings.transactionRows * ROWS_OF_AN_ORDER },
+  ]);
   const metrics = new ConsumerMetrics(registry, () =>
     Promise.all(
-      partitions.map(async (keys) => ({ partition: keys.partition, ...(await readStreamState(redis, keys)) })),
+      streams.map(async ({ partition, rows, key }) => {
+        return { partition, stream: rows.name, groups: await readGroups(redis, key) };
+      }),
     ),
   );
+  const metricsOf = { orders: metrics.of("orders"), events: metrics.of("events") };
   const instruments = new InstrumentBook(redis, partitions, log);
   const store: WorkerStore = {
     instruments: () => listInstruments(sql),
-    written: async (partition, ids) =>
-      new Set((await findWritten(sql, ORDERS_STREAM, partition, ids.map(parseEntryId))).map(formatEntryId)),
+    written: async (stream, partition, ids) =>
+      new Set((await findWritten(sql, stream, partition, ids.map(parseEntryId))).map(formatEntryId)),
   };
-  const blocking = partitions.map((keys) =>
+  const blocking = streams.map(({ partition, rows }) =>
     connectRedis(config.redisUrl, {
-      name: `penstock-read-${keys.partition}`,
+      name: `penstock-read-${rows.name}-${partition}`,
       socketTimeoutMs: settings.readBlockMs + REDIS_TIMEOUT_MS,
       onError,
     }),
   );
-  const workers = partitions.map(
-    (keys, i) =>
+  const workers = streams.map(
+    ({ partition, rows, key, transactionRows }, i) =>
       new Worker({
-        partition: keys.partition,
+        partition,
+        rows,
         reader: new GroupReader({
           blocking: blocking[i]!,
           redis,
-          stream: keys.orders,
+          stream: key,
           group: PERSIST_GROUP,
           consumer: settings.name,
           count: settings.readCount,
@@ -78,9 +94,9 @@ export async function runConsumers(config: Config): Promise<void> {
           minIdleMs: settings.minIdleMs,
           claimIntervalMs: settings.claimIntervalMs,
           onGroupLost: () => {
-            metrics.groupsLost.inc();
+            metricsOf[rows.name].add("groupsLost");
             log.error(
-              { partition: keys.partition, group: PERSIST_GROUP },
+              { partition, stream: rows.name, group: PERSIST_GROUP },
               "GROUP LOST: all that the stream holds is read again",
             );
           },
@@ -88,8 +104,8 @@ export async function runConsumers(config: Config): Promise<void> {
         writer: new Writer(config.databaseUrl, { timeoutMs: settings.transactionTimeoutMs }),
         instruments,
         store,
-        transactionRows: settings.transactionRows,
-        metrics,
+        transactionRows,
+        metrics: metricsOf[rows.name],
         log,
       }),
   );
@@ -102,6 +118,8 @@ export async function runConsumers(config: Config): Promise<void> {
       await checkPartitionCount(redis, logConfig.partitions);
       await claimInStore(sql, logConfig.partitions);
       await claimInLog(redis, logConfig.partitions);
+      // The engine may have begun before there were workers: their group is not lost then.
+      for (const { events } of partitions) await ensureGroup(redis, events, PERSIST_GROUP);
       await instruments.start();
     },
     stop: async () => {
@@ -124,7 +142,8 @@ export async function runConsumers(config: Config): Promise<void> {
     log,
     onTrimmed: (stream, entries) => metrics.trimmed.inc({ stream }, entries),
   });
-  const watch = new ChainWatch({ redis, sql, partitions, retentionDays: config.retentionDays, metrics, log });
+  const watched = streams.map(({ partition, rows, key }) => ({ partition, stream: rows.stream, key }));
+  const watch = new ChainWatch({ redis, sql, streams: watched, retentionDays: config.retentionDays, metrics, log });
   const retention = new Retention(config.databaseUrl, settings.transactionTimeoutMs, config.retentionDays, log);
   const http = new HttpServer({
     bind: config.listen.bind,

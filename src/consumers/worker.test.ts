@@ -32,7 +32,7 @@ test("I5: entries become rows once each, in transactions that are divided at the
   assert.deepEqual(await countRows(scene.sql), { journal: 102, orders: 701, deadLetters: 0 });
   const [{ distinct } = {}] = await scene.sql`SELECT count(DISTINCT client_order_id)::int AS distinct FROM orders`;
   assert.equal(distinct, 701);
-  assert.equal(await worker.count("orders_written_total"), 701);
+  assert.equal(await worker.count("rows_written_total"), 701);
   assert.equal(await worker.count("entries_redelivered_total"), 0);
 });
 

@@ -2,23 +2,25 @@ import type { Logger } from "pino";
 import { Backoff, delay } from "../runtime/backoff.ts";
 import type { Service } from "../runtime/service.ts";
 import { persist, type PersistOutcome } from "../store/batch.ts";
-import type { EntryRecord } from "../store/entry-record.ts";
+import type { EntryRecord, StreamNumber } from "../store/entry-record.ts";
 import { endStalledCopies } from "../store/stalled.ts";
 import type { Writer } from "../store/writer.ts";
 import type { Delivered, Delivery, GroupReader } from "../stream/group-reader.ts";
 import type { InstrumentBook } from "../stream/instrument-book.ts";
-import type { ConsumerMetrics } from "./metrics.ts";
-import { lostRecord, NewerVersionError, recordOf, UnknownSymbolError } from "./record.ts";
+import type { WorkerMetrics } from "./metrics.ts";
+import { lostRecord, NewerVersionError, recordOf, type StreamRows, UnknownSymbolError } from "./record.ts";
 
 export interface WorkerOptions {
   readonly partition: number;
+  /** The stream, and what becomes of its entries. */
+  readonly rows: StreamRows;
   readonly reader: GroupReader;
   readonly writer: Writer;
   readonly instruments: InstrumentBook;
   readonly store: WorkerStore;
   /** How many rows a transaction should have at most. Entries are not divided, so the last one may go beyond it. */
   readonly transactionRows: number;
-  readonly metrics: ConsumerMetrics;
+  readonly metrics: WorkerMetrics;
   readonly log: Logger;
 }
 
@@ -26,16 +28,17 @@ export interface WorkerOptions {
 export interface WorkerStore {
   /** All that is left of the definitions while an emptied Redis has not been opened again. */
   instruments(): Promise<readonly { readonly definition: Buffer }[]>;
-  /** Those of these entries of the partition ("<ms>-<seq>") that are in the journal. */
-  written(partition: number, ids: readonly string[]): Promise<ReadonlySet<string>>;
+  /** Those of these entries of a partition's stream ("<ms>-<seq>") that are in the journal. */
+  written(stream: StreamNumber, partition: number, ids: readonly string[]): Promise<ReadonlySet<string>>;
 }
 
-interface Item {
-  readonly id: string;
-  readonly record: EntryRecord;
+/** What one transaction is to write, and why it goes no further where it does not. */
+interface Slice {
+  readonly records: readonly EntryRecord[];
+  readonly newer: NewerVersionError | undefined;
 }
 
-/** Payload of a transaction; an entry holds 1 MiB at most, so this bounds memory where orders are large. */
+/** Payload of a transaction; an entry of commands holds 1 MiB at most, so this bounds memory where orders are large. */
 const TRANSACTION_BYTES = 8 * 1024 * 1024;
 /**
  * Where orders come one by one, a transaction for each takes the machine from those who acknowledge: at 1,000 orders/s it
@@ -48,7 +51,7 @@ const LEAST_BACKOFF_MS = 100;
 const MOST_BACKOFF_MS = 5_000;
 
 /**
- * Carries the orders stream of one partition to Postgres.
+ * Carries one stream of a partition to Postgres.
  *
  * Invariants:
  * - An entry is acknowledged only after the transaction that holds its receipt, and its rows or dead letters, committed.
@@ -69,8 +72,9 @@ export class Worker implements Service {
 
   constructor(options: WorkerOptions) {
     this.#options = options;
-    this.name = `worker of partition ${options.partition}`;
-    this.#log = options.log.child({ partition: options.partition });
+    const { partition, rows } = options;
+    this.name = `worker of the ${rows.name} of partition ${partition}`;
+    this.#log = options.log.child({ partition, stream: rows.name });
   }
 
   get trouble(): Error | undefined {
@@ -130,18 +134,20 @@ export class Worker implements Service {
   async #process({ lost, entries }: Delivery): Promise<void> {
     const { reader, metrics } = this.#options;
     if (lost.length > 0) await this.#untilDone("writing lost entries", () => this.#writeLost(lost));
-    const { items, newer } = await this.#untilDone("decoding", () => this.#decode(entries));
-    for (const slice of this.#slices(items)) {
-      const records = slice.map(({ record }) => record);
-      this.#note(await this.#untilDone("writing", () => this.#write(records)));
-      const ids = slice.map(({ id }) => id);
-      const acknowledged = await this.#untilDone("acknowledging", () => reader.acknowledge(ids));
-      if (acknowledged < ids.length) {
-        this.#log.warn({ acknowledged, of: ids.length }, "some entries were no longer ours to acknowledge");
+    for (let from = 0; from < entries.length;) {
+      const { records, newer } = await this.#untilDone("decoding", () => this.#decode(entries, from));
+      if (records.length > 0) {
+        this.#note(await this.#untilDone("writing", () => this.#write(records)));
+        const ids = entries.slice(from, from + records.length).map(({ id }) => id);
+        const acknowledged = await this.#untilDone("acknowledging", () => reader.acknowledge(ids));
+        if (acknowledged < ids.length) {
+          this.#log.warn({ acknowledged, of: ids.length }, "some entries were no longer ours to acknowledge");
+        }
+        metrics.observeAges(records, Date.now());
       }
-      metrics.observeAges(records, Date.now());
+      if (newer !== undefined) throw newer;
+      from += records.length;
     }
-    if (newer !== undefined) throw newer;
   }
 
   /** What the work resolves with once it succeeds. Throws its error only where the worker is being stopped. */
@@ -155,7 +161,7 @@ export class Worker implements Service {
         return result;
       } catch (error) {
         this.#trouble = error instanceof Error ? error : new Error(String(error));
-        this.#options.metrics.retries.inc();
+        this.#options.metrics.add("retries");
         this.#log.warn({ err: error }, `${what} failed: entries stay pending, and it is tried again`);
         if (signal.aborted) throw error;
         await delay(this.#backoff.next(), signal);
@@ -165,10 +171,10 @@ export class Worker implements Service {
 
   async #write(records: readonly EntryRecord[]): Promise<PersistOutcome> {
     const { writer, metrics } = this.#options;
-    const timer = metrics.transaction.startTimer();
+    const committed = metrics.startTransaction();
     try {
       const outcome = await persist(writer, records);
-      timer();
+      committed();
       return outcome;
     } catch (error) {
       // These very entries may be locked by the worker from which they were taken over.
@@ -180,17 +186,17 @@ export class Worker implements Service {
 
   /** Entries that are gone from the stream: some may have been written, by a worker that died before it acknowledged them. */
   async #writeLost(ids: readonly string[]): Promise<void> {
-    const { writer, reader, partition, metrics, store } = this.#options;
-    const written = await store.written(partition, ids);
+    const { writer, reader, partition, rows, metrics, store } = this.#options;
+    const written = await store.written(rows.stream, partition, ids);
     const missing = ids.filter((id) => !written.has(id));
     if (missing.length > 0) {
       this.#note(
         await persist(
           writer,
-          missing.map((id) => lostRecord(id, partition)),
+          missing.map((id) => lostRecord(rows, id, partition)),
         ),
       );
-      metrics.lost.inc(missing.length);
+      metrics.add("lost", missing.length);
       this.#log.error({ entries: missing }, "ENTRIES LOST: they were removed from the stream before they were written");
     }
     await reader.acknowledge(ids); // those that a claim found are no longer pending already
@@ -204,47 +210,36 @@ export class Worker implements Service {
     if (deadLetters > 0) this.#log.error({ deadLetters }, "dead letters were written");
   }
 
-  /** The records of the entries, up to the first one of a newer version. */
-  async #decode(entries: readonly Delivered[]): Promise<{ items: Item[]; newer: NewerVersionError | undefined }> {
+  /** The records of a transaction: of the entries from this one on, up to its size or to the first entry of a newer version. */
+  async #decode(entries: readonly Delivered[], from: number): Promise<Slice> {
     const { instruments, store } = this.#options;
     try {
-      return this.#recordsOf(entries, false);
+      return this.#slice(entries, from, false);
     } catch (error) {
       if (!(error instanceof UnknownSymbolError)) throw error;
       for (const { definition } of await store.instruments()) instruments.learn(definition);
       await instruments.refresh();
-      return this.#recordsOf(entries, true);
+      return this.#slice(entries, from, true);
     }
-  }
-
-  #recordsOf(entries: readonly Delivered[], instrumentsAreFresh: boolean) {
-    const { partition, instruments } = this.#options;
-    const items: Item[] = [];
-    for (const entry of entries) {
-      try {
-        items.push({ id: entry.id, record: recordOf(entry, { partition, instruments, instrumentsAreFresh }) });
-      } catch (error) {
-        if (!(error instanceof NewerVersionError)) throw error;
-        return { items, newer: error };
-      }
-    }
-    return { items, newer: undefined };
   }
 
   /** Divides at the bounds of entries, so that a transaction has about `transactionRows` rows. */
-  *#slices(items: readonly Item[]): Generator<Item[]> {
-    let slice: Item[] = [];
+  #slice(entries: readonly Delivered[], from: number, instrumentsAreFresh: boolean): Slice {
+    const { partition, rows: streamRows, instruments, transactionRows } = this.#options;
+    const records: EntryRecord[] = [];
     let rows = 0;
     let bytes = 0;
-    for (const item of items) {
-      slice.push(item);
-      rows += item.record.orders.length;
-      bytes += item.record.receipt.payload?.length ?? 0;
-      if (rows >= this.#options.transactionRows || bytes >= TRANSACTION_BYTES) {
-        yield slice;
-        [slice, rows, bytes] = [[], 0, 0];
+    for (let at = from; at < entries.length && rows < transactionRows && bytes < TRANSACTION_BYTES; at++) {
+      try {
+        const record = recordOf(streamRows, entries[at]!, { partition, instruments, instrumentsAreFresh });
+        records.push(record);
+        rows += record.orders.length + record.executions.length + record.trades.length;
+        bytes += record.receipt.payload?.length ?? 0;
+      } catch (error) {
+        if (!(error instanceof NewerVersionError)) throw error;
+        return { records, newer: error };
       }
     }
-    if (slice.length > 0) yield slice;
+    return { records, newer: undefined };
   }
 }

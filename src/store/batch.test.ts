@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { randomBytes } from "node:crypto";
+import { createHash, randomBytes } from "node:crypto";
 import { test } from "node:test";
 
 import { createTestDatabase } from "../../test/support/servers.ts";
@@ -9,7 +9,7 @@ import { TransientStoreError } from "./errors.ts";
 import { listInstruments } from "./instruments.ts";
 import { findOrder } from "./orders.ts";
 import { dropExpiredPartitions } from "./partitions.ts";
-import { countRows, makeEntry, makeOrder, NOON, openSql, openWriter } from "./test-entries.ts";
+import { countRows, makeEntry, makeEvents, makeOrder, NOON, openSql, openWriter } from "./test-entries.ts";
 
 const DAY_MS = 86_400_000;
 
@@ -57,7 +57,7 @@ test("what was given comes back, whatever the text", async (t) => {
   await persist(writer, [{ ...alone, orders: [...alone.orders, { ...bad, quantity: "many" }] }]);
   for (const { orders } of [entry, alone]) {
     const { index: _index, clientKey: _key, ...facts } = orders[0]!;
-    assert.deepEqual(await findOrder(sql, facts.orderId), { ...facts, createdAt: new Date(NOON + 7) });
+    assert.deepEqual(await findOrder(sql, facts.orderId), { ...facts, createdAt: new Date(NOON + 7), state: null });
   }
   const [key] = await sql`SELECT DISTINCT client_key::text FROM orders`;
   assert.equal(key?.client_key, "-1");
@@ -98,6 +98,36 @@ test("another payload in an entry's place is a fork: dead-lettered, never droppe
   const letters = await sql`SELECT seq, index, reason, sqlstate, raw FROM dead_letters`;
   assert.deepEqual([...letters], [{ seq: "0", index: -1, reason: "FORK", sqlstate: null, raw: other.receipt.payload }]);
   assert.equal((await countRows(sql)).orders, 2);
+});
+
+test("a fork of the events is dead-lettered with its bytes, though the journal keeps none of theirs", async (t) => {
+  const { url } = await createTestDatabase(t);
+  const [writer, sql] = [openWriter(t, url), openSql(t, url)];
+  const { orders } = makeEntry({ seq: 0 });
+  const events = makeEvents(0, orders);
+  await persist(writer, [events]);
+  const bytes = Buffer.from("another history");
+  const hash = createHash("sha256").update(bytes).digest();
+  const fork = { ...makeEvents(0, orders, { status: "REJECTED" }), raw: () => bytes };
+  const outcome = await persist(writer, [{ ...fork, receipt: { ...fork.receipt, hash } }]);
+  assert.deepEqual(outcome, { written: 0, duplicates: 0, rows: 0, deadLetters: 1, forks: 1 });
+  const [letter] = await sql`SELECT stream, raw, reason FROM dead_letters`;
+  assert.deepEqual({ ...letter }, { stream: 1, raw: bytes, reason: "FORK" });
+  const [state] = await sql`SELECT status FROM order_states`;
+  assert.equal(state?.status, "NEW");
+});
+
+test("a report that cannot be written is a dead letter, once for its row and its state; the others stand", async (t) => {
+  const { url } = await createTestDatabase(t);
+  const [writer, sql] = [openWriter(t, url), openSql(t, url)];
+  const { orders } = makeEntry({ seq: 0, orders: 20, order: (index) => (index === 13 ? { account: "a\0b" } : {}) });
+  const batch = [makeEvents(0, orders), makeEvents(1, orders.slice(0, 5), { status: "CANCELED", leavesQuantity: "0" })];
+  assert.deepEqual(await persist(writer, batch), { written: 2, duplicates: 0, rows: 24, deadLetters: 1, forks: 0 });
+  assert.deepEqual(await persist(writer, batch), { written: 0, duplicates: 2, rows: 0, deadLetters: 0, forks: 0 });
+  const [row] = await sql`
+    SELECT (SELECT count(*)::int FROM executions) AS executions, count(*)::int AS states,
+           count(*) FILTER (WHERE open)::int AS open FROM order_states`;
+  assert.deepEqual({ ...row }, { executions: 24, states: 19, open: 14 });
 });
 
 const POISON: readonly { name: string; sqlstate: string; order: Partial<OrderRow> }[] = [

@@ -1,13 +1,18 @@
-import { COPY_ORDERS, encodeOrders } from "./copy.ts";
+import { copyRows } from "./copy.ts";
 import { writeDeadLetters } from "./dead-letters.ts";
 import type { EntryDeadLetter } from "./dead-letters.ts";
-import type { DeadLetter, EntryRecord } from "./entry-record.ts";
+import type { EntryRecord } from "./entry-record.ts";
 import { isAbortedBefore, isDatabaseError, isMissingPartition, isPoison, TransientStoreError } from "./errors.ts";
+import { EXECUTIONS } from "./execution-table.ts";
 import { upsertInstruments } from "./instruments.ts";
-import { writeIsolated, writeOrdersIsolated } from "./isolation.ts";
-import { ensurePartitions, orderTime, partitionsKnown } from "./partitions.ts";
+import { deadLetter, type Refused, writeIsolated, writeRowsIsolated } from "./isolation.ts";
+import { lockStates, newestChanges, upsertStates, writeStates } from "./order-states.ts";
+import { ORDERS } from "./order-table.ts";
+import { ensurePartitions, OrderDays, partitionsKnown } from "./partitions.ts";
 import { writeReceipts } from "./receipts.ts";
 import type { ReceiptOutcome } from "./receipts.ts";
+import type { RowTable } from "./row-table.ts";
+import { TRADES } from "./trade-table.ts";
 import type { Transaction, Writer } from "./writer.ts";
 
 export interface PersistOutcome {
@@ -15,7 +20,7 @@ export interface PersistOutcome {
   readonly written: number;
   /** Entries that had been written before: nothing was done for them. */
   readonly duplicates: number;
-  /** Order rows of the new entries. */
+  /** Rows of the new entries in the tables of orders, executions and trades. */
   readonly rows: number;
   /** Dead letters that are new. */
   readonly deadLetters: number;
@@ -40,7 +45,7 @@ export interface PersistOutcome {
  */
 export async function persist(writer: Writer, entries: readonly EntryRecord[]): Promise<PersistOutcome> {
   try {
-    const moments = entries.map(({ receipt }) => receipt.ms);
+    const moments = [...entries.map(({ receipt }) => receipt.ms), ...daysOfStates(entries)];
     if (!partitionsKnown(writer, moments)) await ensurePartitions(writer, moments);
     try {
       return await writer.transaction((transaction) => writeTogether(transaction, entries));
@@ -50,8 +55,9 @@ export async function persist(writer: Writer, entries: readonly EntryRecord[]): 
     }
     let total: PersistOutcome = { written: 0, duplicates: 0, rows: 0, deadLetters: 0, forks: 0 };
     for (const entry of entries) {
-      // A decoder's mistake in the ids alone must not look like a partition that is missing for ever.
-      await ensurePartitions(writer, entry.orders.map(({ orderId }) => orderTime(orderId)).filter(Number.isFinite));
+      const days = new OrderDays();
+      for (const { orderId } of entry.orders) days.add(orderId);
+      await ensurePartitions(writer, days.moments);
       total = sum(total, await writer.transaction((transaction) => writeAlone(transaction, entry)));
     }
     return total;
@@ -65,8 +71,10 @@ export async function persist(writer: Writer, entries: readonly EntryRecord[]): 
 async function writeTogether(transaction: Transaction, entries: readonly EntryRecord[]): Promise<PersistOutcome> {
   const receipts = await writeReceipts(transaction, entries);
   const { fresh } = receipts;
-  const rows = fresh.reduce((count, { orders }) => count + orders.length, 0);
-  if (rows > 0) await transaction.copy(COPY_ORDERS, encodeOrders(fresh));
+  let rows = await copyRows(transaction, ORDERS, fresh);
+  rows += await copyRows(transaction, EXECUTIONS, fresh);
+  rows += await copyRows(transaction, TRADES, fresh);
+  await writeStates(transaction, newestChanges(fresh));
   await upsertInstruments(transaction, instrumentsOf(fresh));
   const deadLetters = await writeDeadLetters(transaction, lettersOf(receipts));
   return outcome(receipts, rows, deadLetters);
@@ -80,21 +88,41 @@ async function writeAlone(transaction: Transaction, entry: EntryRecord): Promise
   });
   const letters = lettersOf(receipts);
   // The receipt itself cannot be written. The dead letter then stands for the entry; so it is found again at a redelivery.
-  for (const { sqlstate, reason } of refused) letters.push({ entry, letter: wholeEntry(entry, sqlstate, reason) });
+  for (const { sqlstate, reason } of refused) letters.push({ entry, letter: deadLetter(entry, -1, sqlstate, reason) });
   let rows = 0;
-  for (const fresh of receipts.fresh) {
-    const unwritable = await writeOrdersIsolated(transaction, fresh);
-    rows = fresh.orders.length - unwritable.length;
+  const write = async <Row extends { readonly index: number }>(table: RowTable<Row>, fresh: EntryRecord) => {
+    const unwritable = await writeRowsIsolated(transaction, table, fresh);
+    rows += table.rowsOf(fresh).length - unwritable.length;
     for (const letter of unwritable) letters.push({ entry, letter });
-    const bad = await writeIsolated(transaction, instrumentsOf([fresh]), (items) =>
-      upsertInstruments(transaction, items),
+  };
+  const note = <T>(bad: readonly Refused<T>[], indexOf: (item: T) => number) => {
+    for (const { item, sqlstate, reason } of bad)
+      letters.push({ entry, letter: deadLetter(entry, indexOf(item), sqlstate, reason) });
+  };
+  for (const fresh of receipts.fresh) {
+    await write(ORDERS, fresh);
+    await write(EXECUTIONS, fresh);
+    await write(TRADES, fresh);
+    const states = newestChanges([fresh]);
+    await lockStates(transaction, states);
+    note(
+      await writeIsolated(transaction, states, (items) => upsertStates(transaction, items)),
+      ({ change }) => change.index,
     );
-    for (const { item, sqlstate, reason } of bad) {
-      const { index } = item.instrument;
-      letters.push({ entry, letter: { index, raw: entry.rawCommand(index), sqlstate, reason } });
-    }
+    const instruments = instrumentsOf([fresh]);
+    note(
+      await writeIsolated(transaction, instruments, (items) => upsertInstruments(transaction, items)),
+      ({ instrument }) => instrument.index,
+    );
   }
   return outcome(receipts, rows, await writeDeadLetters(transaction, letters));
+}
+
+/** A moment of each day on which an order began whose state is among these. */
+function daysOfStates(entries: readonly EntryRecord[]): readonly number[] {
+  const days = new OrderDays();
+  for (const { executions } of entries) for (const row of executions) if (row.isChange) days.add(row.orderId);
+  return days.moments;
 }
 
 function instrumentsOf(entries: readonly EntryRecord[]) {
@@ -104,12 +132,8 @@ function instrumentsOf(entries: readonly EntryRecord[]) {
 function lettersOf({ fresh, forks }: ReceiptOutcome): EntryDeadLetter[] {
   return [
     ...fresh.flatMap((entry) => entry.deadLetters.map((letter) => ({ entry, letter }))),
-    ...forks.map((entry) => ({ entry, letter: wholeEntry(entry, null, "FORK") })),
+    ...forks.map((entry) => ({ entry, letter: deadLetter(entry, -1, null, "FORK") })),
   ];
-}
-
-function wholeEntry({ receipt }: EntryRecord, sqlstate: string | null, reason: string): DeadLetter {
-  return { index: -1, raw: receipt.payload ?? receipt.hash, sqlstate, reason };
 }
 
 function outcome(receipts: ReceiptOutcome, rows: number, deadLetters: number): PersistOutcome {

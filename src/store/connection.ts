@@ -27,6 +27,12 @@ export function clientOptions(statementTimeoutMs: number) {
   };
 }
 
+export interface PoolOptions {
+  readonly max: number;
+  /** The longest statement, in ms, where it is to look at more than a client waits for. */
+  readonly statementTimeoutMs?: number;
+}
+
 /**
  * A pool of up to `max` connections for single statements; they are opened when needed and again after a loss, which fails
  * the statements that were on their way. Not for transactions: postgres.js sends its ROLLBACK on a connection that is gone,
@@ -35,8 +41,8 @@ export function clientOptions(statementTimeoutMs: number) {
  * The URL is postgres://user:password@host:port/database with `sslmode` where wanted; `host=/folder` in its query names a Unix
  * socket's folder, as in libpq. Throws where it is no URL or names several hosts.
  */
-export function connect(url: string, options: { readonly max: number }): postgres.Sql {
-  return openClient(url, { ...clientOptions(STATEMENT_TIMEOUT_MS), max: options.max });
+export function connect(url: string, { max, statementTimeoutMs = STATEMENT_TIMEOUT_MS }: PoolOptions): postgres.Sql {
+  return openClient(url, { ...clientOptions(statementTimeoutMs), max });
 }
 
 type ClientOptions = NonNullable<Parameters<typeof postgres>[1]>;

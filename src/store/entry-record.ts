@@ -28,11 +28,11 @@ export interface Receipt extends EntryKey {
   readonly prevSeq: number;
   /** Of the payload's schema. */
   readonly version: number;
-  /** How many commands the payload holds. */
+  /** How many commands, or events, the payload holds. */
   readonly commands: number;
   /** SHA-256 of the payload, 32 bytes. */
   readonly hash: Buffer;
-  /** Null for events, which are not kept. */
+  /** Null for events, which are made again from the commands. */
   readonly payload: Buffer | null;
 }
 
@@ -77,7 +77,77 @@ export interface InstrumentRow {
   readonly definition: Buffer;
 }
 
-/** A command (or with index -1 the whole entry) that cannot become rows. `sqlstate` is null where Postgres was not asked. */
+/** A report to an account. Decimals are plain digits; null is what a report of its kind does not say. */
+interface ReportRow {
+  /** The place of the event in its entry. */
+  readonly index: number;
+  /** The index of the command that caused it; null where it is time's. */
+  readonly command: number | null;
+  readonly account: string;
+  /** The account's reports in the partition, from 1 without a gap; 0 where the engine has no room for the account. */
+  readonly sequence: number;
+  readonly symbol: string;
+  /** As in the API: NEW, TRADE … MASS_CANCEL_REPORT. */
+  readonly execType: string;
+  readonly reason: string | null;
+  readonly otherOrderId: string | null;
+  readonly clientRequestId: string | null;
+  readonly price: string | null;
+  readonly stopPrice: string | null;
+  readonly displayQuantity: string | null;
+  readonly lastQuantity: string | null;
+  readonly lastPrice: string | null;
+  readonly trade: number | null;
+  readonly aggressor: boolean | null;
+  readonly affected: number | null;
+  readonly remaining: number | null;
+  /** What is named, where no order is known. */
+  readonly clientOrderId: string | null;
+}
+
+/** A change of an order, with all that it is after it: where it is the newest, that is the order's state. */
+export interface ChangeRow extends ReportRow {
+  readonly isChange: true;
+  readonly orderId: string;
+  readonly status: string;
+  readonly triggered: boolean;
+  readonly quantity: string;
+  readonly cumQuantity: string;
+  /** "0" where the order has ended, and only there. */
+  readonly leavesQuantity: string;
+  readonly tradedValue: string;
+}
+
+/** A cancel or replace that was refused, or what became of a mass cancel: no order is another one after it. */
+export interface AnswerRow extends ReportRow {
+  readonly isChange: false;
+  readonly orderId: string | null;
+  readonly status: string | null;
+  readonly quantity: string | null;
+  readonly cumQuantity: string | null;
+  readonly leavesQuantity: string | null;
+  readonly tradedValue: string | null;
+}
+
+export type ExecutionRow = ChangeRow | AnswerRow;
+
+export interface TradeRow {
+  /** The place of the aggressor's event in its entry. */
+  readonly index: number;
+  readonly symbol: string;
+  /** The symbol's trades are counted from 1 without a gap. */
+  readonly trade: number;
+  readonly price: string;
+  readonly quantity: string;
+  /** The side that took liquidity. */
+  readonly aggressor: Side;
+  readonly buyOrderId: string;
+  readonly sellOrderId: string;
+  readonly buyAccount: string;
+  readonly sellAccount: string;
+}
+
+/** A command or an event (or with index -1 the whole entry) that cannot become rows. `sqlstate` is null where Postgres was not asked. */
 export interface DeadLetter {
   readonly index: number;
   readonly raw: Buffer;
@@ -89,12 +159,14 @@ export interface EntryRecord {
   readonly receipt: Receipt;
   readonly orders: readonly OrderRow[];
   readonly instruments: readonly InstrumentRow[];
+  readonly executions: readonly ExecutionRow[];
+  readonly trades: readonly TradeRow[];
   /** What the decoder found to be undecodable. */
   readonly deadLetters: readonly DeadLetter[];
   /** How often the entry has been delivered, this time included: the `attempts` of its dead letters. */
   readonly deliveries: number;
-  /** The bytes of one command, asked for only where it becomes a dead letter. */
-  rawCommand(index: number): Buffer;
+  /** The bytes of one command or event, of the whole payload for -1: asked for only where it becomes a dead letter. */
+  raw(index: number): Buffer;
 }
 
 /** Negative where a comes before b in the sequence in which keys are written. */

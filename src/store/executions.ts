@@ -68,7 +68,7 @@ export async function readExecutions(
     SELECT * FROM executions
     WHERE partition = ${partition}
       AND (epoch, ms, seq, index) > (${epoch}::smallint, ${ms}::bigint, ${seq}::bigint, ${index}::integer)
-      ${account === undefined ? sql`` : sql`AND account = ${account}`}
+      ${account === undefined ? sql`` : sql`AND account = ${account} AND (epoch, ms) >= (${epoch}::smallint, ${ms}::bigint)`}
       ${symbol === undefined ? sql`` : sql`AND symbol = ${symbol}`}
     ORDER BY epoch, ms, seq, index LIMIT ${limit}`;
   const rows = await sql<Row[]>`

@@ -1,6 +1,7 @@
-import type { DeadLetter, EntryRecord, OrderRow } from "./entry-record.ts";
+import type { DeadLetter, EntryRecord } from "./entry-record.ts";
 import { isPoison } from "./errors.ts";
-import { plainArray, textArray } from "./parameters.ts";
+import { textArray } from "./parameters.ts";
+import type { RowTable } from "./row-table.ts";
 import type { Transaction } from "./writer.ts";
 
 /** Something that Postgres refuses by itself, with its error. */
@@ -40,79 +41,65 @@ export async function writeIsolated<T>(
   ];
 }
 
-const NEW_ROWS = `
-  unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::bigint[], $5::boolean[], $6::text[], $7::text[], $8::text[], $9::text[],
-         $10::text[], $11::text[], $12::numeric[], $13::numeric[], $14::numeric[], $15::numeric[], $16::text[])
-    AS raw (order_id, client_key, created_ms, expire_ms, post_only, account, client_order_id, symbol, side, type,
-            time_in_force, quantity, price, stop_price, display_quantity, self_trade_prevention)`;
-
-const FACTS = `client_key, created_at, expire_time, post_only, account, client_order_id, symbol, side, type, time_in_force,
-  quantity, price, stop_price, display_quantity, self_trade_prevention`;
-
-const NEW_ORDERS = `
-  SELECT *, to_timestamp(created_ms / 1000.0) AS created_at, to_timestamp(expire_ms / 1000.0) AS expire_time FROM ${NEW_ROWS}`;
-
-const INSERT = `
-  INSERT INTO orders (order_id, ${FACTS}) SELECT order_id, ${FACTS} FROM (${NEW_ORDERS}) AS new
-  ON CONFLICT (order_id) DO NOTHING`;
-
-/** Orders in whose place another one stands. */
-const FIND_TAKEN = `
-  SELECT order_id FROM (${NEW_ORDERS}) AS new JOIN orders USING (order_id)
-  WHERE (${qualified("new")}) IS DISTINCT FROM (${qualified("orders")})`;
-
 /**
- * Writes the orders of one entry by plain INSERTs and gives the ones that cannot be written as dead letters. An order that stands
- * there already, as after a replay from the journal, is written; another one in its place is reported.
+ * Writes a table's rows of one entry by plain INSERTs and gives the ones that cannot be written as dead letters. A row that
+ * stands there already, as after a replay from the journal, is written; another one in its place is reported.
  */
-export async function writeOrdersIsolated(transaction: Transaction, entry: EntryRecord): Promise<DeadLetter[]> {
-  const taken = new Set<string>();
-  const refused = await writeIsolated(transaction, entry.orders, async (orders) => {
-    const columns = orderColumns(orders, entry.receipt.ms);
-    const { count } = await transaction.query(INSERT, columns);
-    if (count === orders.length) return;
-    const { rows } = await transaction.query<{ order_id: string }>(FIND_TAKEN, columns);
-    for (const row of rows) taken.add(row.order_id);
+export async function writeRowsIsolated<Row extends { readonly index: number }>(
+  transaction: Transaction,
+  table: RowTable<Row>,
+  entry: EntryRecord,
+): Promise<DeadLetter[]> {
+  const taken = new Set<Row>();
+  const { insert, findTaken } = statements(table);
+  const refused = await writeIsolated(transaction, table.rowsOf(entry), async (rows) => {
+    const values = parameters(table, entry, rows);
+    const { count } = await transaction.query(insert, values);
+    if (count === rows.length) return;
+    const found = await transaction.query<{ place: string }>(findTaken, values);
+    for (const { place } of found.rows) taken.add(rows[Number(place) - 1]!);
   });
-  const letters = refused.map(({ item, sqlstate, reason }) => ({
-    index: item.index,
-    raw: entry.rawCommand(item.index),
-    sqlstate,
-    reason,
-  }));
-  for (const { orderId, index } of entry.orders) {
-    if (!taken.has(orderId)) continue;
-    letters.push({
-      index,
-      raw: entry.rawCommand(index),
-      sqlstate: "23505",
-      reason: `another order stands in the place ${orderId}`,
-    });
-  }
-  return letters;
-}
-
-function orderColumns(orders: readonly OrderRow[], ms: number): string[] {
   return [
-    textArray(orders.map(({ orderId }) => orderId)),
-    plainArray(orders.map(({ clientKey }) => BigInt.asIntN(64, clientKey))),
-    plainArray(orders.map(() => ms)),
-    plainArray(orders.map(({ expireTime }) => expireTime)),
-    plainArray(orders.map(({ postOnly }) => postOnly)),
-    textArray(orders.map(({ account }) => account)),
-    textArray(orders.map(({ clientOrderId }) => clientOrderId)),
-    textArray(orders.map(({ symbol }) => symbol)),
-    textArray(orders.map(({ side }) => side)),
-    textArray(orders.map(({ type }) => type)),
-    textArray(orders.map(({ timeInForce }) => timeInForce)),
-    textArray(orders.map(({ quantity }) => quantity)),
-    textArray(orders.map(({ price }) => price)),
-    textArray(orders.map(({ stopPrice }) => stopPrice)),
-    textArray(orders.map(({ displayQuantity }) => displayQuantity)),
-    textArray(orders.map(({ selfTradePrevention }) => selfTradePrevention)),
+    ...refused.map(({ item, sqlstate, reason }) => deadLetter(entry, item.index, sqlstate, reason)),
+    ...Array.from(taken, ({ index }) =>
+      deadLetter(entry, index, "23505", `another row of ${table.name} stands in its place`),
+    ),
   ];
 }
 
-function qualified(table: string): string {
-  return FACTS.replace(/\w+/g, (column) => `${table}.${column}`);
+export function deadLetter(entry: EntryRecord, index: number, sqlstate: string | null, reason: string): DeadLetter {
+  return { index, raw: entry.raw(index), sqlstate, reason };
+}
+
+/** INSERT of what is not there, and which of the rows another one stands in the place of. */
+function statements<Row extends { readonly index: number }>({ name, key, columns }: RowTable<Row>) {
+  const names = columns.map((column) => column.name);
+  const arrays = columns.map(({ type }, i) => `$${i + 1}::${type}[]`).join(", ");
+  const made = columns.map((column) => `${column.as ?? column.name} AS ${column.name}`).join(", ");
+  const rows = `(SELECT ${made}, place FROM unnest(${arrays}) WITH ORDINALITY AS raw (${names.join(", ")}, place)) AS given`;
+  const facts = names.filter((column) => !key.includes(column));
+  const of = (table: string) => facts.map((column) => `${table}.${column}`).join(", ");
+  return {
+    insert: `
+      INSERT INTO ${name} (${names.join(", ")}) SELECT ${names.join(", ")} FROM ${rows}
+      ON CONFLICT (${key.join(", ")}) DO NOTHING`,
+    findTaken: `
+      SELECT place FROM ${rows} JOIN ${name} AS kept USING (${key.join(", ")})
+      WHERE (${of("given")}) IS DISTINCT FROM (${of("kept")})`,
+  };
+}
+
+function parameters<Row extends { readonly index: number }>(
+  { columns }: RowTable<Row>,
+  { receipt }: EntryRecord,
+  rows: readonly Row[],
+): string[] {
+  return columns.map(({ value }) =>
+    textArray(
+      rows.map((row) => {
+        const given = value(row, receipt);
+        return given === null ? null : String(given);
+      }),
+    ),
+  );
 }

@@ -12,7 +12,12 @@ export function plainArray(values: readonly (number | bigint | boolean | null)[]
 
 /** For text[] and every type that is written as text. */
 export function textArray(values: readonly (string | null)[]): string {
-  return `{${values.map((value) => (value === null ? "NULL" : `"${value.replace(/["\\]/g, "\\$&")}"`)).join(",")}}`;
+  return `{${values.map((value) => (value === null ? "NULL" : `"${escaped(value)}"`)).join(",")}}`;
+}
+
+/** Nearly no text has anything to escape, and the test alone takes a fraction of a replacement. */
+function escaped(text: string): string {
+  return /["\\]/.test(text) ? text.replace(/["\\]/g, "\\$&") : text;
 }
 
 /** Byte strings for `substring(bytes FROM at FOR size)`: a null one has a null size, which gives null. */

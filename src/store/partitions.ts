@@ -13,10 +13,16 @@ const DROP_WAIT_MS = 500;
 /** Any fixed number, the same in every version: whoever makes or drops partitions holds this advisory lock. */
 const LOCK = 7_366_512;
 
+const byTime = (ms: number) => String(ms);
+const byOrder = (ms: number) => `'${firstOrderId(ms)}'`;
+
 /** What is partitioned by day, and how a moment is written as a bound. */
 const TABLES = [
-  { table: "journal", bound: (ms: number) => String(ms) },
-  { table: "orders", bound: (ms: number) => `'${firstOrderId(ms)}'` },
+  { table: "journal", bound: byTime },
+  { table: "orders", bound: byOrder },
+  { table: "executions", bound: byTime },
+  { table: "trades", bound: byTime },
+  { table: "order_states", bound: byOrder },
 ] as const;
 
 /** The least order id of a moment: its milliseconds and zeros. */
@@ -28,6 +34,28 @@ export function firstOrderId(ms: number): string {
 /** The moment that an order id begins with, in ms; NaN where it is none. */
 export function orderTime(orderId: string): number {
   return Number.parseInt(orderId.slice(0, 8) + orderId.slice(9, 13), 16);
+}
+
+/**
+ * The days on which orders began.
+ *
+ * Always true: `moments` has a moment (ms) of each day of an order that was added. What is no order id has none: a decoder's
+ * mistake in the ids alone must not look like a partition that is missing for ever.
+ */
+export class OrderDays {
+  readonly moments: number[] = [];
+  // Of the day that was added last. Nearly all are of one: two comparisons tell, and reading the time takes ten times as long.
+  #from = "";
+  #to = "";
+
+  add(orderId: string): void {
+    if (orderId >= this.#from && orderId < this.#to) return;
+    const ms = orderTime(orderId);
+    if (Number.isNaN(ms)) return;
+    this.#from = firstOrderId(dayOf(ms) * DAY_MS);
+    this.#to = firstOrderId((dayOf(ms) + 1) * DAY_MS);
+    this.moments.push(ms);
+  }
 }
 
 /** Days since 1970 (UTC). */
@@ -57,7 +85,7 @@ export function partitionsKnown(writer: Writer, moments: Iterable<number>): bool
 
 async function createDays(transaction: Transaction, days: readonly number[]): Promise<void> {
   await transaction.query(`SELECT pg_advisory_xact_lock(${LOCK})`);
-  const existing = new Set((await listPartitions(transaction)).map(({ name }) => name));
+  const existing = new Set(daysOf((await transaction.query<PartitionRow>(PARTITIONS)).rows).map(({ name }) => name));
   for (const { table, bound } of TABLES) {
     for (const day of days) {
       const name = partitionName(table, day);
@@ -97,7 +125,8 @@ export async function dropExpiredPartitions(
 
 async function dropOldest(transaction: Transaction, limit: number): Promise<string | undefined> {
   await transaction.query(`SELECT pg_advisory_xact_lock(${LOCK})`);
-  const oldest = (await listPartitions(transaction)).sort((a, b) => a.day - b.day)[0];
+  const { rows } = await transaction.query<PartitionRow>(PARTITIONS);
+  const oldest = daysOf(rows).sort((a, b) => a.day - b.day)[0];
   if (oldest === undefined || oldest.day >= limit) return undefined;
   await transaction.query(`SET LOCAL lock_timeout = ${DROP_WAIT_MS}; DROP TABLE ${oldest.name}`);
   return oldest.name;
@@ -109,13 +138,28 @@ function partitionName(table: string, day: number): string {
   return `${table}_${date!.replace(/\D/g, "")}`;
 }
 
-async function listPartitions(transaction: Transaction): Promise<{ name: string; day: number }[]> {
-  const { rows } = await transaction.query<{ name: string }>(
-    `SELECT child.relname AS name FROM pg_inherits JOIN pg_class child ON child.oid = inhrelid
-     WHERE inhparent IN (${TABLES.map(({ table }) => `'${table}'::regclass`).join(", ")})`,
-  );
-  return rows.flatMap(({ name }) => {
+/** The moment (ms) from which on no table lacks a day that another one has. */
+export async function keptSince(sql: postgres.Sql): Promise<number> {
+  const first = new Map<string, number>();
+  for (const { parent, day } of daysOf(await sql.unsafe<PartitionRow[]>(PARTITIONS)))
+    first.set(parent, Math.min(day, first.get(parent) ?? day));
+  return Math.max(0, ...first.values()) * DAY_MS;
+}
+
+interface PartitionRow {
+  readonly parent: string;
+  readonly name: string;
+}
+
+const PARTITIONS = `
+  SELECT inhparent::regclass::text AS parent, child.relname AS name
+  FROM pg_inherits JOIN pg_class child ON child.oid = inhrelid
+  WHERE inhparent IN (${TABLES.map(({ table }) => `'${table}'::regclass`).join(", ")})`;
+
+function daysOf(rows: readonly PartitionRow[]): (PartitionRow & { readonly day: number })[] {
+  return rows.flatMap(({ parent, name }) => {
     const date = /_(\d{4,6})(\d\d)(\d\d)$/.exec(name);
-    return date === null ? [] : [{ name, day: dayOf(Date.UTC(Number(date[1]), Number(date[2]) - 1, Number(date[3]))) }];
+    if (date === null) return [];
+    return [{ parent, name, day: dayOf(Date.UTC(Number(date[1]), Number(date[2]) - 1, Number(date[3]))) }];
   });
 }

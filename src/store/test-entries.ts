@@ -4,7 +4,7 @@ import postgres from "postgres";
 import type { TestContext } from "node:test";
 
 import { clientOptions } from "./connection.ts";
-import type { EntryRecord, OrderRow, Receipt } from "./entry-record.ts";
+import type { ChangeRow, EntryRecord, OrderRow, Receipt } from "./entry-record.ts";
 import { Writer } from "./writer.ts";
 
 /** What the tests of this folder write: entries of made-up orders, told apart by seq. */
@@ -39,9 +39,11 @@ export function makeEntry({ seq, orders = 1, receipt, order = () => ({}), more }
     },
     orders: Array.from({ length: orders }, (_, index) => ({ ...makeOrder(ms, seq, index), ...order(index) })),
     instruments: [],
+    executions: [],
+    trades: [],
     deadLetters: [],
     deliveries: 1,
-    rawCommand: (index) => Buffer.from(`command ${seq}/${index}`),
+    raw: (index) => (index < 0 ? payload : Buffer.from(`command ${seq}/${index}`)),
     ...more,
   };
 }
@@ -68,6 +70,24 @@ export function makeOrder(ms: number, seq: number, index: number): OrderRow {
     postOnly: false,
     selfTradePrevention: null,
   };
+}
+
+/** The entry of the events stream in which these orders are new, or what else is said of them. */
+export function makeEvents(
+  seq: number,
+  orders: readonly OrderRow[],
+  { ms = NOON, ...more }: Partial<ChangeRow> & { ms?: number } = {},
+): EntryRecord {
+  const executions = orders.map((order, index): ChangeRow => ({
+    ...{ isChange: true, index, command: index, account: order.account, sequence: seq + 1, symbol: order.symbol },
+    ...{ execType: "NEW", status: "NEW", reason: null, orderId: order.orderId, otherOrderId: null },
+    ...{ clientOrderId: null, clientRequestId: null, triggered: false, quantity: order.quantity, price: order.price },
+    ...{ stopPrice: null, displayQuantity: null, cumQuantity: "0", leavesQuantity: order.quantity, tradedValue: "0" },
+    ...{ lastQuantity: null, lastPrice: null, trade: null, aggressor: null, affected: null, remaining: null },
+    ...more,
+  }));
+  const entry = makeEntry({ seq, orders: 0, receipt: { stream: 1, ms }, more: { executions } });
+  return { ...entry, receipt: { ...entry.receipt, payload: null, commands: executions.length } };
 }
 
 /** A writer that is closed with the test. */

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { fromUnits, MAX_UNITS, parseScale, quotient, readScale, toUnits } from "./decimal.ts";
+import { fromUnits, fromValue, MAX_UNITS, parseScale, quotient, readScale, toUnits } from "./decimal.ts";
 
 const SIZES = ["0.01", "0.25", "5", "100", "1", "0.00000001", "0.000000000000000001", "12.5", "999999999999999999"];
 
@@ -161,6 +161,32 @@ test("every number of units comes back from its decimal, however it is padded", 
     assert.equal(toUnits(text, scale), units, context);
     const padded = text.includes(".") ? `${text}0` : `${text}.0`;
     if (padded.length <= 35) assert.equal(toUnits(padded, scale), units, context);
+  }
+});
+
+test("a traded value is the exact product of price and quantity, summed", () => {
+  const [tick, lot] = [parseScale("0.01"), parseScale("0.00000001")];
+  assert.equal(fromValue(0, 0, tick, lot), "0");
+  assert.equal(fromValue(0, 10_025, tick, lot), "0.0000010025");
+  assert.equal(fromValue(0, 2_000_001 * 100_000_000, tick, lot), "20000.01");
+  assert.equal(fromValue(1, 0, tick, lot), "900719.9254740992");
+  assert.equal(fromValue(0, 7, parseScale("5"), parseScale("100")), "3500");
+  const seed = 0x51ed270b;
+  const below = random(seed);
+  for (let i = 0; i < 20_000; i++) {
+    const [price, quantity] = [
+      parseScale(SIZES[below(SIZES.length)] ?? "1"),
+      parseScale(SIZES[below(SIZES.length)] ?? "1"),
+    ];
+    const high = below(3) === 0 ? below(2 ** 20) : 0;
+    const low = Math.floor((below(2 ** 32) / 2 ** 32) * 2 ** (below(53) + 1));
+    const text = fromValue(high, low, price, quantity);
+    const context = `seed ${seed}, round ${i}: ${high} ${low} by ${price.text} and ${quantity.text} is ${text}`;
+    assert.match(text, /^(0|[1-9]\d*)(\.\d*[1-9])?$/, context);
+    const [whole = "", fraction = ""] = text.split(".");
+    const exact = (BigInt(high) * 2n ** 53n + BigInt(low)) * price.exactStep * quantity.exactStep;
+    const scaled = BigInt(whole + fraction.padEnd(36, "0"));
+    assert.equal(scaled, exact * 10n ** BigInt(36 - price.decimals - quantity.decimals), context);
   }
 });
 

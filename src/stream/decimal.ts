@@ -35,7 +35,8 @@ const ZERO = 0x30;
 const POINT = 0x2e;
 
 const POWERS = Array.from({ length: MAX_SCALE_DIGITS + 1 }, (_, exponent) => 10 ** exponent);
-const LEADING = Array.from({ length: MAX_SCALE_DIGITS + 1 }, (_, zeros) => `0.${"0".repeat(zeros)}`);
+/** As many zeros as a price times a quantity can have behind the point. */
+const LEADING = Array.from({ length: 2 * MAX_SCALE_DIGITS + 1 }, (_, zeros) => `0.${"0".repeat(zeros)}`);
 
 /** The scale of a tick or lot size as written, for input that nobody has checked yet. */
 export function readScale(text: string): Scale | DecimalFault {
@@ -124,9 +125,25 @@ export function fromUnits(units: number, scale: Scale): string {
   if (units === 0) return "0";
   const value = units * scale.step;
   const digits = value <= MAX_UNITS ? String(value) : String(BigInt(units) * scale.exactStep);
-  const point = digits.length - scale.decimals;
+  return pointed(digits, scale.decimals);
+}
+
+/** The shortest decimal of a sum of price × quantity, which is high × 2^53 + low in ticks × lots. 0 gives "0". */
+export function fromValue(high: number, low: number, tick: Scale, lot: Scale): string {
+  if (high === 0 && low === 0) return "0";
+  const value = low * (tick.step * lot.step);
+  const isExact = high === 0 && value <= MAX_UNITS;
+  const digits = isExact
+    ? String(value)
+    : String((BigInt(high) * 2n ** 53n + BigInt(low)) * tick.exactStep * lot.exactStep);
+  return pointed(digits, tick.decimals + lot.decimals);
+}
+
+/** Digits with a point before the last `decimals` of them, and no zeros at the end behind it. */
+function pointed(digits: string, decimals: number): string {
+  const point = digits.length - decimals;
   let end = digits.length;
-  if (scale.decimals > 0) while (end > point && digits.charCodeAt(end - 1) === ZERO) end--;
+  if (decimals > 0) while (end > point && digits.charCodeAt(end - 1) === ZERO) end--;
   if (end <= point) return digits.slice(0, point);
   return point > 0
     ? `${digits.slice(0, point)}.${digits.slice(point, end)}`

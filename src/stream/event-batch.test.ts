@@ -2,8 +2,16 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { fromBinary, toBinary } from "@bufbuild/protobuf";
 import fc from "fast-check";
-import { EventBatchSchema } from "../gen/penstock/v1/event_log_pb.ts";
-import { decodeEvent, decodeEventBatch, encodeEventBatch, type EventSource, type LevelChange } from "./event-batch.ts";
+import { EngineEventSchema, EventBatchSchema } from "../gen/penstock/v1/event_log_pb.ts";
+import {
+  decodeEvent,
+  decodeEventBatch,
+  decodeEvents,
+  encodeEventBatch,
+  type EventSource,
+  type LevelChange,
+  rawEvent,
+} from "./event-batch.ts";
 import { formatOrderId, orderIdText } from "./position.ts";
 
 const whole = fc.maxSafeNat();
@@ -80,7 +88,10 @@ test("an event batch is read as it was written, by its own codec and by the gene
           assert.equal(orderId.length === 0 ? "" : orderIdText(orderId), event.orderId);
           assert.equal(command, event.command + 1);
           assert.equal(valueHigh, BigInt(event.valueHigh));
+          assert.deepEqual(Buffer.from(toBinary(EngineEventSchema, generated.events[i]!)), rawEvent(payload, i));
         }
+        assert.equal(rawEvent(payload, read.events.length), undefined);
+        assert.deepEqual(decodeEvents(payload), read.events);
         assert.deepEqual(Buffer.from(toBinary(EventBatchSchema, generated)), payload);
       },
     ),

@@ -1,4 +1,4 @@
-import { orderIdText, writeOrderId } from "./position.ts";
+import { orderIdTextAt, writeOrderId } from "./position.ts";
 import { BYTES, FIXED64, VARINT, WireError, WireReader, WireWriter } from "./wire.ts";
 
 /**
@@ -184,6 +184,15 @@ function writeLevel(level: LevelChange): void {
 
 /** Throws a WireError where the bytes are none. */
 export function decodeEventBatch(payload: Buffer): EventBatch {
+  return decode(payload, true);
+}
+
+/** The events alone, for those who have no use for the levels, which may be as many. Throws a WireError. */
+export function decodeEvents(payload: Buffer): readonly EngineEvent[] {
+  return decode(payload, false).events;
+}
+
+function decode(payload: Buffer, withLevels: boolean): EventBatch {
   const reader = new WireReader(payload);
   const events: EngineEvent[] = [];
   const levels: LevelChange[] = [];
@@ -196,7 +205,7 @@ export function decodeEventBatch(payload: Buffer): EventBatch {
     else if (tag === ((3 << 3) | BYTES)) {
       const start = reader.bytes();
       events.push(readEvent(new WireReader(payload, start, reader.position)));
-    } else if (tag === ((4 << 3) | BYTES)) {
+    } else if (tag === ((4 << 3) | BYTES) && withLevels) {
       const start = reader.bytes();
       levels.push(readLevel(new WireReader(payload, start, reader.position)));
     } else reader.skip(tag & 7);
@@ -204,20 +213,24 @@ export function decodeEventBatch(payload: Buffer): EventBatch {
   return { stateHash, rules, events, levels };
 }
 
-/** One event of a batch, by its index, and nothing else decoded; undefined where there is none. Throws as `decodeEventBatch`. */
-export function decodeEvent(payload: Buffer, index: number): EngineEvent | undefined {
+/** The bytes of one event of a batch, by its place; undefined where there is none. Throws a WireError. */
+export function rawEvent(payload: Buffer, index: number): Buffer | undefined {
   const reader = new WireReader(payload);
-  let before = index;
-  while (reader.position < reader.end) {
+  for (let next = 0; reader.position < reader.end;) {
     const tag = reader.varint();
-    if (tag !== ((3 << 3) | BYTES)) {
-      reader.skip(tag & 7);
-      continue;
+    if (tag !== ((3 << 3) | BYTES)) reader.skip(tag & 7);
+    else {
+      const start = reader.bytes();
+      if (next++ === index) return payload.subarray(start, reader.position);
     }
-    const start = reader.bytes();
-    if (before-- === 0) return readEvent(new WireReader(payload, start, reader.position));
   }
   return undefined;
+}
+
+/** One event of a batch, by its place, and nothing else decoded; undefined where there is none. Throws a WireError. */
+export function decodeEvent(payload: Buffer, index: number): EngineEvent | undefined {
+  const raw = rawEvent(payload, index);
+  return raw && readEvent(new WireReader(raw));
 }
 
 type Writable<T> = { -readonly [Key in keyof T]: T[Key] };
@@ -382,7 +395,7 @@ function setText(event: Writable<EngineEvent>, field: number, reader: WireReader
 function readOrderId(reader: WireReader): string {
   const start = reader.bytes();
   if (reader.position - start !== 16) throw new WireError("an order id has 16 bytes");
-  return orderIdText(reader.buffer.subarray(start, reader.position));
+  return orderIdTextAt(reader.buffer, start);
 }
 
 function readLevel(reader: WireReader): LevelChange {

@@ -29,6 +29,7 @@ export const REASON_NAMES: readonly (string | undefined)[] = listed({
   UNKNOWN_ORDER: 15,
   ALREADY_FILLED: 16,
   STALE_VERSION: 17,
+  VOIDED: 18,
   REQUESTED: 32,
   MASS_CANCEL: 33,
   SELF_TRADE: 34,

@@ -93,11 +93,7 @@ export class GroupReader {
   async #createGroup(): Promise<void> {
     const { redis, stream, group, onGroupLost } = this.#options;
     const lost = this.#joined || (await redis.xlen(stream)) > 0;
-    try {
-      await redis.xgroup("CREATE", stream, group, "0", "MKSTREAM");
-    } catch (error) {
-      if (!(error instanceof Error) || !error.message.startsWith("BUSYGROUP")) throw error;
-    }
+    await ensureGroup(redis, stream, group);
     if (lost) onGroupLost();
   }
 
@@ -163,5 +159,14 @@ export class GroupReader {
       const text = id.toString();
       return fields === null ? [] : [{ id: text, fields, deliveries: deliveries.get(text) ?? 1 }];
     });
+  }
+}
+
+/** Makes a group where there is none, and the stream with it: at the beginning, so that it misses nothing. */
+export async function ensureGroup(redis: Redis, stream: string, group: string): Promise<void> {
+  try {
+    await redis.xgroup("CREATE", stream, group, "0", "MKSTREAM");
+  } catch (error) {
+    if (!(error instanceof Error) || !error.message.startsWith("BUSYGROUP")) throw error;
   }
 }

@@ -131,8 +131,13 @@ export function readOrderId(bytes: Uint8Array): Place | undefined {
 
 /** The text of an order id's 16 bytes. */
 export function orderIdText(bytes: Uint8Array): string {
-  const text = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString("hex");
-  return [text.slice(0, 8), text.slice(8, 12), text.slice(12, 16), text.slice(16, 20), text.slice(20)].join("-");
+  return orderIdTextAt(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength), 0);
+}
+
+/** The text of the order id that begins there in a buffer. */
+export function orderIdTextAt(buffer: Buffer, start: number): string {
+  const text = buffer.toString("hex", start, start + 16);
+  return `${text.slice(0, 8)}-${text.slice(8, 12)}-${text.slice(12, 16)}-${text.slice(16, 20)}-${text.slice(20)}`;
 }
 
 function hex(value: number, digits: number): string {

@@ -71,7 +71,7 @@ export async function readAgeBehind(redis: Redis, stream: string, id: EntryId | 
 }
 
 /** The groups of a stream; none where there is no such stream. */
-async function readGroups(redis: Redis, stream: string): Promise<GroupState[]> {
+export async function readGroups(redis: Redis, stream: string): Promise<GroupState[]> {
   const groups: GroupState[] = [];
   if ((await redis.exists(stream)) === 1) {
     for (const group of (await redis.xinfo("GROUPS", stream)) as (string | number | null)[][]) {

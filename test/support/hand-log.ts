@@ -4,8 +4,8 @@ import type { Redis } from "ioredis";
 import { InstrumentSchema } from "../../src/gen/penstock/v1/instrument_pb.ts";
 import { OrderType, Side, TimeInForce } from "../../src/gen/penstock/v1/order_pb.ts";
 import { prepareInstrument, prepareSubmit, type SubmitFields } from "../../src/stream/command.ts";
-import { PERSIST_GROUP } from "../../src/stream/groups.ts";
 import { PartitionKeys } from "../../src/stream/keys.ts";
+import { HandStream, type Oddities } from "./hand-stream.ts";
 
 /** What an order of the tests is, unless they say otherwise: 0.00000001 BTC at 100.25. */
 export const ORDER: SubmitFields = {
@@ -25,8 +25,7 @@ export const ORDER: SubmitFields = {
 
 export const ACCOUNT = "demo";
 
-/** The fields of an entry that are not as the log would have them; an empty one is left out. */
-export type Oddities = Partial<Record<"d" | "p" | "e" | "v", string | Buffer>>;
+const KEYS = new PartitionKeys(0);
 
 /**
  * A log written by hand, as the commit script writes it: quicker than an ingest, and able to hold what no ingest lets in.
@@ -34,26 +33,26 @@ export type Oddities = Partial<Record<"d" | "p" | "e" | "v", string | Buffer>>;
  * Invariant: `head` names the newest entry that was appended along the chain.
  */
 export class HandLog {
-  readonly keys = new PartitionKeys(0);
+  readonly keys = KEYS;
   readonly #redis: Redis;
-  #last = "0-0";
+  readonly #stream: HandStream;
   #orders = 0;
 
-  private constructor(redis: Redis) {
+  private constructor(redis: Redis, stream: HandStream) {
     this.#redis = redis;
+    this.#stream = stream;
   }
 
   /** With the group, and with BTC-USD defined (tick 0.01, lot 0.00000001), which is the first entry. */
   static async begin(redis: Redis): Promise<HandLog> {
-    const log = new HandLog(redis);
-    await redis.xgroup("CREATE", log.keys.orders, PERSIST_GROUP, "0", "MKSTREAM");
+    const log = new HandLog(redis, await HandStream.begin(redis, KEYS.orders));
     await log.define("BTC-USD");
     return log;
   }
 
   /** ID of the newest entry in the chain. */
   get last(): string {
-    return this.#last;
+    return this.#stream.last;
   }
 
   async define(symbol: string): Promise<string> {
@@ -87,10 +86,8 @@ export class HandLog {
 
   /** An entry in its place of the chain. Returns its ID. */
   async appendOdd(oddities: Oddities): Promise<string> {
-    const fields = { p: this.#last, e: "1", v: "1", ...oddities };
-    const flat = Object.entries(fields).flatMap(([name, value]) => (value === "" ? [] : [name, value]));
-    this.#last = (await this.#redis.xadd(this.keys.orders, "*", ...flat)) ?? "";
-    await this.#redis.hset(this.keys.head, "last", this.#last);
-    return this.#last;
+    const id = await this.#stream.append(oddities);
+    await this.#redis.hset(this.keys.head, "last", id);
+    return id;
   }
 }

@@ -3,6 +3,7 @@ import type { TestContext } from "node:test";
 import type { Redis } from "ioredis";
 import type postgres from "postgres";
 
+import { ORDER_ROWS } from "../../src/consumers/order-rows.ts";
 import { recordOf } from "../../src/consumers/record.ts";
 import { OrderType, Side, TimeInForce } from "../../src/gen/penstock/v1/order_pb.ts";
 import { storeJournal } from "../../src/ingest/store-journal.ts";
@@ -185,7 +186,7 @@ export class LogScene {
         if (fields === null || !picks(readEntry(id.toString(), fields))) continue;
         const delivered = { id: id.toString(), fields, deliveries: 1 };
         const options = { partition: keys.partition, instruments, instrumentsAreFresh: true };
-        await persist(writer, [recordOf(delivered, options)]);
+        await persist(writer, [recordOf(ORDER_ROWS, delivered, options)]);
       }
     } finally {
       await writer.close();

@@ -3,10 +3,11 @@ import type { TestContext } from "node:test";
 import type { Redis } from "ioredis";
 import type postgres from "postgres";
 
+import { EVENT_ROWS } from "../../src/consumers/event-rows.ts";
 import { ConsumerMetrics } from "../../src/consumers/metrics.ts";
+import { ORDER_ROWS } from "../../src/consumers/order-rows.ts";
 import { Worker } from "../../src/consumers/worker.ts";
 import { connect } from "../../src/store/connection.ts";
-import { ORDERS_STREAM } from "../../src/store/entry-record.ts";
 import { listInstruments } from "../../src/store/instruments.ts";
 import { findWritten } from "../../src/store/journal.ts";
 import { Writer } from "../../src/store/writer.ts";
@@ -16,7 +17,7 @@ import { InstrumentBook } from "../../src/stream/instrument-book.ts";
 import { PartitionKeys } from "../../src/stream/keys.ts";
 import { formatEntryId, parseEntryId } from "../../src/stream/position.ts";
 import { connectRedis } from "../../src/stream/redis.ts";
-import { readStreamState } from "../../src/stream/status.ts";
+import { readGroups } from "../../src/stream/status.ts";
 import { createLog } from "../../src/telemetry/log.ts";
 import { createMetrics } from "../../src/telemetry/metrics.ts";
 import { HandLog } from "./hand-log.ts";
@@ -24,9 +25,13 @@ import { eventually } from "./pipeline.ts";
 import { createTestDatabase, startTestRedis } from "./servers.ts";
 import type { TestPostgres, TestRedis } from "./servers.ts";
 
+type Stream = "orders" | "events";
+
 export interface WorkerSettings {
   readonly redisUrl: string;
   readonly databaseUrl: string;
+  /** The orders, where it is absent. */
+  readonly stream?: Stream;
   readonly name?: string;
   readonly count?: number;
   readonly minIdleMs?: number;
@@ -55,14 +60,16 @@ export class TestWorker {
     const [redis, blocking] = [open("worker"), open("worker-read")];
     const sql = connect(settings.databaseUrl, { max: 1 });
     const keys = new PartitionKeys(0);
-    const metrics = new ConsumerMetrics(this.#registry, () => Promise.resolve([]));
+    const { stream = "orders" } = settings;
+    const metrics = new ConsumerMetrics(this.#registry, () => Promise.resolve([])).of(stream);
     this.#instruments = new InstrumentBook(redis, [keys], log);
     this.worker = new Worker({
       partition: 0,
+      rows: stream === "orders" ? ORDER_ROWS : EVENT_ROWS,
       reader: new GroupReader({
         blocking,
         redis,
-        stream: keys.orders,
+        stream: keys[stream],
         group: PERSIST_GROUP,
         consumer: settings.name ?? "worker",
         count: settings.count ?? 50,
@@ -75,8 +82,8 @@ export class TestWorker {
       instruments: this.#instruments,
       store: {
         instruments: () => listInstruments(sql),
-        written: async (partition, ids) =>
-          new Set((await findWritten(sql, ORDERS_STREAM, partition, ids.map(parseEntryId))).map(formatEntryId)),
+        written: async (stream, partition, ids) =>
+          new Set((await findWritten(sql, stream, partition, ids.map(parseEntryId))).map(formatEntryId)),
       },
       transactionRows: settings.transactionRows ?? 5_000,
       metrics,
@@ -164,18 +171,18 @@ export async function setScene(t: TestContext, postgresServer?: TestPostgres): P
 }
 
 /** How many entries of the stream the group has not acknowledged. */
-export async function unfinishedOf({ redis, log }: Pick<Scene, "redis" | "log">): Promise<number> {
-  const { groups } = await readStreamState(redis, log.keys);
-  return (await redis.xrange(log.keys.orders, `(${groups[0]?.finished ?? "0-0"}`, "+")).length;
+export async function unfinishedOf({ redis, log }: Pick<Scene, "redis" | "log">, stream: Stream = "orders") {
+  const [group] = await readGroups(redis, log.keys[stream]);
+  return (await redis.xrange(log.keys[stream], `(${group?.finished ?? "0-0"}`, "+")).length;
 }
 
 /** How many entries the workers of the group hold. */
 export async function pendingOf({ redis, log }: Pick<Scene, "redis" | "log">): Promise<number> {
-  const { groups } = await readStreamState(redis, log.keys);
-  return groups[0]?.pending ?? 0;
+  const [group] = await readGroups(redis, log.keys.orders);
+  return group?.pending ?? 0;
 }
 
 /** Waits until the group has finished all that is in the stream. */
-export async function untilFinished(scene: Pick<Scene, "redis" | "log">): Promise<void> {
-  await eventually(async () => (await unfinishedOf(scene)) === 0, "the group to be through");
+export async function untilFinished(scene: Pick<Scene, "redis" | "log">, stream: Stream = "orders"): Promise<void> {
+  await eventually(async () => (await unfinishedOf(scene, stream)) === 0, "the group to be through");
 }

@@ -1,0 +1,93 @@
+import { toBinary } from "@bufbuild/protobuf";
+import { InstrumentSchema } from "../gen/penstock/v1/instrument_pb.ts";
+import { OrderType, SelfTradePrevention, Side, TimeInForce } from "../gen/penstock/v1/order_pb.ts";
+import { messageOf } from "../runtime/errors.ts";
+import type {
+  DeadLetter,
+  InstrumentRow,
+  OrderRow,
+  SelfTradePrevention as SelfTradePreventionName,
+} from "../store/entry-record.ts";
+import { ORDERS_STREAM } from "../store/entry-record.ts";
+import { decodeBatch, type LoggedSubmit, SCHEMA_VERSION } from "../stream/command.ts";
+import { fromUnits } from "../stream/decimal.ts";
+import { namesOf } from "../stream/event-names.ts";
+import { prepareInstrument } from "../stream/instrument.ts";
+import { orderIdAt, orderIdPrefix } from "../stream/position.ts";
+import { deadLetter, instrumentOf, type RecordOptions, type StreamRows } from "./record.ts";
+
+/** Commands: the facts of orders, and definitions of instruments. The rest is the engine's; here the journal keeps it. */
+export const ORDER_ROWS: StreamRows = {
+  stream: ORDERS_STREAM,
+  name: "orders",
+  version: SCHEMA_VERSION,
+  keepsPayload: true,
+  rowsOf(entry, options) {
+    const commands = decodeBatch(entry.payload);
+    const prefix = orderIdPrefix(options.partition, entry);
+    const orders: OrderRow[] = [];
+    const instruments: InstrumentRow[] = [];
+    const deadLetters: DeadLetter[] = [];
+    for (const [index, command] of commands.entries()) {
+      if (command.kind === "undecodable") {
+        deadLetters.push(deadLetter(index, command.raw, `the command cannot be decoded: ${command.reason}`));
+      } else if (command.kind === "submit") {
+        const row = orderRow(command, index, prefix, options);
+        if (typeof row === "string") deadLetters.push(deadLetter(index, command.raw, row));
+        else orders.push(row);
+      } else if (command.command.kind.case === "instrument") {
+        const { value } = command.command.kind;
+        try {
+          prepareInstrument(value); // a definition that makes no instrument would stop all who read it
+          const definition = Buffer.from(toBinary(InstrumentSchema, value));
+          instruments.push({ index, symbol: value.symbol, version: value.version, definition });
+        } catch (error) {
+          deadLetters.push(deadLetter(index, command.raw, `the instrument cannot be defined so: ${messageOf(error)}`));
+        }
+      }
+    }
+    return { count: commands.length, orders, instruments, deadLetters, raw: (index) => commands[index]?.raw };
+  },
+};
+
+/** By their numbers in penstock.v1; what is not listed is refused at the door and becomes a dead letter here. */
+const SIDES = namesOf(Side);
+const TYPES = namesOf(OrderType);
+const TIMES = namesOf(TimeInForce);
+const PREVENTIONS: readonly (SelfTradePreventionName | null | undefined)[] = [
+  null,
+  ...namesOf(SelfTradePrevention).slice(1),
+];
+
+/** The row of an order, or why it cannot be one. */
+function orderRow(command: LoggedSubmit, index: number, prefix: string, options: RecordOptions): OrderRow | string {
+  const { submit } = command;
+  const instrument = instrumentOf(submit.symbol, options);
+  if (typeof instrument === "string") return instrument;
+  const side = SIDES[submit.side];
+  const type = TYPES[submit.type];
+  const timeInForce = TIMES[submit.timeInForce];
+  const selfTradePrevention = PREVENTIONS[submit.selfTradePrevention];
+  if (side === undefined) return `unknown side ${submit.side}`;
+  if (type === undefined) return `unknown order type ${submit.type}`;
+  if (timeInForce === undefined) return `unknown time in force ${submit.timeInForce}`;
+  if (selfTradePrevention === undefined) return `unknown self-trade prevention ${submit.selfTradePrevention}`;
+  return {
+    index,
+    orderId: orderIdAt(prefix, index),
+    clientKey: command.clientKey,
+    account: command.account,
+    clientOrderId: submit.clientOrderId,
+    symbol: submit.symbol,
+    side,
+    type,
+    timeInForce,
+    quantity: fromUnits(submit.quantity, instrument.lot),
+    price: submit.price === 0 ? null : fromUnits(submit.price, instrument.tick),
+    stopPrice: submit.stopPrice === 0 ? null : fromUnits(submit.stopPrice, instrument.tick),
+    displayQuantity: submit.displayQuantity === 0 ? null : fromUnits(submit.displayQuantity, instrument.lot),
+    expireTime: submit.expireTime === 0 ? null : submit.expireTime,
+    postOnly: submit.postOnly,
+    selfTradePrevention,
+  };
+}

@@ -1,0 +1,126 @@
+/** What `penstock audit` says of the engine's events: nothing where all is well, and the right thing where anything is not. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import type postgres from "postgres";
+
+import { auditEvents, auditStates } from "../src/audit/event-audit.ts";
+import { Findings } from "../src/audit/findings.ts";
+import { EVENT_ROWS } from "../src/consumers/event-rows.ts";
+import { recordOf } from "../src/consumers/record.ts";
+import { persist } from "../src/store/batch.ts";
+import type { EntryRecord } from "../src/store/entry-record.ts";
+import { keptSince } from "../src/store/partitions.ts";
+import { makeEntry, openSql, openWriter } from "../src/store/test-entries.ts";
+import { eventFlow, flowInstruments } from "./support/event-flow.ts";
+import { createTestDatabase } from "./support/servers.ts";
+
+const flow = eventFlow(0xa0d17, 500);
+const last = flow.at(-1)!;
+const middle = flow[flow.length >> 1]!;
+const ROLLBACK = new Error("the damage is undone");
+
+/** What the audit finds, each kind once. */
+async function audited(sql: postgres.Sql): Promise<string[]> {
+  const found = new Set<string>();
+  const findings = new Findings((line) => found.add(line.replace(/^FOUND (.*?): .*$/s, "$1")));
+  const finished = { ms: last.ms + 1, seq: 0 };
+  const range = { partition: 0, orders: finished, events: finished, sinceMs: await keptSince(sql) };
+  const figures = await auditEvents(sql, range, findings);
+  const states = await auditStates(sql, range.sinceMs, findings);
+  assert.ok(figures !== undefined && figures.reports > 300 && figures.trades > 20 && states > 100);
+  return [...found].sort();
+}
+
+/** SQL that spoils something, and what is to be found then. */
+const DAMAGES: readonly (readonly [damage: string, ...found: string[]])[] = [
+  [
+    `DELETE FROM journal WHERE stream = 1 AND ms = ${middle.ms} AND seq = ${middle.seq}`,
+    ...["gap in the journal", "journaled, but it has no events"],
+  ],
+  [
+    `DELETE FROM journal WHERE stream = 0 AND ms = ${middle.ms} AND seq = ${middle.seq}`,
+    "events of an entry that is not journaled",
+  ],
+  [
+    `INSERT INTO orders SELECT '00000000-03f2-7000-8001-000000009999', 1, now(), NULL, false, 'ann', 'x', 'A-B', 'BUY', 'LIMIT', 'GTC', 1`,
+    "an order without a state",
+  ],
+  [
+    `DELETE FROM executions WHERE (ms, seq, index) IN (
+       SELECT ms, seq, index FROM executions WHERE account = 'ann' AND exec_type = 'CANCEL_REJECTED' ORDER BY ms, seq, index LIMIT 1)`,
+    "a gap in an account's reports",
+  ],
+  [
+    `UPDATE executions SET leaves_quantity = leaves_quantity + 1 WHERE (account, sequence, exec_type) IN (
+       SELECT account, min(sequence), 'NEW' FROM executions WHERE exec_type = 'NEW' AND account = 'bob' GROUP BY account)`,
+    "Cum and Leaves are not what they must be",
+  ],
+  [
+    "UPDATE order_states SET reason = 'DUE' WHERE status = 'FILLED'",
+    "a state that is not the newest report",
+  ],
+  ["UPDATE order_states SET open = NOT open WHERE status = 'FILLED'", "a state that is not the newest report"],
+  ["DELETE FROM order_states WHERE status = 'FILLED'", "reports, but no state"],
+  [
+    `INSERT INTO order_states SELECT '00000000-03f2-7000-8001-000000009999', ms, seq, index, epoch, open, triggered, account, symbol,
+       status, reason, quantity, price, stop_price, display_quantity, cum_quantity, leaves_quantity, traded_value
+     FROM order_states LIMIT 1`,
+    "a state, but no reports",
+  ],
+  ["UPDATE trades SET price = price + 1 WHERE trade = 3", "a trade and its two reports do not agree"],
+  ["UPDATE trades SET buy_account = 'zoe' WHERE trade = 3", "a trade and its two reports do not agree"],
+  [
+    "DELETE FROM trades WHERE trade = 3",
+    ...["a gap in a symbol's trades", "a trade and its two reports do not agree"],
+  ],
+  ["UPDATE executions SET last_quantity = 9 WHERE trade = 3 AND aggressor", "a trade and its two reports do not agree"],
+];
+
+test("I4, I8, I9: nothing is found where all is well, and each damage is", async (t) => {
+  const { url } = await createTestDatabase(t);
+  const [writer, sql] = [openWriter(t, url), openSql(t, url)];
+  const options = { partition: 0, instruments: flowInstruments, instrumentsAreFresh: true };
+  const records = flow.flatMap((entry, i): EntryRecord[] => {
+    const { ms, seq } = entry;
+    const { ms: prevMs, seq: prevSeq } = flow[i - 1] ?? { ms: 0, seq: 0 };
+    return [
+      makeEntry({ seq, orders: 0, receipt: { ms, prevMs, prevSeq } }),
+      recordOf(EVENT_ROWS, entry, options),
+    ];
+  });
+  await persist(writer, records);
+  assert.deepEqual(await audited(sql), []);
+  for (const [damage, ...found] of DAMAGES) {
+    const spoiling = sql.begin(async (transaction) => {
+      const { count } = await transaction.unsafe(damage);
+      assert.ok(count > 0, damage);
+      assert.deepEqual(await audited(transaction as unknown as postgres.Sql), found, damage);
+      throw ROLLBACK;
+    });
+    await assert.rejects(spoiling, ROLLBACK);
+  }
+  assert.deepEqual(await audited(sql), []);
+});
+
+test("a report that became a dead letter is no gap", async (t) => {
+  const { url } = await createTestDatabase(t);
+  const [writer, sql] = [openWriter(t, url), openSql(t, url)];
+  const options = { partition: 0, instruments: flowInstruments, instrumentsAreFresh: true };
+  const records = flow.map((entry) => recordOf(EVENT_ROWS, entry, options));
+  await sql.unsafe("ALTER TABLE executions ADD CONSTRAINT none CHECK (exec_type <> 'CANCEL_REJECTED')");
+  await persist(writer, records);
+  const [row] = await sql`SELECT count(*)::int AS letters FROM dead_letters`;
+  assert.ok(Number(row?.["letters"]) > 0);
+  assert.deepEqual(await audited(sql), ["events of an entry that is not journaled"]); // no commands were written here
+});
+
+test("where no engine ever ran there is nothing to say", async (t) => {
+  const { url } = await createTestDatabase(t);
+  const [writer, sql] = [openWriter(t, url), openSql(t, url)];
+  await persist(writer, [makeEntry({ seq: 0 }), makeEntry({ seq: 1 })]);
+  const findings = new Findings(() => {});
+  const range = { partition: 0, orders: { ms: 9e12, seq: 0 }, events: { ms: 0, seq: 0 }, sinceMs: 0 };
+  assert.equal(await auditEvents(sql, range, findings), undefined);
+  assert.equal(findings.count, 0);
+});
