@@ -1,6 +1,6 @@
 import type { Redis } from "ioredis";
 import type { Service } from "../runtime/service.ts";
-import { decodeEventBatch, type EngineEvent, type EventBatch } from "../stream/event-batch.ts";
+import { decodeEventBatch, type EngineEvent, type EventBatch, EVENTS_VERSION } from "../stream/event-batch.ts";
 import type { Caller } from "../stream/flush.ts";
 import type { PartitionKeys } from "../stream/keys.ts";
 import { findEventEntry } from "../stream/order-status.ts";
@@ -31,8 +31,11 @@ export interface Outcome {
 const MAX_WAIT_MS = 2_000;
 /** Of its deadline so much is left for the way of the answer. */
 const ANSWER_MS = 50;
-/** As many calls as a door takes at once. What waits holds a call of some kB; more than these are answered without. */
-const MAX_WAITING = 10_000;
+/**
+ * Half of the calls that a door takes at once: however long they wait for an engine that is dead, those that do not have the
+ * other half. More are answered without.
+ */
+const MAX_WAITING = 5_000;
 /** How late the end of a wait is noticed. */
 const SWEEP_MS = 50;
 
@@ -111,7 +114,8 @@ export class EventWaits implements Service {
     const followed = follower.find(partition, entry);
     if (followed !== undefined) return followed.epoch === entry.epoch ? outcomeOf(followed.batch) : undefined;
     const stored = await findEventEntry(redis, partitions[partition]!, entry);
-    return stored?.epoch === entry.epoch ? outcomeOf(decodeEventBatch(stored.payload)) : undefined;
+    if (stored?.epoch !== entry.epoch || stored.version > EVENTS_VERSION) return undefined;
+    return outcomeOf(decodeEventBatch(stored.payload));
   }
 
   /** False where there is no use in waiting, or no longer. */

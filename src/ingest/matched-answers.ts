@@ -10,7 +10,7 @@ import type { EngineEvent } from "../stream/event-batch.ts";
 import { EVENT_KIND } from "../stream/event-names.ts";
 import type { Caller } from "../stream/flush.ts";
 import type { InstrumentBook } from "../stream/instrument-book.ts";
-import { parseOrderId, type Place } from "../stream/position.ts";
+import { orderIdPrefix, parseOrderId, type Place } from "../stream/position.ts";
 import type { EventWaits, Outcome } from "./event-waits.ts";
 import { createdMsOf, type OrderInit, orderOf, reasonOf } from "./execution-reports.ts";
 import type { IngestMetrics } from "./metrics.ts";
@@ -47,9 +47,28 @@ export class MatchedAnswers {
 
   /** With the order as it is after the entry that holds it; for a duplicate whose events are gone, as it is now. */
   submitted(answer: Submitted, caller: Caller): Promise<Submitted> {
+    return this.#submitted(answer, ({ partition, ...entry }) => this.#options.waits.outcome(partition, entry, caller));
+  }
+
+  /** The same for the orders of one call, which wait for their entries together. */
+  submittedAll(answers: readonly Submitted[], caller: Caller): Promise<Submitted[]> {
+    const outcomes = new Map<string, Promise<Outcome | undefined>>();
+    const outcomeOf = ({ partition, ...entry }: Place): Promise<Outcome | undefined> => {
+      const key = orderIdPrefix(partition, entry);
+      let outcome = outcomes.get(key);
+      if (outcome === undefined) {
+        outcome = this.#options.waits.outcome(partition, entry, caller);
+        outcomes.set(key, outcome);
+      }
+      return outcome;
+    };
+    return Promise.all(answers.map((answer) => this.#submitted(answer, outcomeOf)));
+  }
+
+  #submitted(answer: Submitted, outcomeOf: (place: Place) => Promise<Outcome | undefined>): Promise<Submitted> {
     return this.#orUnchanged(answer, async () => {
       const place = placeOf(answer.orderId);
-      const outcome = await this.#options.waits.outcome(place.partition, place, caller);
+      const outcome = await outcomeOf(place);
       const order = outcome
         ? await this.#orderOf(outcome.newest(answer.orderId), place)
         : await this.#asItIsNow(answer, place);

@@ -1,4 +1,4 @@
-import type { OrderService } from "../gen/penstock/v1/order_service_pb.ts";
+import type { OrderService, SubmitOrderRequest } from "../gen/penstock/v1/order_service_pb.ts";
 import type { Placement } from "../stream/flush.ts";
 import type { Call, Implementation } from "./call.ts";
 import { asRequestError, invalidArgument, RequestError, toStatus } from "./errors.ts";
@@ -40,7 +40,7 @@ export class OrderEntry implements Omit<OrderMethods, "getOrder" | "listOrders" 
   };
 
   submitOrders: OrderMethods["submitOrders"] = async (request, call) => {
-    const { commands, log, matched, metrics } = this.#options;
+    const { commands, log, metrics } = this.#options;
     const size = validateBatchSize(request.orders.length);
     if (size !== undefined) throw invalidArgument(size);
     commands.admit();
@@ -78,14 +78,7 @@ export class OrderEntry implements Omit<OrderMethods, "getOrder" | "listOrders" 
         return { case: "refused", value: toStatus(asRequestError(error)) };
       }
     });
-    if (request.orders.some(wantsMatched)) {
-      await Promise.all(
-        results.map(async (result, i) => {
-          if (result.case !== "accepted" || !wantsMatched(request.orders[i]!)) return;
-          results[i] = { case: "accepted", value: await matched.submitted(result.value, call) };
-        }),
-      );
-    }
+    await this.#match(request.orders, results, call);
     return { results: results.map((result) => ({ result })) };
   };
 
@@ -113,6 +106,17 @@ export class OrderEntry implements Omit<OrderMethods, "getOrder" | "listOrders" 
     const answer = commands.allCancelled(request.clientRequestId, placements);
     return wantsMatched(request) ? matched.allCanceled(answer, call) : answer;
   };
+
+  /** Puts what became of them in the place of the answers to those that want to know. */
+  async #match(orders: readonly SubmitOrderRequest[], results: SubmitResult[], call: Call): Promise<void> {
+    const wanted = results.flatMap((result, i) =>
+      result.case === "accepted" && wantsMatched(orders[i]!) ? [{ i, answer: result.value }] : [],
+    );
+    if (wanted.length === 0) return;
+    const answers = wanted.map(({ answer }) => answer);
+    const matched = await this.#options.matched.submittedAll(answers, call);
+    for (const [k, { i }] of wanted.entries()) results[i] = { case: "accepted", value: matched[k]! };
+  }
 
   async #append({ partitions, command }: Checked, call: Call): Promise<Placement> {
     const [placement] = await this.#options.log.append(partitions[0]!, [command], call);

@@ -20,9 +20,9 @@ import type { InstrumentBook } from "../stream/instrument-book.ts";
 import type { PartitionKeys } from "../stream/keys.ts";
 import { findEntry, findNewest, findSeen } from "../stream/lookup.ts";
 import type { Partitioning } from "../stream/partition.ts";
-import { compareEntryIds, formatEntryId, formatOrderId, parseEntryId, type Place, START } from "../stream/position.ts";
-import type { StreamState } from "../stream/status.ts";
-import type { Admission } from "./admission.ts";
+import { compareEntryIds, type EntryId, formatEntryId, formatOrderId, parseEntryId, type Place, START } from "../stream/position.ts";
+import type { GroupState } from "../stream/status.ts";
+import type { Admission, PartitionState } from "./admission.ts";
 import type { Implementation } from "./call.ts";
 import { invalidArgument, RequestError } from "./errors.ts";
 import { createdMsOf, type OrderInit, orderOf, storedAveragePrice } from "./execution-reports.ts";
@@ -75,11 +75,11 @@ export class OrderReads implements Pick<OrderMethods, "getOrder" | "listOrders">
     if (isRefused(page)) throw invalidArgument(page);
     // Looked at before the rows: what was finished by then is in them.
     const { partitions } = await admission.look();
-    const asOf = await Promise.all(partitions.map(({ partition, state }) => this.#finished(partition, state)));
+    const { before, openOnly } = page;
+    const asOf = await Promise.all(partitions.map((state) => this.#finished(state, openOnly)));
     const symbol = page.instrument?.symbol;
     const { account } = call.principal;
     // One more than asked for tells whether there is another page.
-    const { before, openOnly } = page;
     const found = await listOrders(sql, { account, symbol, before, openOnly, limit: page.limit + 1 });
     const rows = found.slice(0, page.limit);
     const orders = await this.#withNewest(rows);
@@ -105,11 +105,20 @@ export class OrderReads implements Pick<OrderMethods, "getOrder" | "listOrders">
     return orders;
   }
 
-  /** The place up to which everything is written. Its epoch is that of the entry there, which may be older than the log's. */
-  async #finished(partition: number, { head, groups }: StreamState) {
+  /**
+   * The place up to which all orders are written, and with `states` what the engine made of them. Its epoch is that of the entry
+   * there, which may be older than the log's.
+   */
+  async #finished({ partition, state, events }: PartitionState, states: boolean) {
     const { redis, partitions } = this.#options;
-    const entryId = groups.find(({ group }) => group === PERSIST_GROUP)?.finished ?? formatEntryId(START);
-    const finished = parseEntryId(entryId);
+    let finished = finishedBy(state.groups);
+    if (states) {
+      // The events of an entry have its ID.
+      const ofEvents = finishedBy(events?.groups ?? []);
+      if (compareEntryIds(ofEvents, finished) < 0) finished = ofEvents;
+    }
+    const entryId = formatEntryId(finished);
+    const { head } = state;
     if (compareEntryIds(finished, head.base) >= 0) return { partition, epoch: head.epoch, entryId };
     const newest = await findNewest(redis, partitions[partition]!, finished);
     return { partition, epoch: newest?.epoch ?? 0, entryId };
@@ -237,6 +246,12 @@ export class OrderReads implements Pick<OrderMethods, "getOrder" | "listOrders">
       selfTradePrevention: submit.selfTradePrevention,
     });
   }
+}
+
+/** The ID up to which a stream is written. */
+function finishedBy(groups: readonly GroupState[]): EntryId {
+  const persist = groups.find(({ group }) => group === PERSIST_GROUP);
+  return persist === undefined ? START : parseEntryId(persist.finished);
 }
 
 /** What the account may see of an order. Throws NOT_FOUND: another one's is no more there than one that never was. */

@@ -43,6 +43,12 @@ export interface OrderStreamsOptions {
  */
 export const MAX_UNDER_WAY = 1_000;
 
+/**
+ * Node's HTTP/2 clients half-close what they take back, and reset it a moment later: where that makes a difference, a half-close
+ * is believed after so long.
+ */
+const RESET_MS = 100;
+
 const METHOD = OrderService.method.streamOrders;
 const GONE = new RequestError("CANCELLED", "the client has gone");
 
@@ -76,7 +82,8 @@ interface Pending {
  * - `#queue` holds, in the order of arrival, what is checked or being looked up and is not handed to the log. It is
  *   handed over from its head only: a command whose order is looked up holds up those behind it. So within a partition
  *   the log has them in the client's order, because it keeps the order of what it is handed.
- * - Each command that was taken is answered once, unless the client is gone; `#pending` counts those that are not.
+ * - Each command that was taken is answered once, unless the client is gone; `#pending` counts those that are not, and a
+ *   half-close that is not believed yet.
  * - It ends once, and when nothing is pending any more. Unless it ends with OK, the orders of an account that asked for
  *   it are canceled then: behind all that the stream has brought to the log.
  */
@@ -138,7 +145,10 @@ class OrderStream implements Inlet<StreamOrdersRequest> {
   finish(error?: RequestError): void {
     if (this.#ending !== undefined) return;
     this.#ending = { error };
-    if (this.#pending === 0) this.#end(error);
+    if (error === undefined && this.#cancelsOnDisconnect) {
+      this.#pending++;
+      setTimeout(() => this.#release(), RESET_MS);
+    } else if (this.#pending === 0) this.#end(error);
   }
 
   closed(): void {
@@ -335,6 +345,10 @@ class OrderStream implements Inlet<StreamOrdersRequest> {
   #answer(pending: Pending, result: Result): void {
     this.#latency.observe((performance.now() - pending.since) / 1000);
     this.#outlet.send({ sequence: pending.request.sequence, result });
+    this.#release();
+  }
+
+  #release(): void {
     if (--this.#pending === 0 && this.#ending !== undefined) this.#end(this.#ending.error);
   }
 }

@@ -30,10 +30,10 @@ import { TokenService } from "./auth/tokens.ts";
 import { BookWatches } from "./book-watches.ts";
 import { Certificates } from "./certificates.ts";
 import { DisconnectCancels } from "./disconnect-cancels.ts";
-import { EventFollower, FOLLOW_BLOCK_MS } from "./event-follower.ts";
-import { EventWaits } from "./event-waits.ts";
 import { EngineClient } from "./engine-client.ts";
 import { EngineCommands } from "./engine-commands.ts";
+import { EventFollower, FOLLOW_BLOCK_MS } from "./event-follower.ts";
+import { EventWaits } from "./event-waits.ts";
 import { ensureAdmin } from "./first-admin.ts";
 import { Gate } from "./gate.ts";
 import { GrpcDoor } from "./grpc-door.ts";
@@ -270,8 +270,8 @@ async function runProcess(config: Config, log: Log, number: number | undefined):
       if (config.auth.adminSecret !== undefined) await ensureAdmin(sql, changes, secrets, config.auth.adminSecret, log);
     },
     stop: async () => {
-      for (const redis of [reading, ...appending, ...following]) redis.disconnect();
       engines.close();
+      for (const redis of [reading, ...appending, ...following]) redis.disconnect();
       await changes.close();
       await sql.end({ timeout: 1 });
     },

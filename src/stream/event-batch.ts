@@ -98,6 +98,7 @@ const EVENT_ROOM = 512;
 const LEVEL_ROOM = 64;
 
 const batch = new WireWriter(64 * 1024);
+const body = new WireWriter(4096);
 
 /** `requestIdOf` gives the client's id of a cancel, replace or mass cancel by its index, and "" for the other commands. */
 export function encodeEventBatch(
@@ -112,71 +113,73 @@ export function encodeEventBatch(
   for (let i = 0; i < source.events.count; i++) {
     const event = source.events.at(i);
     writeEvent(partition, event, event.command < 0 ? "" : requestIdOf(event.command));
+    batch.reserve(body.length + 8);
+    batch.field(3, body.bytes());
   }
   for (let i = 0; i < source.levels.count; i++) {
     writeLevel(source.levels.at(i));
+    batch.reserve(body.length + 8);
+    batch.field(4, body.bytes());
   }
   return Buffer.from(batch.bytes());
 }
 
 function writeEvent(partition: number, event: EventSource, requestId: string): void {
   const { account, symbol, clientOrderId } = event;
-  batch.reserve(EVENT_ROOM + 3 * (account.length + symbol.length + clientOrderId.length + requestId.length));
-  const start = batch.begin(3);
-  batch.uint(1, event.kind);
-  batch.uint(2, event.command + 1);
-  batch.string(3, account);
-  batch.uint(4, event.sequence);
-  batch.string(5, symbol);
-  batch.uint(6, event.execType);
-  batch.uint(7, event.status);
+  body.length = 0;
+  body.reserve(EVENT_ROOM + 3 * (account.length + symbol.length + clientOrderId.length + requestId.length));
+  body.uint(1, event.kind);
+  body.uint(2, event.command + 1);
+  body.string(3, account);
+  body.uint(4, event.sequence);
+  body.string(5, symbol);
+  body.uint(6, event.execType);
+  body.uint(7, event.status);
   if (event.ms > 0) orderId(8, partition, event.epoch, event.ms, event.seq, event.index);
-  batch.string(9, clientOrderId);
-  batch.uint(10, event.side);
-  batch.uint(11, event.quantity);
-  batch.uint(12, event.price);
-  batch.uint(13, event.cumQuantity);
-  batch.uint(14, event.leavesQuantity);
-  batch.uint(15, event.valueLow);
-  batch.uint(16, event.type);
-  batch.uint(17, event.timeInForce);
-  batch.uint(18, event.reason);
-  batch.uint(19, event.lastQuantity);
-  batch.uint(20, event.lastPrice);
-  batch.uint(21, event.trade);
-  batch.uint(22, event.aggressor ? 1 : 0);
+  body.string(9, clientOrderId);
+  body.uint(10, event.side);
+  body.uint(11, event.quantity);
+  body.uint(12, event.price);
+  body.uint(13, event.cumQuantity);
+  body.uint(14, event.leavesQuantity);
+  body.uint(15, event.valueLow);
+  body.uint(16, event.type);
+  body.uint(17, event.timeInForce);
+  body.uint(18, event.reason);
+  body.uint(19, event.lastQuantity);
+  body.uint(20, event.lastPrice);
+  body.uint(21, event.trade);
+  body.uint(22, event.aggressor ? 1 : 0);
   if (event.otherMs > 0) {
     orderId(23, partition, event.otherEpoch, event.otherMs, event.otherSeq, event.otherIndex);
   }
-  batch.uint(24, event.stopPrice);
-  batch.uint(25, event.displayQuantity);
-  batch.uint(26, event.expireTime);
-  batch.uint(27, event.postOnly ? 1 : 0);
-  batch.uint(28, event.selfTradePrevention);
-  batch.uint(29, event.triggered ? 1 : 0);
-  batch.uint(30, event.valueHigh);
-  batch.string(31, requestId);
-  batch.uint(32, event.affected);
-  batch.uint(33, event.remaining);
-  batch.end(start);
+  body.uint(24, event.stopPrice);
+  body.uint(25, event.displayQuantity);
+  body.uint(26, event.expireTime);
+  body.uint(27, event.postOnly ? 1 : 0);
+  body.uint(28, event.selfTradePrevention);
+  body.uint(29, event.triggered ? 1 : 0);
+  body.uint(30, event.valueHigh);
+  body.string(31, requestId);
+  body.uint(32, event.affected);
+  body.uint(33, event.remaining);
 }
 
 function orderId(field: number, partition: number, epoch: number, ms: number, seq: number, index: number): void {
-  batch.header(field, 16);
-  batch.length = writeOrderId(batch.buffer, batch.length, partition, epoch, ms, seq, index);
+  body.header(field, 16);
+  body.length = writeOrderId(body.buffer, body.length, partition, epoch, ms, seq, index);
 }
 
 function writeLevel(level: LevelChange): void {
-  batch.reserve(LEVEL_ROOM + 3 * level.symbol.length);
-  const start = batch.begin(4);
-  batch.string(1, level.symbol);
-  batch.uint(2, level.version);
-  batch.uint(3, level.side);
-  batch.uint(4, level.price);
-  batch.uint(5, level.quantityLow);
-  batch.uint(6, level.quantityHigh);
-  batch.uint(7, level.orders);
-  batch.end(start);
+  body.length = 0;
+  body.reserve(LEVEL_ROOM + 3 * level.symbol.length);
+  body.string(1, level.symbol);
+  body.uint(2, level.version);
+  body.uint(3, level.side);
+  body.uint(4, level.price);
+  body.uint(5, level.quantityLow);
+  body.uint(6, level.quantityHigh);
+  body.uint(7, level.orders);
 }
 
 /** Throws a WireError where the bytes are none. */
@@ -210,12 +213,6 @@ function decode(payload: Buffer, withLevels: boolean): EventBatch {
   return { stateHash, rules, events, levels };
 }
 
-/** One event of a batch, by its place, and nothing else decoded; undefined where there is none. Throws as `decodeEventBatch`. */
-export function decodeEvent(payload: Buffer, index: number): EngineEvent | undefined {
-  const raw = rawEvent(payload, index);
-  return raw && readEvent(new WireReader(raw));
-}
-
 /** The bytes of one event of a batch, by its place; undefined where there is none. Throws a WireError. */
 export function rawEvent(payload: Buffer, index: number): Buffer | undefined {
   const reader = new WireReader(payload);
@@ -228,6 +225,12 @@ export function rawEvent(payload: Buffer, index: number): Buffer | undefined {
     }
   }
   return undefined;
+}
+
+/** One event of a batch, by its place, and nothing else decoded; undefined where there is none. Throws a WireError. */
+export function decodeEvent(payload: Buffer, index: number): EngineEvent | undefined {
+  const raw = rawEvent(payload, index);
+  return raw && readEvent(new WireReader(raw));
 }
 
 type Writable<T> = { -readonly [Key in keyof T]: T[Key] };
