@@ -38,7 +38,12 @@ export async function book(symbol: string, options: BookOptions): Promise<void> 
   }
 }
 
-async function follow(api: ApiClient, symbol: string, { depth, json }: BookOptions, signal: AbortSignal): Promise<void> {
+async function follow(
+  api: ApiClient,
+  symbol: string,
+  { depth, json }: BookOptions,
+  signal: AbortSignal,
+): Promise<void> {
   let mirror = new BookMirror();
   async function* open(): AsyncGenerator<WatchBookResponse, void> {
     mirror = new BookMirror();
@@ -47,7 +52,8 @@ async function follow(api: ApiClient, symbol: string, { depth, json }: BookOptio
       yield message;
     }
   }
-  const onCut = (error: Error): void => void process.stderr.write(`penstock: a new snapshot follows: ${error.message}\n`);
+  const onCut = (error: Error): void =>
+    void process.stderr.write(`penstock: a new snapshot follows: ${error.message}\n`);
   const screen = new Screen(process.stdout);
   try {
     for await (const message of resumed(open, { signal, onCut })) {
@@ -109,7 +115,12 @@ export function ladder({ symbol, tradingStatus, lastPrice, version, bids, asks }
     ...bids.slice(0, depth).map(({ price, quantity, orders }) => [String(orders), quantity, price, "", ""]),
   ];
   const widths = [0, 1, 2, 3, 4].map((column) => Math.max(...rows.map((row) => row[column]!.length)));
-  const lines = rows.map((row) => row.map((cell, column) => cell.padStart(widths[column]!)).join("  ").trimEnd());
+  const lines = rows.map((row) =>
+    row
+      .map((cell, column) => cell.padStart(widths[column]!))
+      .join("  ")
+      .trimEnd(),
+  );
   const last = lastPrice === "" ? "no trade yet" : `last ${lastPrice}`;
   return `${symbol}  ${enumName(TradingStatus, tradingStatus)}  ${last}  version ${version}\n${lines.join("\n")}\n`;
 }

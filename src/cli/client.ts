@@ -151,10 +151,7 @@ function codecOf<I extends DescMessage, O extends DescMessage>(method: {
   readonly input: I;
   readonly output: O;
 }): [serialize: (message: MessageShape<I>) => Buffer, deserialize: (bytes: Buffer) => MessageShape<O>] {
-  return [
-    (message) => Buffer.from(toBinary(method.input, message)),
-    (bytes) => fromBinary(method.output, bytes),
-  ];
+  return [(message) => Buffer.from(toBinary(method.input, message)), (bytes) => fromBinary(method.output, bytes)];
 }
 
 function isServiceError(error: unknown): error is ServiceError {

@@ -137,10 +137,12 @@ class Feed {
     if (first === undefined) return undefined;
     const { format = detectFormat(first), symbol, run, defaultRun, executions = false, compare } = this.#options;
     if (format === undefined) throw new UsageError("the file does not show its format: give --format");
-    if (format !== "ndjson" && symbol === undefined) throw new UsageError(`a ${format} file names no symbol: give --symbol`);
+    if (format !== "ndjson" && symbol === undefined)
+      throw new UsageError(`a ${format} file names no symbol: give --symbol`);
     const parser = parserOf(format, { run, defaultRun, symbol, executions });
     if (!compare) return parser;
-    if (parser.unit === undefined) throw new UsageError(`a ${format} file does not say what was filled: nothing to compare`);
+    if (parser.unit === undefined)
+      throw new UsageError(`a ${format} file does not say what was filled: nothing to compare`);
     const comparison = new Comparison(parser.unit, format !== "lobster" || executions);
     this.#comparison = comparison;
     this.#reports = await EngineReports.open(this.#api, symbol ?? "", (report) => comparison.report(report));

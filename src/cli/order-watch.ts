@@ -73,7 +73,8 @@ export async function startOfLog(api: ApiClient, signal: AbortSignal): Promise<P
   const positions = new Positions();
   for await (const { update } of api.stream(OrderService.method.watchOrders, {}, signal)) {
     if (update.case !== "heartbeat") continue;
-    for (const { partition } of update.value.highWater) positions.set({ partition, epoch: 0, entryId: "0-0", index: 0 });
+    for (const { partition } of update.value.highWater)
+      positions.set({ partition, epoch: 0, entryId: "0-0", index: 0 });
     break;
   }
   return positions;

@@ -33,7 +33,9 @@ export async function watch(options: WatchOptions): Promise<void> {
     const positions = given ?? (options.from === "start" ? await startOfLog(api, signal) : new Positions());
     const symbol = options.symbol ?? "";
     const onCut = (error: Error): void => {
-      process.stderr.write(`penstock: cut off, going on behind ${positions.text() || "what comes"}: ${error.message}\n`);
+      process.stderr.write(
+        `penstock: cut off, going on behind ${positions.text() || "what comes"}: ${error.message}\n`,
+      );
     };
     for await (const { update } of watchOrders(api, { positions, symbol, allAccounts, signal, onCut })) {
       if (update.case !== "execution") continue;

@@ -15,6 +15,11 @@ interface Open {
   executed: number;
 }
 
+/** To the microsecond: seconds after midnight have no exact double. */
+function millisecondsOf(seconds: string): number {
+  return Math.round(Number(seconds) * 1_000_000) / 1_000;
+}
+
 /** An order that took liquidity, as its executions show it. */
 interface Aggressor {
   readonly line: number;
@@ -56,12 +61,13 @@ export class LobsterParser implements Parser {
     const skip = (why: string): Step[] => [...before, { kind: "skip", line, why }];
     const size = Number(sizeText);
     const price = Number(priceText);
-    const place = { line, at: Number(time) * 1_000 };
+    const place = { line, at: millisecondsOf(time) };
 
     if (type === "5") return skip("hidden executions");
     if (type === "6") return skip("crosses");
     if (type === "7") return skip("halts and resumptions: an admin's (penstock instruments)");
-    if (price <= 0 || size === 0) return [...before, { kind: "fault", line, message: "price and size must be positive" }];
+    if (price <= 0 || size === 0)
+      return [...before, { kind: "fault", line, message: "price and size must be positive" }];
     const open = this.#open.get(id);
     if (type === "1") {
       if (open !== undefined) return [...before, { kind: "fault", line, message: `order ${id} is open already` }];
@@ -74,7 +80,8 @@ export class LobsterParser implements Parser {
       open.executed += size;
       if (open.executed >= open.quantity) this.#open.delete(id);
       const fill: Step = { kind: "fill", ...place, order: this.#orders.id(id), side, quantity: size };
-      if (!this.#executions) return [...before, fill, { kind: "skip", line, why: "executions: sent with --executions" }];
+      if (!this.#executions)
+        return [...before, fill, { kind: "skip", line, why: "executions: sent with --executions" }];
       this.#execute(line, time, side, size, price);
       return [...before, fill];
     }
@@ -91,9 +98,14 @@ export class LobsterParser implements Parser {
     if (aggressor === undefined) return [];
     this.#aggressor = undefined;
     const { line, time, side, quantity } = aggressor;
-    const place = { line, at: Number(time) * 1_000 };
+    const place = { line, at: millisecondsOf(time) };
     const id = `x${line}`;
-    const order = { side, price: fromUnits(aggressor.price, PRICE), quantity: String(quantity), immediate: true } as const;
+    const order = {
+      side,
+      price: fromUnits(aggressor.price, PRICE),
+      quantity: String(quantity),
+      immediate: true,
+    } as const;
     return [
       this.#orders.limit(place, id, order),
       { kind: "fill", ...place, order: this.#orders.id(id), side, quantity },

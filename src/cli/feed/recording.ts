@@ -133,7 +133,9 @@ async function* unxz(file: Readable): AsyncGenerator<Buffer, void> {
     if (code !== 0) throw new Error((await said).trim() || `xz ended with ${code}`);
   } catch (error) {
     const missing = error instanceof Error && "code" in error && error.code === "ENOENT";
-    throw missing ? new Error("it is packed with xz, and there is no command xz here: install it, or unpack the file") : error;
+    throw missing
+      ? new Error("it is packed with xz, and there is no command xz here: install it, or unpack the file")
+      : error;
   } finally {
     ended.catch(() => undefined);
     child.kill();

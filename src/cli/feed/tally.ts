@@ -68,7 +68,9 @@ export class Tally {
 
   /** The summary as it is printed. */
   text(seconds: number, resent: number): string {
-    const kindsSent = kinds.filter((kind) => this.sent[kind] > 0).map((kind) => `${n(this.sent[kind])} ${kindNames[kind]}`);
+    const kindsSent = kinds
+      .filter((kind) => this.sent[kind] > 0)
+      .map((kind) => `${n(this.sent[kind])} ${kindNames[kind]}`);
     const rate = seconds > 0 ? `, ${n(Math.round(this.commands / seconds))}/s` : "";
     return [
       row("sent", this.commands, kindsSent.join(", ")),
@@ -79,7 +81,9 @@ export class Tally {
       row("skipped", sum(this.#skipped)),
       ...reasons(this.#skipped),
       row("unreadable", this.faults),
-      ...(resent > 0 ? [row("sent again", resent, "after an overload or a cut; what followed some of them was faster")] : []),
+      ...(resent > 0
+        ? [row("sent again", resent, "after an overload or a cut; what followed some of them was faster")]
+        : []),
       `took        ${seconds.toFixed(1)} s${rate}`,
     ].join("\n");
   }
