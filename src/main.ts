@@ -130,8 +130,6 @@ is in use, a free one is taken. Data, logs, addresses and tokens are kept in .pe
       process.exitCode = await (await import("./cli/submit.ts")).submit(options);
     });
 
-  addFeedCommand(program);
-
   const instruments = program.command("instruments").description("what can be traded: list (by default), define");
   example(client(instruments.command("list", { isDefault: true })), "penstock instruments")
     .description("all instruments, by symbol")
@@ -154,9 +152,9 @@ is in use, a free one is taken. Data, logs, addresses and tokens are kept in .pe
     );
 
   addAccountCommands(program);
+  addFeedCommand(program);
 
   program.commandsGroup("Look into it:");
-  addWatchCommands(program);
   example(program.command("tail"), "penstock tail --follow", "penstock tail --partition 3 --from 1735689600000-0")
     .description("print entries of the log, a line of JSON each: the last ten, or those from an ID on")
     .option("--partition <p>", "which one", wholeNumber(0, 4_095), 0)
@@ -169,6 +167,7 @@ is in use, a free one is taken. Data, logs, addresses and tokens are kept in .pe
     .option("--limit <n>", "how many", wholeNumber(1, 10_000), 100)
     .option("--json", "a line of JSON each")
     .action(async (options: DeadLetterOptions) => (await import("./cli/dead-letters.ts")).printDeadLetters(options));
+  addWatchCommands(program);
   example(program.command("audit"), "penstock audit", "penstock audit --acknowledged acks.tsv")
     .description("prove on live data that log, journal and rows agree; 3 is the exit code where they do not")
     .option("--acknowledged <file>", "a client's own record: client_order_id, symbol, order_id, tab-separated")
