@@ -64,7 +64,8 @@ function textLine(report: ExecutionReport, allAccounts: boolean): string {
     cells.push(order?.symbol ?? "", clientRequestId, `${name}: ${report.affected} canceled, ${report.remaining} left`);
   } else if (order !== undefined) {
     const what = execType === ExecType.TRADE ? `${name} ${lastQuantity} @ ${lastPrice}` : name;
-    const filled = `${order.cumQuantity || "0"} of ${order.quantity}`;
+    // Of an order that the engine does not know there is nothing to tell.
+    const filled = order.quantity === "" ? "" : `${order.cumQuantity || "0"} of ${order.quantity}`;
     const status = enumName(OrderStatus, order.status);
     cells.push(order.symbol, order.clientOrderId, enumName(Side, order.side), what, filled, status, clientRequestId);
   }
