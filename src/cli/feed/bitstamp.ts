@@ -12,15 +12,16 @@ const EXECUTION = "executions: matching makes them";
 
 interface Open {
   price: string;
-  /** Satoshi that are open. */
+  /** Satoshi of the whole order, what is executed included; and those that are open. */
+  quantity: number;
   volume: number;
 }
 
 /**
  * The order log of Bitstamp, as the R package ob-analytics has it: a line is a state of an order, with what is open of it
  * after the event, in satoshi. A new order is submitted; one that is deleted while some of it is open is canceled; what goes
- * down in between was executed. Where the price of an order changes (the venue moved what took liquidity from level to
- * level) it is replaced.
+ * down in between was executed. Where the price of an order changes it is replaced: the venue moves a market order from level to
+ * level, and what is open of one that has an amount of money to spend goes down with it.
  */
 export class BitstampParser implements Parser {
   readonly unit = parseScale("0.00000001");
@@ -48,7 +49,7 @@ export class BitstampParser implements Parser {
     if (action === "created") {
       if (open !== undefined) return [{ kind: "fault", line, message: `order ${id} is open already` }];
       this.#first ??= BigInt(id);
-      this.#open.set(id, { price, volume });
+      this.#open.set(id, { price, quantity: volume, volume });
       return [this.#orders.limit(place, id, { side, price, quantity: fromUnits(volume, this.unit) })];
     }
 
@@ -62,18 +63,18 @@ export class BitstampParser implements Parser {
       const skip: Step = { kind: "skip", line, why };
       return executed ? [fill(undefined), skip] : [skip];
     }
-    const steps: Step[] = [];
-    if (volume < open.volume) steps.push(fill(open.volume - volume));
-    if (executed && steps.length > 0) steps.push({ kind: "skip", line, why: EXECUTION });
+    const less = open.volume - volume;
     open.volume = volume;
-    if (action === "deleted") {
-      this.#open.delete(id);
-      if (volume > 0) steps.push(this.#orders.cancel(place, id));
-    } else if (price !== open.price) {
+    if (action === "deleted") this.#open.delete(id);
+    else if (price !== open.price) {
       open.price = price;
-      steps.push(this.#orders.replace(place, id, { price }));
-    } else if (steps.length === 0) steps.push({ kind: "skip", line, why: "changes of nothing" });
-    return steps;
+      open.quantity -= less;
+      const quantity = less === 0 ? "" : fromUnits(open.quantity, this.unit);
+      return [this.#orders.replace(place, id, { price, quantity })];
+    }
+    const steps: Step[] = less > 0 ? [fill(less)] : [];
+    if (action === "deleted" && volume > 0) return [...steps, this.#orders.cancel(place, id)];
+    return [...steps, { kind: "skip", line, why: less > 0 ? EXECUTION : "changes of nothing" }];
   }
 
   end(): Step[] {

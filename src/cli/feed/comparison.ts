@@ -12,19 +12,21 @@ const MAX_BEFORE = 10_000;
 const MAX_TOLD = 10_000;
 /** A venue that reckons with money rounds what is open of an order at each fill. */
 const ROUNDING_PER_FILL = 2;
-/** How far apart a recording may tell the two sides of a trade. */
+/** How far apart a recording may tell the two sides of a trade, in time and as a share of its quantity. */
 const APART_MS = 2_000;
+const APART_SHARE = 0.001;
 
 /** Why an order was filled otherwise, as far as the recording shows it: the first that fits. */
 export const differences = {
   digits: "in the last digits alone: the venue rounds what is open of an order",
   unsent: "executions of it were not sent (--executions sends them)",
   refused: "it was refused, or canceled before it came",
-  before: "it traded with an order from before the recording",
-  gone: "it met an order that the recording had ended by then",
+  gone: "it met an order of which the recording had less left by then",
+  before: "it, or whom it met, traded with an order from before the recording",
   foreign: "it met an order of another account",
-  crossed: "it met an order that the recording shows open at that time as well, and no trade: told late, or prevented",
-  partner: "whom it traded with had traded otherwise before, or is not in the recording",
+  canceled: "the recording cancels one side of a trade that the other side shows",
+  crossed: "it met an order that the recording shows open as well, and no trade: told late, or prevented",
+  partner: "whom it traded with met another order in the engine, or is not in the recording",
 } as const;
 export type Difference = keyof typeof differences;
 
@@ -32,14 +34,24 @@ export type Difference = keyof typeof differences;
 interface Order {
   readonly line: number;
   readonly side: Side;
-  readonly quantity: number;
-  /** The line of its cancel, or of the fill that ended it; Infinity while it is open. */
-  endLine: number;
+  /** The whole order's, as it was last replaced. */
+  quantity: number;
+  /** Where and when it was canceled; Infinity while it was not. */
+  canceledLine: number;
+  canceledAt: number;
   recorded: number;
   readonly fills: Fill[];
   engine: number;
-  readonly trades: { readonly other: string; readonly line: number }[];
+  readonly trades: EngineTrade[];
   isRejected: boolean;
+}
+
+interface EngineTrade {
+  /** "" for one that is not of this recording. */
+  readonly other: string;
+  /** Of the command that took. */
+  readonly line: number;
+  readonly quantity: number;
 }
 
 export interface Differing {
@@ -91,7 +103,7 @@ export class Comparison {
   /** What the recording says, in its order. */
   recorded(step: Send | Fill): void {
     if (step.kind === "fill") return this.#filled(step);
-    const { command, line } = step;
+    const { command, line, at } = step;
     if (command.case === "submit") {
       if (this.#orders.size >= MAX_ORDERS) {
         this.#uncompared++;
@@ -101,18 +113,25 @@ export class Comparison {
         line,
         side: command.value.side,
         quantity: this.#units(command.value.quantity),
-        endLine: Infinity,
+        canceledLine: Infinity,
+        canceledAt: Infinity,
         recorded: 0,
         fills: [],
         engine: 0,
         trades: [],
         isRejected: false,
       });
-    } else if (command.case === "cancel") {
-      const order = this.#orders.get(command.value.clientOrderId);
-      if (order !== undefined) order.endLine = line;
-    } else if (command.case === "replace" && this.#lineOfReplace.size < MAX_ORDERS) {
-      this.#lineOfReplace.set(command.value.clientRequestId, line);
+      return;
+    }
+    if (command.case === "cancelAll") return;
+    const order = this.#orders.get(command.value.clientOrderId);
+    if (order === undefined) return;
+    if (command.case === "cancel") {
+      order.canceledLine = line;
+      order.canceledAt = at ?? Infinity;
+    } else {
+      order.quantity = this.#units(command.value.quantity) || order.quantity;
+      if (this.#lineOfReplace.size < MAX_ORDERS) this.#lineOfReplace.set(command.value.clientRequestId, line);
     }
   }
 
@@ -128,7 +147,7 @@ export class Comparison {
   }
 
   /** What the engine says, in its order. */
-  report({ execType, order: state, trade, clientRequestId }: ExecutionReport): void {
+  report({ execType, order: state, trade, lastQuantity, clientRequestId }: ExecutionReport): void {
     const id = state?.clientOrderId ?? "";
     const order = this.#orders.get(id);
     if (state === undefined || order === undefined) return;
@@ -136,17 +155,18 @@ export class Comparison {
     order.engine = Math.max(order.engine, this.#units(state.cumQuantity));
     if (execType !== ExecType.TRADE) return;
     // The aggressor's report comes first, and right behind it that of the order that rested.
+    const quantity = this.#units(lastQuantity);
     const half = this.#half;
     if (half?.trade !== trade) {
       this.#half = { trade, order: id };
-      order.trades.push({ other: "", line: order.line });
+      order.trades.push({ other: "", line: order.line, quantity });
       return;
     }
     this.#half = undefined;
     const aggressor = this.#orders.get(half.order);
     const line = this.#lineOfReplace.get(clientRequestId) ?? aggressor?.line ?? order.line;
-    aggressor?.trades.splice(-1, 1, { other: id, line });
-    order.trades.push({ other: half.order, line });
+    aggressor?.trades.splice(-1, 1, { other: id, line, quantity });
+    order.trades.push({ other: half.order, line, quantity });
   }
 
   result(): Compared {
@@ -190,7 +210,6 @@ export class Comparison {
     if (order === undefined || fill.quantity === undefined) return;
     order.recorded += fill.quantity;
     order.fills.push(fill);
-    if (order.recorded >= order.quantity) order.endLine = fill.line;
   }
 
   #explain(order: Order): Difference {
@@ -200,16 +219,21 @@ export class Comparison {
     if (recorded > engine) {
       if (!this.#sendsExecutions) return "unsent";
       if (order.isRejected) return "refused";
-      return fills.some((fill) => this.#isNearOneBefore(fill)) ? "before" : "partner";
+      return this.#metOneBefore(order) ? "before" : "partner";
     }
-    const others = trades.map(({ other, line }) => ({ other: this.#orders.get(other), line }));
-    if (others.some(({ other, line }) => other !== undefined && other.endLine < line)) return "gone";
-    return others.some(({ other }) => other === undefined) ? "foreign" : "crossed";
+    const met = trades.map((trade) => ({ ...trade, other: this.#orders.get(trade.other) }));
+    if (met.some(({ other, line, quantity }) => other !== undefined && leftOf(other, line) < quantity)) return "gone";
+    const others = met.flatMap(({ other }) => other ?? []);
+    if ([order, ...others].some((one) => this.#metOneBefore(one))) return "before";
+    if (others.length < met.length) return "foreign";
+    return others.some((other) => isCancelOfFill(order, other) || isCancelOfFill(other, order))
+      ? "canceled"
+      : "crossed";
   }
 
-  /** Whether an order from before the recording was executed on the other side at about that time. */
-  #isNearOneBefore({ at, side }: Fill): boolean {
-    return this.#before.some((fill) => fill.side !== side && Math.abs(fill.at - at) <= APART_MS);
+  /** Whether an order from before the recording was executed on the other side at about the time of one of its fills. */
+  #metOneBefore({ fills, side }: Order): boolean {
+    return fills.some(({ at }) => this.#before.some((fill) => fill.side !== side && isNear(fill.at, at)));
   }
 
   #units(decimal: string): number {
@@ -223,4 +247,22 @@ export class Comparison {
     const digits = String(units).padStart(decimals + 1, "0");
     return `${digits.slice(0, -decimals)}.${digits.slice(-decimals)}`;
   }
+}
+
+/** What the recording had left of an order when it came to a line. */
+function leftOf({ quantity, fills, canceledLine }: Order, line: number): number {
+  if (canceledLine < line) return 0;
+  return fills.reduce((left, fill) => left - (fill.line < line ? (fill.quantity ?? 0) : 0), quantity);
+}
+
+/** Whether what was open of an order when it was canceled is what the other one was filled at that time. */
+function isCancelOfFill({ quantity, recorded, canceledAt }: Order, { fills }: Order): boolean {
+  const open = quantity - recorded;
+  return fills.some(
+    ({ at, quantity = 0 }) => isNear(at, canceledAt) && Math.abs(quantity - open) <= open * APART_SHARE,
+  );
+}
+
+function isNear(a: number, b: number): boolean {
+  return Math.abs(a - b) <= APART_MS;
 }

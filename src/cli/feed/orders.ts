@@ -52,6 +52,7 @@ export class RecordedOrders {
     return { kind: "send", ...place, command: { case: "cancel", value } };
   }
 
+  /** Values that are absent or empty stay as they are. */
   replace(place: Place, recorded: string, values: { readonly quantity?: string; readonly price?: string }): Send {
     const value = create(ReplaceOrderRequestSchema, { ...this.#change(place, recorded), ...values });
     return { kind: "send", ...place, command: { case: "replace", value } };
