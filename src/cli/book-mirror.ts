@@ -1,9 +1,8 @@
 import { crc32 } from "node:zlib";
 
-import { status } from "@grpc/grpc-js";
-
 import type { Book, PriceLevel, WatchBookResponse } from "../gen/penstock/v1/market_data_service_pb.ts";
 import { CallError } from "./client.ts";
+import { GAP } from "./resume.ts";
 
 /** Levels of each side that the checksum covers. */
 const CHECKED_LEVELS = 10;
@@ -21,7 +20,7 @@ export class BookMirror {
     return this.#book;
   }
 
-  /** @throws CallError (DATA_LOSS) where the book is not the server's any more: another snapshot is needed. */
+  /** @throws CallError (GAP) where the book is not the server's any more: another snapshot is needed. */
   apply(update: WatchBookResponse["update"]): void {
     if (update.case === "snapshot") this.#book = update.value;
     const book = this.#book;
@@ -40,7 +39,7 @@ export class BookMirror {
 }
 
 function lost(details: string): CallError {
-  return new CallError(status.DATA_LOSS, details, []);
+  return new CallError(GAP, details, []);
 }
 
 /** As `Book.checksum` in the protos says. */

@@ -55,14 +55,22 @@ export function retryDelayIn(details: readonly Any[]): number {
   return Math.max(0, ...delays.map((delay) => (delay === undefined ? 0 : durationMs(delay))));
 }
 
+const retryable: ReadonlySet<number> = new Set([
+  status.UNAVAILABLE,
+  status.RESOURCE_EXHAUSTED,
+  status.DEADLINE_EXCEEDED,
+]);
+/** What a cut connection can look like. */
+const cut: ReadonlySet<number> = new Set([...retryable, status.CANCELLED, status.INTERNAL, status.UNKNOWN]);
+
 /** Whether the same request may be taken a moment later. */
 export function isRetryable(code: number): boolean {
-  return code === status.UNAVAILABLE || code === status.RESOURCE_EXHAUSTED || code === status.DEADLINE_EXCEEDED;
+  return retryable.has(code);
 }
 
-/** Whether a stream that ended so may be opened again. The others are what a cut connection can look like. */
+/** Whether a stream that ended so may be opened again. */
 export function isCut(code: number): boolean {
-  return isRetryable(code) || code === status.CANCELLED || code === status.INTERNAL || code === status.UNKNOWN;
+  return cut.has(code);
 }
 
 /** A client of any service of penstock.v1: one channel, calls with a token and a time limit. */

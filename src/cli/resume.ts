@@ -6,6 +6,9 @@ import { CallError, isCut } from "./client.ts";
 /** Long enough for a server to be restarted and to put back its log. */
 const GIVE_UP_MS = 300_000;
 
+/** What a reader throws that found a gap: from its beginning on the stream is whole again. */
+export const GAP: number = status.DATA_LOSS;
+
 export interface ResumeOptions {
   readonly signal: AbortSignal;
   /** Told of each cut, before the stream is opened again. */
@@ -33,8 +36,7 @@ export async function* resumed<T>(
       }
     } catch (error) {
       const isOver = takenAt === undefined || performance.now() - takenAt > GIVE_UP_MS;
-      // DATA_LOSS is what a reader throws that found a gap: from its beginning on the stream is whole again.
-      const mayGoOn = error instanceof CallError && (isCut(error.code) || error.code === status.DATA_LOSS);
+      const mayGoOn = error instanceof CallError && (isCut(error.code) || error.code === GAP);
       if (!mayGoOn || isOver) throw error;
       cut = error;
     }

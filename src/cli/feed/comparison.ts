@@ -1,5 +1,5 @@
-import { ExecType, Side } from "../../gen/penstock/v1/order_pb.ts";
-import type { ExecutionReport } from "../../gen/penstock/v1/order_pb.ts";
+import { ExecType } from "../../gen/penstock/v1/order_pb.ts";
+import type { ExecutionReport, Side } from "../../gen/penstock/v1/order_pb.ts";
 import { toUnits } from "../../stream/decimal.ts";
 import type { Scale } from "../../stream/decimal.ts";
 import type { Fill, Send } from "./step.ts";

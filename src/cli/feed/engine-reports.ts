@@ -19,7 +19,7 @@ export class EngineReports {
   /** The last commands that were fed, by partition: the command's id names its place. */
   readonly #fed = new Map<number, EntryPosition>();
   readonly #done: Promise<void>;
-  #failure: unknown;
+  #failure: Error | undefined;
   #wake = (): void => undefined;
 
   private constructor(api: ApiClient, symbol: string, onReport: (report: ExecutionReport) => void) {
@@ -70,7 +70,7 @@ export class EngineReports {
         this.#wake();
       }
     } catch (error) {
-      this.#failure = error;
+      this.#failure = error instanceof Error ? error : new Error(String(error));
       this.#wake();
     }
   }

@@ -13,11 +13,13 @@ import { RetryInfoSchema } from "../../gen/google/rpc/error_details_pb.ts";
 import {
   CancelOrderRequestSchema,
   OrderService,
-  StreamOrdersRequestSchema,
-  StreamOrdersResponseSchema,
   SubmitOrderRequestSchema,
 } from "../../gen/penstock/v1/order_service_pb.ts";
-import type { StreamOrdersRequest } from "../../gen/penstock/v1/order_service_pb.ts";
+import type {
+  StreamOrdersRequest,
+  StreamOrdersRequestSchema,
+  StreamOrdersResponseSchema,
+} from "../../gen/penstock/v1/order_service_pb.ts";
 import { ApiClient } from "../client.ts";
 import { OrderFlow } from "./order-flow.ts";
 import type { Send } from "./step.ts";
