@@ -5,6 +5,8 @@ import type { Compared, Difference } from "./comparison.ts";
 /** What a comparison came to, as it is printed. */
 export function comparedText(compared: Compared): string {
   const { orders, uncompared, same, sameFilled, recordedFilled, recordedQuantity, engineQuantity, why } = compared;
+  if (orders === 0)
+    return "compared with the recording: nothing, since all of it was fed before; another --run feeds it anew";
   const lines = [
     `compared with the recording: ${n(orders)} orders, ${n(same)} filled as recorded (${n(sameFilled)} of the ${n(recordedFilled)} that were filled at all)`,
     `filled in all: ${recordedQuantity} in the recording, ${engineQuantity} by the engine`,
