@@ -210,9 +210,10 @@ Formats, each also packed with gzip, zstd or xz (by the command xz):
   lobster   message files: time, type, order id, size, price × 10,000, direction
   bitstamp  order log: id,timestamp,exchange.timestamp,price,volume,action,direction
 
-Ids are made of the file's own, so that the same file fed a second time is all duplicates: one set of orders. Give another
---run to feed it anew. (The ids of an ndjson file are sent as they are, unless there is a --run.) What a cut or an overload leaves
-open is sent again under the same ids. With --json the summary is one line of JSON.
+Ids are made of the file's own, so that the same file fed a second time (while the server recognises ids: an hour by
+default) is all duplicates, one set of orders. Give another --run to feed it anew. (The ids of an ndjson file are sent as they
+are, unless there is a --run.) What a cut or an overload leaves open is sent again under the same ids. With --json the
+summary is one line of JSON.
 
 Exit code 1: a line could not be read, or was refused.
 
