@@ -11,7 +11,6 @@ test("recorded time passes a factor as fast as it did; what is late or has no ti
   await pace.until(undefined);
   await pace.until(5_000);
   await pace.until(4_000);
-  assert.ok(performance.now() - since < 90, "no wait so far");
   await pace.until(6_000);
   // Timers may be a millisecond early.
   assert.ok(performance.now() - since >= 99, "a second in a tenth of one");
