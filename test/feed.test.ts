@@ -1,21 +1,17 @@
 import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
-import { once } from "node:events";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { text } from "node:stream/consumers";
 import { suite, test } from "node:test";
 import type { TestContext } from "node:test";
 import { gzipSync } from "node:zlib";
 
+import { Command, type Outcome } from "./support/command.ts";
 import { tokenOf } from "./support/pipeline.ts";
 import { Proxy } from "./support/proxy.ts";
 import { Venue } from "./support/venue.ts";
 
 /** `penstock feed` as a process, against a real ingest. */
-
-const MAIN = join(import.meta.dirname, "..", "src", "main.ts");
 
 interface Summary {
   readonly run: string;
@@ -37,30 +33,16 @@ function fileOf(t: TestContext, content: string | Buffer): string {
   return path;
 }
 
-async function start(address: string, path: string, ...args: readonly string[]) {
-  const child = spawn(process.execPath, [MAIN, "feed", path, "--url", address, ...args], {
-    env: { PATH: process.env["PATH"], PENSTOCK_TOKEN: await tokenOf("demo") },
-    stdio: ["ignore", "pipe", "pipe"],
-  });
-  const closed = once(child, "close");
-  const ended = Promise.all([text(child.stdout), text(child.stderr), closed]).then(([stdout, stderr, [code]]) => ({
-    stdout,
-    stderr,
-    code: code as number | null,
-  }));
-  return { child, ended };
+async function start(t: TestContext, address: string, path: string, ...args: readonly string[]): Promise<Command> {
+  return new Command(t, ["feed", path, "--url", address, ...args], await tokenOf("demo"));
 }
 
-async function feed(address: string, path: string, ...args: readonly string[]) {
-  return (await start(address, path, ...args)).ended;
+async function feed(t: TestContext, address: string, path: string, ...args: readonly string[]): Promise<Outcome> {
+  return (await start(t, address, path, ...args)).end();
 }
 
-async function summaryOf(
-  address: string,
-  path: string,
-  ...args: readonly string[]
-): Promise<Summary & { code: number }> {
-  const { stdout, stderr, code } = await feed(address, path, "--json", ...args);
+async function summaryOf(...[t, address, path, ...args]: Parameters<typeof feed>): Promise<Summary & { code: number }> {
+  const { stdout, stderr, code } = await feed(t, address, path, "--json", ...args);
   assert.ok(stdout !== "", stderr);
   return { ...(JSON.parse(stdout) as Summary), code: code ?? -1 };
 }
@@ -95,7 +77,7 @@ suite("penstock feed", { concurrency: true }, () => {
     await Promise.all([
       t.test("a file is fed once, in its order; a second time all of it is duplicates", async (t) => {
         const path = fileOf(t, gzipSync(BITSTAMP));
-        const first = await summaryOf(address, path, "--symbol", "BTC-USD");
+        const first = await summaryOf(t, address, path, "--symbol", "BTC-USD");
         const { run } = first;
         assert.match(run, /^[0-9a-f]{10}$/);
         assert.deepEqual(first, {
@@ -111,9 +93,9 @@ suite("penstock feed", { concurrency: true }, () => {
           code: 0,
         });
         assert.deepEqual(await loggedOf(run), [`${run}-10`, `${run}-11`, `${run}-L7`]);
-        const again = await summaryOf(address, path, "--symbol", "BTC-USD");
+        const again = await summaryOf(t, address, path, "--symbol", "BTC-USD");
         assert.deepEqual([again.accepted, again.duplicates, again.code], [0, 3, 0]);
-        const anew = await summaryOf(address, path, "--symbol", "BTC-USD", "--run", "other", "--speed", "4");
+        const anew = await summaryOf(t, address, path, "--symbol", "BTC-USD", "--run", "other", "--speed", "4");
         assert.deepEqual([anew.accepted, anew.run], [3, "other"]);
         assert.deepEqual(await loggedOf("other"), ["other-10", "other-11", "other-L7"]);
       }),
@@ -121,12 +103,12 @@ suite("penstock feed", { concurrency: true }, () => {
         const proxy = await Proxy.start(t, `http://${address}`);
         const ids = Array.from({ length: 8_000 }, (_, i) => i);
         const path = fileOf(t, ids.map((id) => line(id)).join("\n"));
-        const { ended } = await start(proxy.address, path, "--run", "cut", "--json");
+        const command = await start(t, proxy.address, path, "--run", "cut", "--json");
         for (const share of [500, 3_000, 6_000]) {
           while ((await loggedOf("cut-")).length < share) await new Promise((resolve) => setTimeout(resolve, 20));
           proxy.cut();
         }
-        const { stdout, stderr, code } = await ended;
+        const { stdout, stderr, code } = await command.end();
         assert.equal(code, 0, stderr);
         const summary = JSON.parse(stdout) as Summary;
         assert.equal(summary.accepted + summary.duplicates, 8_000);
@@ -141,7 +123,7 @@ suite("penstock feed", { concurrency: true }, () => {
           t,
           [line(1), "{", line(2, { price: "100.251" }), line(1), line(3, { symbol: "" })].join("\n"),
         );
-        const { stdout, stderr, code } = await feed(address, path, "--run", "bad", "--symbol", "BTC-USD");
+        const { stdout, stderr, code } = await feed(t, address, path, "--run", "bad", "--symbol", "BTC-USD");
         assert.equal(code, 1);
         assert.match(stderr, /^penstock: line 2: .*JSON.*\npenstock: line 3: INVALID_ARGUMENT: .*\n  price: .*\n$/);
         assert.match(
@@ -155,7 +137,7 @@ suite("penstock feed", { concurrency: true }, () => {
         await venue.define("AAPL");
         const rows = ["1.0,1,1,100,5853301,1", "1.5,1,2,100,5853300,1", "2.0,2,2,40,5853300,1", "2.5,4,2,10,5853300,1"];
         const path = fileOf(t, rows.join("\n"));
-        const { stdout, stderr, code } = await feed(address, path, "--symbol", "AAPL", "--executions", "--run", "l");
+        const { stdout, stderr, code } = await feed(t, address, path, "--symbol", "AAPL", "--executions", "--run", "l");
         assert.equal(code, 1);
         assert.match(stderr, /^penstock: line 1: INVALID_ARGUMENT: .*\n  price: /);
         assert.match(stdout, /^sent +4  3 orders, 1 replaces\naccepted +3\n/);
@@ -164,10 +146,9 @@ suite("penstock feed", { concurrency: true }, () => {
       t.test("Ctrl-C ends it early: what was sent is settled and summed up", async (t) => {
         const at = (id: number, at: number) => `${line(id).slice(0, -1)},"at":${at}}`;
         const path = fileOf(t, [at(1, 0), at(2, 10), at(3, 3_600_000)].join("\n"));
-        const { child, ended } = await start(address, path, "--speed", "1", "--run", "slow", "--json");
+        const command = await start(t, address, path, "--speed", "1", "--run", "slow", "--json");
         while ((await loggedOf("slow-")).length < 2) await new Promise((resolve) => setTimeout(resolve, 20));
-        child.kill("SIGINT");
-        const { stdout, code } = await ended;
+        const { stdout, code } = await command.interrupt();
         assert.equal(code, 1);
         assert.equal((JSON.parse(stdout) as Summary).accepted, 2);
       }),
@@ -182,11 +163,11 @@ suite("penstock feed", { concurrency: true }, () => {
           [fileOf(t, line(1)), ["--run", "a b"], /printable ASCII/],
         ];
         for (const [path, args, message] of cases) {
-          const { code, stderr, stdout } = await feed(address, path, ...args);
+          const { code, stderr, stdout } = await feed(t, address, path, ...args);
           assert.deepEqual([code, stdout], [2, ""], stderr);
           assert.match(stderr, message);
         }
-        const empty = await summaryOf(address, fileOf(t, ""));
+        const empty = await summaryOf(t, address, fileOf(t, ""));
         assert.deepEqual([empty.accepted, empty.code], [0, 0]);
       }),
     ]);
