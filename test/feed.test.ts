@@ -89,6 +89,7 @@ suite("penstock feed", { concurrency: true }, () => {
           skipped: { "of an order from before the recording": 1, "executions: matching makes them": 2 },
           unreadable: 0,
           resent: 0,
+          unsettled: 0,
           seconds: (first as { seconds?: number }).seconds,
           code: 0,
         });

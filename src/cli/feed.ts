@@ -2,6 +2,7 @@ import { MarketDataService } from "../gen/penstock/v1/market_data_service_pb.ts"
 import { exitCodes, UsageError } from "../runtime/errors.ts";
 import { ApiClient } from "./client.ts";
 import { Comparison } from "./feed/comparison.ts";
+import type { Compared } from "./feed/comparison.ts";
 import { EngineReports } from "./feed/engine-reports.ts";
 import { detectFormat, parserOf } from "./feed/format.ts";
 import type { Format } from "./feed/format.ts";
@@ -29,7 +30,7 @@ export interface FeedOptions {
   readonly json?: true;
 }
 
-/** Digits of the file's hash that are the run where none is given: one file in a million is taken for one of another two. */
+/** Digits of the file's hash that are the run where none is given: two files have the same once in 10^12. */
 const RUN_DIGITS = 10;
 
 /**
@@ -43,9 +44,8 @@ export async function feed(path: string, options: FeedOptions): Promise<number> 
   const { signal, release } = interruption();
   try {
     await checkSymbol(api, options.symbol);
-    const defaultRun = (await recording.hash()).slice(0, RUN_DIGITS);
-    const feed = new Feed(api, recording, { ...options, defaultRun }, signal);
-    return await feed.run();
+    const run = options.run ?? (await recording.hash()).slice(0, RUN_DIGITS);
+    return await new Feed(api, recording, { ...options, run, isRunGiven: options.run !== undefined }, signal).run();
   } finally {
     release();
     api.close();
@@ -59,11 +59,16 @@ async function checkSymbol(api: ApiClient, symbol: string | undefined): Promise<
   throw new UsageError(`there is no instrument ${symbol}: an admin makes one with "penstock instruments define"`);
 }
 
+interface FileOptions extends FeedOptions {
+  readonly run: string;
+  readonly isRunGiven: boolean;
+}
+
 /** One file on its way. */
 class Feed {
   readonly #api: ApiClient;
   readonly #recording: Recording;
-  readonly #options: FeedOptions & { readonly defaultRun: string };
+  readonly #options: FileOptions;
   readonly #signal: AbortSignal;
   readonly #tally = new Tally((line) => this.#progress.say(`penstock: ${line}`));
   readonly #progress: Progress;
@@ -72,12 +77,7 @@ class Feed {
   #comparison: Comparison | undefined;
   #reports: EngineReports | undefined;
 
-  constructor(
-    api: ApiClient,
-    recording: Recording,
-    options: FeedOptions & { readonly defaultRun: string },
-    signal: AbortSignal,
-  ) {
+  constructor(api: ApiClient, recording: Recording, options: FileOptions, signal: AbortSignal) {
     this.#api = api;
     this.#recording = recording;
     this.#options = options;
@@ -91,22 +91,16 @@ class Feed {
   }
 
   async run(): Promise<number> {
-    const { json, run, defaultRun } = this.#options;
     const since = performance.now();
+    let seconds = 0;
     try {
-      await this.#send();
-      const seconds = (performance.now() - since) / 1_000;
+      await this.#send().finally(() => (seconds = (performance.now() - since) / 1_000));
       await this.#reports?.complete();
-      this.#progress.end();
-      const compared = this.#comparison?.result();
-      if (json) {
-        const { resent } = this.#flow;
-        const summary = { run: run ?? defaultRun, ...this.#tally.json(), resent, seconds, compared };
-        process.stdout.write(`${JSON.stringify(summary)}\n`);
-      } else {
-        const parts = [this.#tally.text(seconds, this.#flow.resent), ...(compared ? [comparedText(compared)] : [])];
-        process.stdout.write(`${parts.join("\n\n")}\n`);
-      }
+      this.#print(seconds, this.#comparison?.result());
+    } catch (error) {
+      // What was sent is sent, whatever ended it.
+      if (!(error instanceof UsageError)) this.#print(seconds);
+      throw error;
     } finally {
       this.#progress.end();
       this.#flow.close();
@@ -114,6 +108,18 @@ class Feed {
     }
     const isWhole = this.#tally.refused === 0 && this.#tally.faults === 0 && !this.#signal.aborted;
     return isWhole ? exitCodes.ok : exitCodes.failed;
+  }
+
+  #print(seconds: number, compared?: Compared): void {
+    this.#progress.end();
+    const { resent, unsettled } = this.#flow;
+    if (this.#options.json) {
+      const summary = { run: this.#options.run, ...this.#tally.json(), resent, unsettled, seconds, compared };
+      process.stdout.write(`${JSON.stringify(summary)}\n`);
+      return;
+    }
+    const text = this.#tally.text(seconds, { resent, unsettled });
+    process.stdout.write(compared === undefined ? `${text}\n` : `${text}\n\n${comparedText(compared)}\n`);
   }
 
   /** Until all of the file is settled, or what was sent of it by Ctrl-C. */
@@ -135,11 +141,11 @@ class Feed {
   /** Undefined while there are empty lines only. */
   async #begin(first: string | undefined): Promise<Parser | undefined> {
     if (first === undefined) return undefined;
-    const { format = detectFormat(first), symbol, run, defaultRun, executions = false, compare } = this.#options;
+    const { format = detectFormat(first), symbol, run, isRunGiven, executions = false, compare } = this.#options;
     if (format === undefined) throw new UsageError("the file does not show its format: give --format");
     if (format !== "ndjson" && symbol === undefined)
       throw new UsageError(`a ${format} file names no symbol: give --symbol`);
-    const parser = parserOf(format, { run, defaultRun, symbol, executions });
+    const parser = parserOf(format, { run, isRunGiven, symbol: symbol ?? "", executions });
     if (!compare) return parser;
     if (parser.unit === undefined)
       throw new UsageError(`a ${format} file does not say what was filled: nothing to compare`);

@@ -73,7 +73,9 @@ async function* followTrades(
     const fresh = trades.filter(({ trade }) => last === undefined || trade > last);
     const first = fresh[0]?.trade;
     if (first === undefined) continue;
-    if (last !== undefined && first > last + 1n) yield await missingTrades(api, symbol, { after: last, before: first });
+    if (last !== undefined && first > last + 1n) {
+      yield await missingTrades(api, symbol, { after: last, before: first }, signal);
+    }
     yield fresh;
     last = fresh.at(-1)?.trade;
   }
@@ -83,17 +85,18 @@ async function missingTrades(
   api: ApiClient,
   symbol: string,
   { after, before }: { readonly after: bigint; readonly before: bigint },
+  signal: AbortSignal,
 ): Promise<readonly Trade[]> {
   const until = performance.now() + WRITTEN_MS;
   for (;;) {
     const listed = await listTrades(api, symbol, PAGE, after);
     const found = listed.filter(({ trade }) => trade < before);
     if (BigInt(found.length) === before - after - 1n) return found;
-    if (performance.now() > until || listed.length >= PAGE) {
+    if (performance.now() > until || listed.length >= PAGE || signal.aborted) {
       process.stderr.write(`penstock: some trades between ${after} and ${before} are left out\n`);
       return found;
     }
-    await delay(ASK_AGAIN_MS);
+    await delay(ASK_AGAIN_MS, signal);
   }
 }
 

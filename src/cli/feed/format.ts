@@ -1,17 +1,13 @@
 import { BITSTAMP_HEADER, BitstampParser } from "./bitstamp.ts";
 import { LOBSTER_ROW, LobsterParser } from "./lobster.ts";
 import { NdjsonParser } from "./ndjson.ts";
-import type { Parser } from "./step.ts";
+import type { Parser, ParserOptions } from "./step.ts";
 
-export const formats = ["ndjson", "lobster", "bitstamp"] as const;
-export type Format = (typeof formats)[number];
+export type Format = "ndjson" | "lobster" | "bitstamp";
 
-export interface FormatOptions {
-  /** What the ids begin with, where somebody asked for it; else `defaultRun`, which the file's content gives. */
-  readonly run: string | undefined;
-  readonly defaultRun: string;
-  readonly symbol: string | undefined;
-  readonly executions: boolean;
+export interface FormatOptions extends ParserOptions {
+  /** Whether somebody asked for `run`; else the file's content gave it. */
+  readonly isRunGiven: boolean;
 }
 
 /** The format that a file's first line shows. */
@@ -21,12 +17,11 @@ export function detectFormat(first: string): Format | undefined {
   return LOBSTER_ROW.test(first) ? "lobster" : undefined;
 }
 
-export function parserOf(format: Format, { run, defaultRun, symbol = "", executions }: FormatOptions): Parser {
-  const options = { run: run ?? defaultRun, symbol, executions };
+export function parserOf(format: Format, options: FormatOptions): Parser {
   switch (format) {
     case "ndjson":
       // Its ids are whole as they stand: only who asks for a prefix gets one.
-      return new NdjsonParser({ ...options, prefix: run === undefined ? "" : `${run}-` });
+      return new NdjsonParser({ ...options, prefix: options.isRunGiven ? `${options.run}-` : "" });
     case "lobster":
       return new LobsterParser(options);
     case "bitstamp":

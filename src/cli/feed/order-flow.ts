@@ -59,6 +59,11 @@ export class OrderFlow {
     this.#onSettled = onSettled;
   }
 
+  /** Commands that were sent and are not settled. */
+  get unsettled(): number {
+    return this.#underWay.size + this.#again.length;
+  }
+
   /** Resolves when it is on its way. @throws CallError where the server is away for too long, or takes nothing of ours. */
   async send(send: Send): Promise<void> {
     await this.#until(() => this.#underWay.size < MAX_UNDER_WAY && this.#stream?.writableNeedDrain !== true);
@@ -71,7 +76,7 @@ export class OrderFlow {
     this.close();
   }
 
-  /** What has no answer yet gets none. */
+  /** What is not settled yet never will be. */
   close(): void {
     const stream = this.#stream;
     this.#stream = undefined;

@@ -66,8 +66,8 @@ export class Tally {
     this.#say(`line ${line}: ${describeRefusal(code, message, violations)}`);
   }
 
-  /** The summary as it is printed. */
-  text(seconds: number, resent: number): string {
+  /** The summary as it is printed. `resent` and `unsettled`: see OrderFlow. */
+  text(seconds: number, { resent, unsettled }: { readonly resent: number; readonly unsettled: number }): string {
     const kindsSent = kinds
       .filter((kind) => this.sent[kind] > 0)
       .map((kind) => `${n(this.sent[kind])} ${kindNames[kind]}`);
@@ -81,6 +81,7 @@ export class Tally {
       row("skipped", sum(this.#skipped)),
       ...reasons(this.#skipped),
       row("unreadable", this.faults),
+      ...(unsettled > 0 ? [row("unanswered", unsettled, "may be in the log or not: feed the file again")] : []),
       ...(resent > 0
         ? [row("sent again", resent, "after an overload or a cut; what followed some of them was faster")]
         : []),
