@@ -2,11 +2,15 @@
 import { Argument, Command, CommanderError, InvalidArgumentError, Option } from "commander";
 
 import type { AccountChange, AccountOptions, LimitOptions } from "./cli/accounts.ts";
+import type { BookOptions } from "./cli/book.ts";
 import type { DeadLetterOptions } from "./cli/dead-letters.ts";
 import type { EngineOptions, VoidOptions } from "./cli/engine.ts";
+import type { FeedOptions } from "./cli/feed.ts";
 import type { DefineOptions, InstrumentOptions } from "./cli/instruments.ts";
 import type { SubmitOptions } from "./cli/submit.ts";
 import type { TailOptions } from "./cli/tail.ts";
+import type { TradesOptions } from "./cli/trades.ts";
+import type { WatchOptions } from "./cli/watch.ts";
 import { exitCodeOf, exitCodes, messageOf } from "./runtime/errors.ts";
 import type { UpOptions } from "./stack/up.ts";
 
@@ -28,10 +32,21 @@ const wholeNumber = (least: number, most: number) => (text: string) => {
   return Number(text);
 };
 
+const factor = (text: string) => {
+  if (!/^\d{1,9}(\.\d{1,9})?$/.test(text) || Number(text) === 0) throw new InvalidArgumentError("A number above 0.");
+  return Number(text);
+};
+
+const idPrefix = (text: string) => {
+  if (!/^[!-~]{1,30}$/.test(text)) throw new InvalidArgumentError("1 to 30 characters of printable ASCII, no spaces.");
+  return text;
+};
+
 const roles = ["trader", "read-only", "admin"];
 const tradingStatuses = ["open", "cancel-only", "halted"];
 const orderTypes = ["limit", "market", "stop", "stop-limit"];
 const timesInForce = ["gtc", "ioc", "fok", "gtd"];
+const feedFormats = ["ndjson", "lobster", "bitstamp"];
 
 function buildProgram(): Command {
   const program = new Command("penstock")
@@ -160,6 +175,7 @@ ports; where a default is in use, a free one is taken. Data, logs, addresses and
       (await import("./cli/instruments.ts")).setTradingStatus(symbol, status, options),
     );
   addAccountCommands(program);
+  addFeedCommand(program);
 
   program.commandsGroup("Look into it:");
   example(client(program.command("engine-status")), "penstock engine-status", "penstock engine-status --json")
@@ -190,6 +206,7 @@ ports; where a default is in use, a free one is taken. Data, logs, addresses and
     .option("--limit <n>", "how many", wholeNumber(1, 10_000), 100)
     .option("--json", "a line of JSON each")
     .action(async (options: DeadLetterOptions) => (await import("./cli/dead-letters.ts")).printDeadLetters(options));
+  addWatchCommands(program);
   example(program.command("audit"), "penstock audit", "penstock audit --acknowledged acks.tsv")
     .description("prove on live data that log, journal and rows agree; 3 is the exit code where they do not")
     .option("--acknowledged <file>", "a client's own record: client_order_id, symbol, order_id, tab-separated")
@@ -212,6 +229,73 @@ ports; where a default is in use, a free one is taken. Data, logs, addresses and
       process.exitCode = await (await import("./cli/bench.ts")).bench(command.args);
     });
   return program;
+}
+
+function addFeedCommand(program: Command): void {
+  client(program.command("feed <file>"))
+    .description("send recorded order flow through the API, one command after the other, and sum up what became of it")
+    .addOption(new Option("--format <format>", "by default what the file looks like").choices(feedFormats))
+    .option("--symbol <symbol>", "what it trades; in ndjson for the lines that name none")
+    .option("--speed <factor>", "of the recorded speed; as fast as it goes without it", factor)
+    .option("--run <prefix>", "what the ids begin with; by default digits that the file's content gives", idPrefix)
+    .option("--executions", "lobster: turn executions into the orders that took")
+    .option("--compare", "lobster, bitstamp: hold what the engine fills against what was recorded, order by order")
+    .addHelpText(
+      "after",
+      `
+Formats, each also packed with gzip, zstd or xz (by the command xz):
+  ndjson    a line is a command of StreamOrders in JSON: {"submit": {…}}, cancel, replace or cancelAll, and "at" for
+            the recorded time in milliseconds
+  lobster   message files: time, type, order id, size, price × 10,000, direction
+  bitstamp  order log: id,timestamp,exchange.timestamp,price,volume,action,direction
+
+Ids are made of the file's own, so that the same file fed a second time (while the server recognises ids: an hour by
+default) is all duplicates, one set of orders. Give another --run to feed it anew. (The ids of an ndjson file are sent as they
+are, unless there is a --run.) What a cut or an overload leaves open is sent again under the same ids. With --json the
+summary is one line of JSON.
+
+Exit code 1: a line could not be read, or was refused.
+
+Examples:
+  $ penstock feed orders.ndjson
+  $ penstock feed orders.csv.xz --symbol BTC-USD --compare
+  $ penstock feed messages.csv --format lobster --symbol AAPL --executions --speed 10`,
+    )
+    .action(async (file: string, options: FeedOptions) => {
+      process.exitCode = await (await import("./cli/feed.ts")).feed(file, options);
+    });
+}
+
+/** What the engine does, as it does it. */
+function addWatchCommands(program: Command): void {
+  example(
+    client(program.command("watch")),
+    "penstock watch",
+    "penstock watch --from start --json",
+    "penstock watch --from 0:1:1735689600000-0:2 --symbol BTC-USD",
+    "penstock watch --all",
+  )
+    .description("print execution reports as they come, until Ctrl-C; goes on without a gap after a cut")
+    .option("--from <position>", '"start", or the "from" of a line of --json; without it, what comes')
+    .option("--all", "of all accounts (as admin)")
+    .option("--symbol <symbol>", "of one symbol")
+    .action(async (options: WatchOptions) => (await import("./cli/watch.ts")).watch(options));
+  example(client(program.command("book <symbol>")), "penstock book BTC-USD", "penstock book BTC-USD --depth 5 --follow")
+    .description("print the best levels of a book")
+    .option("--depth <n>", "levels of each side", wholeNumber(1, 1_000), 10)
+    .option("--follow", "draw it again as it changes, each change proven by its checksum, until Ctrl-C")
+    .action(async (symbol: string, options: BookOptions) => (await import("./cli/book.ts")).book(symbol, options));
+  example(
+    client(program.command("trades <symbol>")),
+    "penstock trades BTC-USD --limit 100",
+    "penstock trades BTC-USD --follow --json",
+  )
+    .description("print the newest trades, the oldest of them first")
+    .option("--limit <n>", "how many", wholeNumber(1, 100_000), 20)
+    .option("--follow", "go on with what comes, until Ctrl-C")
+    .action(async (symbol: string, options: TradesOptions) =>
+      (await import("./cli/trades.ts")).trades(symbol, options),
+    );
 }
 
 /** Who may do what, by which secrets. All of it is an admin's business. */

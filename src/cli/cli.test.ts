@@ -263,10 +263,11 @@ test("a server that is not there is one line and a 1; debug shows where it came 
 });
 
 test("help is an answer", options, async () => {
-  for (const args of [["--help"], ["help", "submit"], ["submit", "--help"], ["instruments", "define", "--help"]]) {
+  const pages = [["--help"], ["help", "submit"], ["submit", "--help"], ["instruments", "define", "--help"], ["feed", "--help"], ["watch", "--help"]]; // prettier-ignore
+  for (const args of pages) {
     const { code, stdout } = await penstock(args);
     assert.equal(code, 0);
-    assert.match(stdout, /penstock (up|submit --symbol|instruments define)/);
+    assert.match(stdout, /penstock (up|submit --symbol|instruments define|feed orders|watch --from)/);
   }
   assert.match((await penstock(["--help"])).stdout, /Exit codes: 0 done, 1 failed or refused, 2 .*, 3 the audit/);
 });
