@@ -27,8 +27,9 @@ export class OrderEntry implements Omit<OrderMethods, "getOrder" | "listOrders" 
   }
 
   submitOrder: OrderMethods["submitOrder"] = async (request, call) => {
-    const { commands, matched, metrics } = this.#options;
+    const { commands, log, matched, metrics } = this.#options;
     commands.admit();
+    log.admit(1);
     await commands.learn([request]);
     const checked = commands.submit(request, call.principal.account, Date.now());
     if (checked instanceof RequestError) {
@@ -44,6 +45,7 @@ export class OrderEntry implements Omit<OrderMethods, "getOrder" | "listOrders" 
     const size = validateBatchSize(request.orders.length);
     if (size !== undefined) throw invalidArgument(size);
     commands.admit();
+    log.admit(request.orders.length);
     await commands.learn(request.orders);
     const now = Date.now();
     const checked = request.orders.map((order) => commands.submit(order, call.principal.account, now));

@@ -1,5 +1,5 @@
 import { AppendError } from "../stream/append-error.ts";
-import type { Appender } from "../stream/append.ts";
+import { type Appender, OVERLOADED } from "../stream/append.ts";
 import type { PreparedCommand } from "../stream/command.ts";
 import type { Caller, InstrumentChange, Placement } from "../stream/flush.ts";
 import { RequestError, resourceExhausted } from "./errors.ts";
@@ -26,6 +26,16 @@ export class OrderLog {
   /** Commands whose answer is awaited. */
   get waiting(): number {
     return this.#appenders.reduce((sum, appender) => sum + appender.waiting, 0);
+  }
+
+  /**
+   * Throws where a call of so many commands finds no room, before any work is done for it: what is refused must cost little, or
+   * under overload the refusals take the machine from those that are taken. The largest of a call's groups has at least
+   * its share of the commands.
+   */
+  admit(commands: number): void {
+    const least = Math.ceil(commands / this.#appenders.length);
+    if (this.#appenders.every(({ room }) => room < least)) throw resourceExhausted(OVERLOADED, RETRY_AFTER_MS);
   }
 
   /** Resolves with the places of the commands once they are durable; rejects with a RequestError. */

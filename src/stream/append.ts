@@ -39,6 +39,9 @@ const RESEND_DELAY_MS = 50;
 /** Far longer than RESEND_MS, so the stored answer is still there when a flush comes again. */
 const FLUSH_ANSWER_MS = 10 * 60_000;
 
+/** Why a command is refused where too many wait. */
+export const OVERLOADED = "too many commands are waiting for the log";
+
 const commitScript = new Script("commit");
 
 type Outcome = { readonly reply: CommitReply & { status: "OK" } } | { readonly error: AppendError };
@@ -75,6 +78,11 @@ export class Appender {
   /** Commands whose answer is awaited. */
   get waiting(): number {
     return this.#waiting;
+  }
+
+  /** How many more commands may wait. */
+  get room(): number {
+    return this.#options.maxWaiting - this.#waiting;
   }
 
   /** Whether the log was open when it was last used. */
@@ -120,8 +128,8 @@ export class Appender {
         reject(new AppendError("unavailable", "this server is shutting down"));
         return;
       }
-      if (this.#waiting + commands.length > this.#options.maxWaiting) {
-        reject(new AppendError("overloaded", "too many commands are waiting for the log"));
+      if (commands.length > this.room) {
+        reject(new AppendError("overloaded", OVERLOADED));
         return;
       }
       this.#waiting += commands.length;
