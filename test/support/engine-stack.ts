@@ -4,7 +4,7 @@ import type { Redis } from "ioredis";
 import type postgres from "postgres";
 
 import type { ApiClient } from "../../src/cli/client.ts";
-import { OrderType, Side } from "../../src/gen/penstock/v1/order_pb.ts";
+import { OrderType, type Side } from "../../src/gen/penstock/v1/order_pb.ts";
 import { OrderService } from "../../src/gen/penstock/v1/order_service_pb.ts";
 import { settlePort } from "../../src/stack/ports.ts";
 import { connect } from "../../src/store/connection.ts";
