@@ -14,7 +14,8 @@ const STANDSTILL_MS = 60_000;
  */
 export class EngineReports {
   readonly #onReport: (report: ExecutionReport) => void;
-  readonly #abort = new AbortController();
+  readonly #end = new AbortController();
+  #watch = new AbortController();
   readonly #reached = new Map<number, EntryPosition>();
   /** The last commands that were fed, by partition: the command's id names its place. */
   readonly #fed = new Map<number, EntryPosition>();
@@ -46,8 +47,13 @@ export class EngineReports {
     if (last === undefined || compareEntries(last, place) < 0) this.#fed.set(place.partition, place);
   }
 
-  /** Until all that was fed is reported. @throws Error where the engine stands still before. */
+  /**
+   * Until all that was fed is reported. The watch is opened again first, behind what it told: it says at once how far it is, and
+   * not only with its next heartbeat.
+   * @throws Error where the engine stands still before.
+   */
   async complete(): Promise<void> {
+    this.#watch.abort();
     const isThere = ([partition, place]: readonly [number, EntryPosition]): boolean => {
       const reached = this.#reached.get(partition);
       return reached !== undefined && compareEntries(reached, place) >= 0;
@@ -56,18 +62,22 @@ export class EngineReports {
   }
 
   async close(): Promise<void> {
-    this.#abort.abort();
+    this.#end.abort();
     await this.#done;
   }
 
   async #read(api: ApiClient, symbol: string): Promise<void> {
-    const { signal } = this.#abort;
-    const watch = { positions: new Positions(), symbol, allAccounts: false, signal, onCut: () => undefined };
+    const positions = new Positions();
     try {
-      for await (const { update } of watchOrders(api, watch)) {
-        if (update.case === "execution") this.#onReport(update.value);
-        else for (const position of update.value?.highWater ?? []) this.#reach(position);
-        this.#wake();
+      while (!this.#end.signal.aborted) {
+        this.#watch = new AbortController();
+        const signal = AbortSignal.any([this.#end.signal, this.#watch.signal]);
+        const options = { positions, symbol, allAccounts: false, signal, onCut: () => undefined };
+        for await (const { update } of watchOrders(api, options)) {
+          if (update.case === "execution") this.#onReport(update.value);
+          else for (const position of update.value?.highWater ?? []) this.#reach(position);
+          this.#wake();
+        }
       }
     } catch (error) {
       this.#failure = error instanceof Error ? error : new Error(String(error));

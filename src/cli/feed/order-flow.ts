@@ -31,7 +31,7 @@ type Stream = ClientDuplexStream<StreamOrdersRequest, StreamOrdersResponse>;
  *
  * Always true:
  * - `#underWay` holds what was sent on `#stream` and is not settled, in the order of sending; at most MAX_UNDER_WAY.
- * - Commands are settled in that order.
+ * - Commands are settled in that order; at a cut those that are answered already come before those that are not.
  * - `#again` holds, in that order, what has to be sent again: nothing new is sent while there is any, and it is sent when nothing is
  *   under way any more.
  */
