@@ -60,7 +60,7 @@ async function startProcess(t: TestContext, scene: LogScene, snapshots: FileSnap
     await exited;
   });
   t.signal.throwIfAborted();
-  await once(child.stdout!, "data");
+  await once(child.stdout, "data");
   return child;
 }
 

@@ -279,7 +279,10 @@ test("an engine that can work what another one cannot takes over; a void that co
   await untilMatched(scene);
   await until("it has stopped", () => brittle.engine.status.state === "stopped");
   assert.equal(brittle.engine.status.unworkable, poison.id);
-  await assert.rejects(brittle.engine.read((engine) => engine.openOrders), { name: "EngineUnavailableError" });
+  await assert.rejects(
+    brittle.engine.read((engine) => engine.openOrders),
+    { name: "EngineUnavailableError" },
+  );
 
   await appender.append(prepareVoid("root", "late", poison.id, "too late"));
   await untilMatched(scene);

@@ -88,7 +88,13 @@ export async function findStart(
     const { epoch, ms, seq } = snapshot;
     const position = { epoch, ms, seq };
     await markSnapshot(redis, keys, position);
-    return { engine: found, position, snapshot: position, eventsEnd, voided: await findVoids(reader, position, head, signal) };
+    return {
+      engine: found,
+      position,
+      snapshot: position,
+      eventsEnd,
+      voided: await findVoids(reader, position, head, signal),
+    };
   }
   await markSnapshot(redis, keys, BEGINNING);
   const voided = await findVoids(reader, BEGINNING, head, signal);

@@ -105,7 +105,7 @@ export class TestEngine {
 
   /** Stopped in good order. */
   stop(): Promise<void> {
-    this.#ended ??= this.engine.stop().finally(() => this.#close());
+    this.#ended ??= this.#end();
     return this.#ended;
   }
 
@@ -119,9 +119,13 @@ export class TestEngine {
     return this.lines.filter(({ msg }) => msg.includes(message)).length;
   }
 
-  async #close(): Promise<void> {
-    for (const connection of this.#connections) connection.disconnect();
-    await this.#sql.end({ timeout: 1 });
+  async #end(): Promise<void> {
+    try {
+      await this.engine.stop();
+    } finally {
+      for (const connection of this.#connections) connection.disconnect();
+      await this.#sql.end({ timeout: 1 });
+    }
   }
 }
 
