@@ -174,7 +174,7 @@ export class EventWriter {
     const { outbox, events, from } = this.#options;
     if (compareEntryIds(entry, from) <= 0) {
       // Another engine began further back behind an events stream that had been lost.
-      this.#last = entry;
+      this.#last = { ms: entry.ms, seq: entry.seq };
       return true;
     }
     let waiting = outbox.first;
