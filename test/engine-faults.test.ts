@@ -60,7 +60,7 @@ async function startProcess(t: TestContext, scene: LogScene, snapshots: FileSnap
     await exited;
   });
   t.signal.throwIfAborted();
-  await once(child.stdout!, "data");
+  await once(child.stdout, "data");
   return child;
 }
 
@@ -238,7 +238,7 @@ test("what the stream has trimmed is read from the journal; what neither has is 
   await scene.sql`INSERT INTO journal SELECT * FROM saved ON CONFLICT DO NOTHING`;
   await flow.append(appender, 5);
   await untilMatched(scene);
-  await assertMatched(scene, [...entries.slice(0, 20), ...(await scene.entries())]);
+  await assertMatched(scene, entries.slice(0, 20));
   assert.equal(engine.trouble, undefined);
   assert.ok(logged("the engine has to start again") > 0);
 });

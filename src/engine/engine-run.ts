@@ -206,8 +206,9 @@ export class EngineRun {
       const words = isVoided ? "although it is voided" : "which another engine has worked before it was voided";
       throw new Halt(`the engine cannot work entry ${entry.id}, ${words}`, { cause: error });
     }
-    this.#position = entry;
-    this.#aheadMs = Math.max(this.#aheadMs, entry.ms - Date.now());
+    const { epoch, ms, seq } = entry;
+    this.#position = { epoch, ms, seq };
+    this.#aheadMs = Math.max(this.#aheadMs, ms - Date.now());
     const snapshot = this.#keeper.take(this.#engine, entry, outcome, outcome.rules !== rules);
     this.#outbox.push({ outcome, snapshot, since: performance.now(), readers: [] });
     onApplied?.(outcome);

@@ -21,7 +21,8 @@ async function setScene(t: TestContext) {
   await redis.hset(keys.head, { run, epoch: 1, last: "9-0", base: "0-0", generation: 1, turned: 0 });
   const head = { run, epoch: 1 };
   const events = new EventLog({ redis, keys, generationMs: 3_600_000, generationOrders: 1_000 });
-  const write = (from: number, to: number) => events.append(head, place(from - 1), [outcome(from), ...outcomes(from + 1, to)]);
+  const write = (from: number, to: number) =>
+    events.append(head, place(from - 1), [outcome(from), ...outcomes(from + 1, to)]);
   /** One that begins behind entry `from`, and has these in its outbox. */
   const writer = (from: number, end: number, ...all: readonly EntryOutcome[]) => {
     const outbox = new Outbox();
@@ -105,7 +106,10 @@ test("behind an events stream that was lost, it goes on where others began furth
 test("a difference is a divergence; where the log was opened anew meanwhile, it is a setback", async (t) => {
   const { redis, keys, write, writer } = await setScene(t);
   await write(1, 4);
-  await assert.rejects(writer(1, 4, outcome(2), outcome(3, "other events")).run(), { name: "Halt", message: /^DIVERGENCE/ });
+  await assert.rejects(writer(1, 4, outcome(2), outcome(3, "other events")).run(), {
+    name: "Halt",
+    message: /^DIVERGENCE/,
+  });
   // A hole in what stands is one too.
   await redis.xdel(keys.events, "3-0");
   await assert.rejects(writer(1, 4, ...outcomes(2, 4)).run(), { name: "Halt" });

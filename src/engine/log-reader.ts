@@ -103,9 +103,8 @@ export class LogReader {
    * (what was too old to be put back into an emptied Redis). In the last case, something behind what is missing.
    */
   async #missed(after: EntryPosition): Promise<Pick<Entry, "id" | "previous"> | undefined> {
-    const { redis, keys, head } = this.#options;
-    const now = await readHead(redis, keys);
-    if (now.run !== head.run || now.epoch !== head.epoch) throw new Setback("the log was opened anew");
+    const { redis, keys } = this.#options;
+    const now = await this.#sameHead();
     if (compareEntryIds(now.last, after) <= 0) return undefined;
     // It may have come just now. Head and stream are written together, so if it did, it is there.
     const range = [keys.orders, `(${formatEntryId(after)}`, formatEntryId(now.last), "COUNT", "1"];
@@ -115,6 +114,8 @@ export class LogReader {
 
   async #bridge(after: EntryPosition, first: Pick<Entry, "id" | "previous">): Promise<Entry[]> {
     const { journal, keys } = this.#options;
+    // What was worked may have been lost since, and others went on where it is not.
+    await this.#sameHead();
     const page = await journal.read(keys.partition, after, PAGE);
     const entries: Entry[] = [];
     for (let next = successor(page, after); next !== undefined; next = successor(page, next)) {
@@ -124,6 +125,14 @@ export class LogReader {
     if (entries.length > 0) return entries;
     const words = `no entry follows ${formatEntryId(after)} of epoch ${after.epoch}`;
     throw new GapError(`${words}: ${first.id} follows ${formatEntryId(first.previous)}, and the journal has no other`);
+  }
+
+  /** The log's head, unless it is that of another run or epoch by now. */
+  async #sameHead(): Promise<Head> {
+    const { redis, keys, head } = this.#options;
+    const now = await readHead(redis, keys);
+    if (now.run !== head.run || now.epoch !== head.epoch) throw new Setback("the log was opened anew");
+    return now;
   }
 
   /** As far as each follows the one before it: what comes behind a gap is read again. */

@@ -95,7 +95,8 @@ export class SnapshotKeeper {
       try {
         const started = performance.now();
         await snapshots.save(keys.partition, snapshot);
-        this.#newest = snapshot;
+        const { epoch, ms, seq } = snapshot;
+        this.#newest = { epoch, ms, seq };
         await markSnapshot(redis, keys, snapshot);
         onSnapshot?.({ bytes: snapshot.data.length, seconds: (performance.now() - started) / 1000 });
         return;

@@ -74,7 +74,7 @@ export async function findStart(
   signal: AbortSignal,
 ): Promise<Start> {
   const { redis, keys, journal, snapshots, engines, events, log } = options;
-  const eventsEnd: EntryPosition = (await events.bounds())?.newest ?? BEGINNING;
+  const eventsEnd = positionOf((await events.bounds())?.newest ?? BEGINNING);
   const covered = await journal.eventsEnd(keys.partition, eventsEnd);
   for await (const snapshot of snapshots.newest(keys.partition, covered)) {
     const found = await restored(options, head, reader, snapshot);
@@ -85,14 +85,23 @@ export async function findStart(
       );
       continue;
     }
-    const { epoch, ms, seq } = snapshot;
-    const position = { epoch, ms, seq };
+    const position = positionOf(snapshot);
     await markSnapshot(redis, keys, position);
-    return { engine: found, position, snapshot: position, eventsEnd, voided: await findVoids(reader, position, head, signal) };
+    return {
+      engine: found,
+      position,
+      snapshot: position,
+      eventsEnd,
+      voided: await findVoids(reader, position, head, signal),
+    };
   }
   await markSnapshot(redis, keys, BEGINNING);
   const voided = await findVoids(reader, BEGINNING, head, signal);
   return { engine: engines.create(), position: BEGINNING, snapshot: undefined, eventsEnd, voided };
+}
+
+function positionOf({ epoch, ms, seq }: EntryPosition): EntryPosition {
+  return { epoch, ms, seq };
 }
 
 /** The engine, or what is wrong with the snapshot. */

@@ -11,6 +11,7 @@ import { engineJournal } from "../../src/engine/engine-journal.ts";
 import { READ_BLOCK_MS } from "../../src/engine/engine-run.ts";
 import { workEntry } from "../../src/engine/entry-outcome.ts";
 import { Engine } from "../../src/engine/matching/engine.ts";
+import type { MatchingEngine } from "../../src/engine/matching/interface.ts";
 import { PartitionEngine, type PartitionEngineOptions } from "../../src/engine/partition-engine.ts";
 import type { Snapshot, SnapshotStore } from "../../src/engine/snapshots.ts";
 import { connect } from "../../src/store/connection.ts";
@@ -105,7 +106,7 @@ export class TestEngine {
 
   /** Stopped in good order. */
   stop(): Promise<void> {
-    this.#ended ??= this.engine.stop().finally(() => this.#close());
+    this.#ended ??= this.#end();
     return this.#ended;
   }
 
@@ -119,9 +120,13 @@ export class TestEngine {
     return this.lines.filter(({ msg }) => msg.includes(message)).length;
   }
 
-  async #close(): Promise<void> {
-    for (const connection of this.#connections) connection.disconnect();
-    await this.#sql.end({ timeout: 1 });
+  async #end(): Promise<void> {
+    try {
+      await this.engine.stop();
+    } finally {
+      for (const connection of this.#connections) connection.disconnect();
+      await this.#sql.end({ timeout: 1 });
+    }
   }
 }
 
@@ -132,7 +137,10 @@ export async function startEngine(
   options: Partial<TestEngineOptions> & Pick<TestEngineOptions, "snapshots">,
 ): Promise<TestEngine> {
   const engine = new TestEngine({ redisUrl: scene.server.url, databaseUrl: scene.databaseUrl, ...options });
-  scene.closing(() => engine.stop());
+  scene.closing(() => {
+    if (!t.passed) for (const line of engine.lines) process.stderr.write(`${JSON.stringify(line)}\n`);
+    return engine.stop();
+  });
   t.signal.throwIfAborted();
   await engine.engine.start();
   return engine;
@@ -157,12 +165,22 @@ export async function untilMatched({ redis, keys }: Pick<LogScene, "redis" | "ke
 
 /**
  * Asserts that the events stream is, byte for byte, what a new engine makes of the log that has never stopped: each entry once,
- * in order, without a hole. `entries`: where the log lies in the stream no more.
+ * in order, without a hole. `before`: the beginning of the log, where the stream has it no more.
  */
-export async function assertMatched(scene: LogScene, entries?: readonly Entry[], engine = new Engine()): Promise<void> {
-  const log = entries ?? (await scene.entries());
+export async function assertMatched(
+  scene: LogScene,
+  before: readonly Entry[] = [],
+  engine: MatchingEngine = new Engine(),
+): Promise<void> {
+  let log: readonly Entry[] = [];
+  let events: readonly Entry[] = [];
+  // A tick may come at any time, and its events a moment later.
+  await until("log and events end with the same entry", async () => {
+    log = [...before, ...(await scene.entries())];
+    events = await eventsOf(scene);
+    return log.at(-1)?.id === events.at(-1)?.id;
+  });
   const voided = new Set(log.flatMap(({ payload }) => voidedBy(payload)));
-  const events = await eventsOf(scene);
   assert.deepEqual(
     events.map(({ id }) => id),
     log.map(({ id }) => id),
