@@ -209,7 +209,8 @@ export class EngineRun {
     const { epoch, ms, seq } = entry;
     this.#position = { epoch, ms, seq };
     this.#aheadMs = Math.max(this.#aheadMs, ms - Date.now());
-    const snapshot = this.#keeper.take(this.#engine, entry, outcome, outcome.rules !== rules);
+    const when = { isSwitch: outcome.rules !== rules, isOurs: !this.isStandby };
+    const snapshot = this.#keeper.take(this.#engine, entry, outcome, when);
     this.#outbox.push({ outcome, snapshot, since: performance.now(), readers: [] });
     onApplied?.(outcome);
   }
@@ -233,8 +234,6 @@ export class EngineRun {
     const { epoch, ms, seq, stateHash, rules, openOrders } = outcome;
     this.#standing = { position: { epoch, ms, seq }, stateHash, rules, openOrders };
     for (const tell of readers) tell();
-    if (snapshot === undefined) return;
-    if (snapshot.kept || !this.isStandby) this.#keeper.store(snapshot);
-    else this.#keeper.drop();
+    if (snapshot !== undefined) this.#keeper.store(snapshot);
   }
 }

@@ -45,8 +45,8 @@ const COMPARED = 64;
 /** How soon a standby sees that an event stands. Nobody waits for it. */
 const POLL_MS = 25;
 /**
- * Another engine is taken to be dead that has not appended an event for so long: many times what an append takes, and the pause
- * that a snapshot of a million orders makes. Where it lives all the same, one of the two is refused, and that is all.
+ * Another engine is taken to be dead that has not appended an event for so long: many times what an append takes. Where it
+ * lives all the same (a snapshot of a million orders is a pause of about a second), one append is refused, and that is all.
  */
 export const TAKEOVER_MS = 500;
 const LEAST_BACKOFF_MS = 50;

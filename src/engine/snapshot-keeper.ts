@@ -31,7 +31,7 @@ const MOST_BACKOFF_MS = 30_000;
  * Takes snapshots when it is time, and stores them once the events up to them stand.
  *
  * Invariants:
- * - One that is taken is in hand until it is stored, or dropped. A regular one is taken only where none is in hand.
+ * - One that is taken is in hand until it is stored. A regular one is taken only where none is in hand.
  * - One is stored at a time, in the order of their positions, and each is tried until it is, or until the end.
  * - The engine's key in Redis names a stored one, or the one from which the engine started: what is behind it is not trimmed.
  */
@@ -54,13 +54,21 @@ export class SnapshotKeeper {
     return this.#newest;
   }
 
-  /** One behind the entry that was just worked, where it is time, or where the rules were switched by it. */
-  take(engine: MatchingEngine, entry: Entry, outcome: EntryOutcome, isSwitch: boolean): Snapshot | undefined {
+  /**
+   * One behind the entry that was just worked: where it is time and this engine is the one that appends (`isOurs`), or where
+   * the rules were switched by the entry. To take it makes a pause, in which a standby may take over: it is stored all the same.
+   */
+  take(
+    engine: MatchingEngine,
+    entry: Entry,
+    outcome: EntryOutcome,
+    { isSwitch, isOurs }: { readonly isSwitch: boolean; readonly isOurs: boolean },
+  ): Snapshot | undefined {
     const { snapshotCommands, snapshotIntervalMs, log, keys } = this.#options;
     this.#commands += outcome.commands;
     const now = performance.now();
     const isDue = this.#commands >= snapshotCommands || now - this.#since >= snapshotIntervalMs;
-    if (!isSwitch && !(isDue && this.#inHand === 0)) return undefined;
+    if (!isSwitch && !(isOurs && isDue && this.#inHand === 0)) return undefined;
     if (this.#inHand === MAX_IN_HAND) {
       log.error({ partition: keys.partition, entry: entry.id }, "no snapshot is kept at this switch of rules");
       return undefined;
@@ -69,11 +77,6 @@ export class SnapshotKeeper {
     this.#commands = 0;
     this.#since = now;
     return takeSnapshot(engine, entry, isSwitch);
-  }
-
-  /** It is not to be stored: another engine stores its own. */
-  drop(): void {
-    this.#inHand--;
   }
 
   /** The events up to it stand. */
