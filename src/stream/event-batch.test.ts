@@ -3,7 +3,14 @@ import { test } from "node:test";
 import { fromBinary, toBinary } from "@bufbuild/protobuf";
 import fc from "fast-check";
 import { EngineEventSchema, EventBatchSchema } from "../gen/penstock/v1/event_log_pb.ts";
-import { decodeEventBatch, decodeEvents, encodeEventBatch, type EventSource, type LevelChange, rawEvent } from "./event-batch.ts";
+import {
+  decodeEventBatch,
+  decodeEvents,
+  encodeEventBatch,
+  type EventSource,
+  type LevelChange,
+  rawEvent,
+} from "./event-batch.ts";
 import { formatOrderId, orderIdText } from "./position.ts";
 
 const whole = fc.maxSafeNat();
