@@ -56,10 +56,7 @@ const DAMAGES: readonly (readonly [damage: string, ...found: string[]])[] = [
        SELECT account, min(sequence), 'NEW' FROM executions WHERE exec_type = 'NEW' AND account = 'bob' GROUP BY account)`,
     "Cum and Leaves are not what they must be",
   ],
-  [
-    "UPDATE order_states SET reason = 'DUE' WHERE status = 'FILLED'",
-    "a state that is not the newest report",
-  ],
+  ["UPDATE order_states SET reason = 'DUE' WHERE status = 'FILLED'", "a state that is not the newest report"],
   ["UPDATE order_states SET open = NOT open WHERE status = 'FILLED'", "a state that is not the newest report"],
   ["DELETE FROM order_states WHERE status = 'FILLED'", "reports, but no state"],
   [
@@ -70,10 +67,7 @@ const DAMAGES: readonly (readonly [damage: string, ...found: string[]])[] = [
   ],
   ["UPDATE trades SET price = price + 1 WHERE trade = 3", "a trade and its two reports do not agree"],
   ["UPDATE trades SET buy_account = 'zoe' WHERE trade = 3", "a trade and its two reports do not agree"],
-  [
-    "DELETE FROM trades WHERE trade = 3",
-    ...["a gap in a symbol's trades", "a trade and its two reports do not agree"],
-  ],
+  ["DELETE FROM trades WHERE trade = 3", ...["a gap in a symbol's trades", "a trade and its two reports do not agree"]],
   ["UPDATE executions SET last_quantity = 9 WHERE trade = 3 AND aggressor", "a trade and its two reports do not agree"],
 ];
 
@@ -84,10 +78,7 @@ test("I4, I8, I9: nothing is found where all is well, and each damage is", async
   const records = flow.flatMap((entry, i): EntryRecord[] => {
     const { ms, seq } = entry;
     const { ms: prevMs, seq: prevSeq } = flow[i - 1] ?? { ms: 0, seq: 0 };
-    return [
-      makeEntry({ seq, orders: 0, receipt: { ms, prevMs, prevSeq } }),
-      recordOf(EVENT_ROWS, entry, options),
-    ];
+    return [makeEntry({ seq, orders: 0, receipt: { ms, prevMs, prevSeq } }), recordOf(EVENT_ROWS, entry, options)];
   });
   await persist(writer, records);
   assert.deepEqual(await audited(sql), []);

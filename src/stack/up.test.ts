@@ -134,7 +134,14 @@ test("it starts all, says where, drains in order at SIGINT, leaves nothing runni
   assert.equal(statSync(place.file).mode & 0o777, 0o600);
   assert.equal((await fetch(`${addresses.http}/readyz`)).status, 200);
   const processes = place.processes();
-  assert.deepEqual(Object.keys(processes).toSorted(), ["engine", "ingest", "postgres", "redis", "worker-1", "worker-2"]);
+  assert.deepEqual(Object.keys(processes).toSorted(), [
+    "engine",
+    "ingest",
+    "postgres",
+    "redis",
+    "worker-1",
+    "worker-2",
+  ]);
   await redisOf(t, addresses.redis).set("key", "value");
   await query(addresses.postgres, "CREATE TABLE kept AS SELECT 7 AS n");
 
