@@ -93,6 +93,7 @@ ports; where a default is in use, a free one is taken. Data, logs, addresses and
     client(program.command("submit")),
     "penstock submit --symbol BTC-USD --side buy --quantity 0.1 --price 100",
     "penstock submit --symbol BTC-USD --side sell --type market --quantity 0.1 --json",
+    "penstock submit --symbol BTC-USD --side buy --quantity 0.1 --price 100 --ack matched",
     "penstock submit --symbol BTC-USD --side buy --quantity 0.1 --price 100 --count 1000",
   )
     .description("submit an order; sent again with the same --client-order-id it gets the first answer")
@@ -115,6 +116,11 @@ ports; where a default is in use, a free one is taken. Data, logs, addresses and
       ]),
     )
     .option("--client-order-id <id>", "your id of the order; a random one without it")
+    .addOption(
+      new Option("--ack <level>", "answer when the order is in the log, or when the engine has processed it")
+        .choices(["logged", "matched"])
+        .default("logged"),
+    )
     .option("--count <n>", "that many orders alike, with -1, -2 … behind the id", wholeNumber(1, 1_000_000))
     .action(async (options: SubmitOptions) => {
       process.exitCode = await (await import("./cli/submit.ts")).submit(options);

@@ -3,7 +3,14 @@ import { randomBytes } from "node:crypto";
 import { create, toJsonString } from "@bufbuild/protobuf";
 import { timestampDate } from "@bufbuild/protobuf/wkt";
 
-import { OrderStatus, OrderType, SelfTradePrevention, Side, TimeInForce } from "../gen/penstock/v1/order_pb.ts";
+import {
+  AckLevel,
+  OrderStatus,
+  OrderType,
+  SelfTradePrevention,
+  Side,
+  TimeInForce,
+} from "../gen/penstock/v1/order_pb.ts";
 import {
   OrderService,
   SubmitOrderRequestSchema,
@@ -31,6 +38,7 @@ export const orderWords = {
     "cancel-both": SelfTradePrevention.CANCEL_BOTH,
     decrement: SelfTradePrevention.DECREMENT,
   },
+  ack: { logged: AckLevel.LOGGED, matched: AckLevel.MATCHED },
 } as const;
 
 export interface SubmitOptions {
@@ -48,6 +56,7 @@ export interface SubmitOptions {
   readonly postOnly?: true;
   readonly selfTradePrevention?: keyof typeof orderWords.selfTradePrevention;
   readonly clientOrderId?: string;
+  readonly ack?: keyof typeof orderWords.ack;
   readonly count?: number;
   readonly json?: true;
 }
@@ -55,13 +64,17 @@ export interface SubmitOptions {
 /** The API takes 1,000 in a call; half of it stays below 1 MiB with the longest ids. */
 const ordersPerCall = 500;
 
-/** Submits one order, or `count` alike with ids that are numbered. Returns the exit code: 1 where one was refused. */
+/**
+ * Submits one order, or `count` alike with ids that are numbered. Returns the exit code: 1 where one was refused, by the engine
+ * too where its answer is waited for.
+ */
 export async function submit(options: SubmitOptions): Promise<number> {
   const api = new ApiClient(apiOf(options, "trader"));
   try {
     if (options.count === undefined) {
-      print([await api.call(OrderService.method.submitOrder, requestOf(options, clientOrderId(options)))], options);
-      return exitCodes.ok;
+      const answer = await api.call(OrderService.method.submitOrder, requestOf(options, clientOrderId(options)));
+      print([answer], options);
+      return isRejected(answer) ? exitCodes.failed : exitCodes.ok;
     }
     let code: number = exitCodes.ok;
     const prefix = clientOrderId(options);
@@ -74,8 +87,9 @@ export async function submit(options: SubmitOptions): Promise<number> {
         options,
       );
       for (const [i, { result }] of results.entries()) {
-        if (result.case === "accepted") continue;
+        if (result.case === "accepted" && !isRejected(result.value)) continue;
         code = exitCodes.failed;
+        if (result.case === "accepted") continue; // its line says so
         const { code: status, message, details } = result.value ?? { code: 2, message: "no result", details: [] };
         const refusal = describeRefusal(status, message, violationsIn(details));
         process.stderr.write(`penstock: ${orders[i]?.clientOrderId}: ${refusal}\n`);
@@ -85,6 +99,10 @@ export async function submit(options: SubmitOptions): Promise<number> {
   } finally {
     api.close();
   }
+}
+
+function isRejected({ status }: SubmitOrderResponse): boolean {
+  return status === OrderStatus.REJECTED;
 }
 
 function clientOrderId(options: SubmitOptions): string {
@@ -106,12 +124,13 @@ function requestOf(options: SubmitOptions, id: string): SubmitOrderRequest {
     selfTradePrevention: options.selfTradePrevention
       ? orderWords.selfTradePrevention[options.selfTradePrevention]
       : SelfTradePrevention.UNSPECIFIED,
+    ackLevel: options.ack ? orderWords.ack[options.ack] : AckLevel.UNSPECIFIED,
   });
   if (options.expireTime !== undefined) request.expireTime = readTime(options.expireTime);
   return request;
 }
 
-function print(answers: readonly SubmitOrderResponse[], { json }: SubmitOptions): void {
+function print(answers: readonly SubmitOrderResponse[], { json, ack }: SubmitOptions): void {
   if (answers.length === 0) return;
   if (json) {
     const lines = answers.map(
@@ -124,8 +143,19 @@ function print(answers: readonly SubmitOrderResponse[], { json }: SubmitOptions)
     order_id: answer.orderId,
     client_order_id: answer.clientOrderId,
     status: enumName(OrderStatus, answer.status),
+    ...(ack === "matched" ? whatBecameOf(answer) : {}),
     created_at: answer.createdAt ? timestampDate(answer.createdAt).toISOString() : "",
     duplicate: answer.duplicate ? "yes" : "no",
   }));
   process.stdout.write(`${formatTable(rows)}\n`);
+}
+
+/** Empty where the engine did not answer in time. */
+function whatBecameOf({ order }: SubmitOrderResponse) {
+  return {
+    filled: order?.cumQuantity ?? "",
+    leaves: order?.leavesQuantity ?? "",
+    average_price: order?.averagePrice ?? "",
+    reason: order?.reason ?? "",
+  };
 }

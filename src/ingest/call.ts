@@ -27,6 +27,8 @@ export interface Inlet<Request> {
   take(request: Request): void;
   /** Takes no more, answers what was taken, and then ends the stream: with OK, or with the error. The first call counts. */
   finish(error?: RequestError): void;
+  /** The stream is over, whoever ended it: nothing that is sent from now on reaches the client. Once. */
+  closed(): void;
 }
 
 /** The way back to the client, as a door gives it. */

@@ -51,6 +51,7 @@ class Method implements Inlet<object> {
   hungry = true;
   takes = 0;
   readonly finished: (RequestError | undefined)[] = [];
+  closes = 0;
 
   take(): void {
     this.takes++;
@@ -58,6 +59,10 @@ class Method implements Inlet<object> {
 
   finish(error?: RequestError): void {
     this.finished.push(error);
+  }
+
+  closed(): void {
+    this.closes++;
   }
 
   get codes(): (string | undefined)[] {
@@ -146,4 +151,7 @@ test("what is no message ends it; after its status nothing is sent", async () =>
   stream.end();
   stream.send({});
   assert.deepEqual([line.taken.length, line.statuses.map(({ code }) => code)], [1, [0]]);
+  assert.equal(method.closes, 0);
+  stream.onCancel();
+  assert.equal(method.closes, 1, "its method is told of the end");
 });

@@ -95,6 +95,7 @@ export class GrpcStream implements CallListener, Outlet<never> {
 
   onCancel(): void {
     this.#over = true;
+    this.#inlet?.closed();
     this.#options.onClose();
   }
 

@@ -14,10 +14,11 @@ import { validateUpsertInstrument } from "./validation/definition.ts";
 import { isRefused } from "./validation/violation.ts";
 
 type AdminMethods = Implementation<typeof AdminService>;
+type MarketMethods = Implementation<typeof MarketDataService>;
 
 /** What can be traded. A definition is a command in the log, written together with the hash that doors and workers read. */
 export class InstrumentMethods
-  implements Implementation<typeof MarketDataService>, Pick<AdminMethods, "upsertInstrument">
+  implements Pick<MarketMethods, "listInstruments">, Pick<AdminMethods, "upsertInstrument">
 {
   readonly #book: InstrumentBook;
   readonly #partitioning: Partitioning;
@@ -33,7 +34,7 @@ export class InstrumentMethods
     this.#log = log;
   }
 
-  listInstruments: Implementation<typeof MarketDataService>["listInstruments"] = async () => {
+  listInstruments: MarketMethods["listInstruments"] = async () => {
     await this.#book.refresh();
     return { instruments: this.#book.all().map(({ definition }) => definition) };
   };

@@ -1,18 +1,11 @@
-import type { MessageInitShape } from "@bufbuild/protobuf";
 import type { Redis } from "ioredis";
 import type postgres from "postgres";
-import {
-  type OrderSchema,
-  OrderStatus,
-  OrderType,
-  SelfTradePrevention,
-  Side,
-  TimeInForce,
-} from "../gen/penstock/v1/order_pb.ts";
+import { OrderStatus, OrderType, SelfTradePrevention, Side, TimeInForce } from "../gen/penstock/v1/order_pb.ts";
 import type { OrderService } from "../gen/penstock/v1/order_service_pb.ts";
 import { ORDERS_STREAM } from "../store/entry-record.ts";
 import { readEntry as readJournalEntry } from "../store/journal.ts";
 import { findOrder, findOrderByClientId, listOrders, type StoredOrder } from "../store/orders.ts";
+import type { PlacedEvent } from "../stream/order-status.ts";
 import { clientKeyOf, decodeBatch, idempotencyKey } from "../stream/command.ts";
 import { fromUnits } from "../stream/decimal.ts";
 import { PERSIST_GROUP } from "../stream/groups.ts";
@@ -21,22 +14,33 @@ import type { InstrumentBook } from "../stream/instrument-book.ts";
 import type { PartitionKeys } from "../stream/keys.ts";
 import { findEntry, findNewest, findSeen } from "../stream/lookup.ts";
 import type { Partitioning } from "../stream/partition.ts";
-import { compareEntryIds, formatEntryId, formatOrderId, parseEntryId, type Place, START } from "../stream/position.ts";
-import type { StreamState } from "../stream/status.ts";
-import type { Admission } from "./admission.ts";
+import {
+  compareEntryIds,
+  type EntryId,
+  formatEntryId,
+  formatOrderId,
+  parseEntryId,
+  type Place,
+  START,
+} from "../stream/position.ts";
+import type { GroupState } from "../stream/status.ts";
+import type { Admission, PartitionState } from "./admission.ts";
 import type { Implementation } from "./call.ts";
 import { invalidArgument, RequestError } from "./errors.ts";
+import { createdMsOf, type OrderInit, orderOf, storedAveragePrice } from "./execution-reports.ts";
+import { isBehind, type OrderStates } from "./order-states.ts";
+import { isOutage } from "./outage.ts";
 import { timestampOf } from "./timestamp.ts";
 import { validateGet, validateList } from "./validation/requests.ts";
 import type { Target } from "./validation/target.ts";
 import { isRefused } from "./validation/violation.ts";
 
 type OrderMethods = Implementation<typeof OrderService>;
-type OrderInit = MessageInitShape<typeof OrderSchema>;
 
 export interface OrderReadsOptions {
   readonly redis: Redis;
   readonly sql: postgres.Sql;
+  readonly states: OrderStates;
   /** One a partition, in their order. */
   readonly partitions: readonly PartitionKeys[];
   readonly partitioning: Partitioning;
@@ -47,6 +51,9 @@ export interface OrderReadsOptions {
 /**
  * Reads of orders. An acknowledged order is never NOT_FOUND: it is in Postgres, or still in the log at its place, or by then
  * in Postgres after all; or, where the log was trimmed and its row was dead-lettered, in the journal.
+ *
+ * Its state is the newest one that Redis or Postgres has: Redis knows what was answered as MATCHED, and Postgres what Redis
+ * has forgotten, so a state that was seen does not go back.
  */
 export class OrderReads implements Pick<OrderMethods, "getOrder" | "listOrders"> {
   readonly #options: OrderReadsOptions;
@@ -70,40 +77,68 @@ export class OrderReads implements Pick<OrderMethods, "getOrder" | "listOrders">
     if (isRefused(page)) throw invalidArgument(page);
     // Looked at before the rows: what was finished by then is in them.
     const { partitions } = await admission.look();
-    const asOf = await Promise.all(partitions.map(({ partition, state }) => this.#finished(partition, state)));
+    const { before, openOnly } = page;
+    const asOf = await Promise.all(partitions.map((state) => this.#finished(state, openOnly)));
     const symbol = page.instrument?.symbol;
     const { account } = call.principal;
     // One more than asked for tells whether there is another page.
-    const found = await listOrders(sql, { account, symbol, before: page.before, limit: page.limit + 1 });
-    const orders = found.slice(0, page.limit);
-    const nextPageToken = found.length > page.limit ? orders.at(-1)!.orderId : "";
-    return { orders: orders.map(fromStored), nextPageToken, asOf };
+    const found = await listOrders(sql, { account, symbol, before, openOnly, limit: page.limit + 1 });
+    const rows = found.slice(0, page.limit);
+    const orders = await this.#withNewest(rows);
+    const nextPageToken = found.length > page.limit ? rows.at(-1)!.orderId : "";
+    return { orders: openOnly ? orders.filter(isOpen) : orders, nextPageToken, asOf };
   };
 
-  /** The place up to which everything is written. Its epoch is that of the entry there, which may be older than the log's. */
-  async #finished(partition: number, { head, groups }: StreamState) {
+  /** Rows with what Redis knows of them beyond. */
+  async #withNewest(rows: readonly StoredOrder[]): Promise<OrderInit[]> {
+    const { states, partitioning } = this.#options;
+    const orders: OrderInit[] = [];
+    const byPartition = Map.groupBy(rows.entries(), ([, { symbol }]) => partitioning.of(symbol));
+    await Promise.all(
+      Array.from(byPartition, async ([partition, group]) => {
+        const known = group.map(([, { orderId, state }]) => ({ orderId, known: state ?? undefined }));
+        const newer = await states.newer(partition, known);
+        for (const [k, [i, row]] of group.entries()) {
+          const event = newer[k];
+          orders[i] = await (event === undefined ? this.#fromStored(row) : this.#fromEvent(event));
+        }
+      }),
+    );
+    return orders;
+  }
+
+  /**
+   * The place up to which all orders are written, and with `states` what the engine made of them. Its epoch is that of the entry
+   * there, which may be older than the log's.
+   */
+  async #finished({ partition, state, events }: PartitionState, states: boolean) {
     const { redis, partitions } = this.#options;
-    const entryId = groups.find(({ group }) => group === PERSIST_GROUP)?.finished ?? formatEntryId(START);
-    const finished = parseEntryId(entryId);
+    let finished = finishedBy(state.groups);
+    if (states) {
+      // The events of an entry have its ID.
+      const ofEvents = finishedBy(events?.groups ?? []);
+      if (compareEntryIds(ofEvents, finished) < 0) finished = ofEvents;
+    }
+    const entryId = formatEntryId(finished);
+    const { head } = state;
     if (compareEntryIds(finished, head.base) >= 0) return { partition, epoch: head.epoch, entryId };
     const newest = await findNewest(redis, partitions[partition]!, finished);
     return { partition, epoch: newest?.epoch ?? 0, entryId };
   }
 
-  /** The order that a request means, if it is the account's own. Throws NOT_FOUND. */
-  async find(target: Target, account: string): Promise<{ readonly symbol: string }> {
-    const order = await this.#get(target, account);
-    return { symbol: order.symbol ?? "" };
+  /** The order that a request means, if it is the account's own, as far as it never changes. Throws NOT_FOUND. */
+  async find({ place }: Target & { readonly by: "order_id" }, account: string): Promise<{ readonly symbol: string }> {
+    const { event } = (await this.#newestIn(place)) ?? {};
+    const order = event ?? (await this.#beyond(place));
+    return { symbol: own(order, account).symbol ?? "" };
   }
 
   async #get(target: Target, account: string): Promise<OrderInit> {
     const order =
       target.by === "order_id"
-        ? await this.#byPlace(target.place)
+        ? await this.orderAt(target.place)
         : await this.#byClientId(account, target.instrument.symbol, target.clientOrderId);
-    // Another account's order is no more there than one that never was.
-    if (order === undefined || order.account !== account) throw new RequestError("NOT_FOUND", "there is no such order");
-    return order;
+    return own(order, account);
   }
 
   async #byClientId(account: string, symbol: string, clientOrderId: string): Promise<OrderInit | undefined> {
@@ -111,32 +146,79 @@ export class OrderReads implements Pick<OrderMethods, "getOrder" | "listOrders">
     const key = idempotencyKey("submit", account, symbol, clientOrderId);
     const partition = partitioning.of(symbol);
     const seen = await findSeen(redis, partitions[partition]!, key);
-    if (seen !== undefined) return this.#byPlace({ partition, ...seen });
+    if (seen !== undefined) return this.orderAt({ partition, ...seen });
     const stored = await findOrderByClientId(sql, account, symbol, clientOrderId, BigInt(clientKeyOf(key)));
-    return stored && fromStored(stored);
+    return stored && (await this.#withNewest([stored]))[0];
   }
 
-  async #byPlace(place: Place): Promise<OrderInit | undefined> {
+  /** The order at a place of the log, whosever it is; undefined where there is none. */
+  async orderAt(place: Place): Promise<OrderInit | undefined> {
+    const newest = await this.#newestIn(place);
+    if (newest === undefined) return this.#beyond(place);
+    // An end is the end. What is open may be so only in a Redis that has lost its newest events.
+    if (newest.event.leavesQuantity === 0) return this.#fromEvent(newest);
+    const stored = await findOrder(this.#options.sql, formatOrderId(place)).catch((error: unknown) => {
+      if (!isOutage(error)) throw error;
+      return undefined;
+    });
+    return stored?.state && isBehind(newest, stored.state) ? this.#fromStored(stored) : this.#fromEvent(newest);
+  }
+
+  /** The newest event that Redis has of the order at a place. */
+  async #newestIn(place: Place): Promise<PlacedEvent | undefined> {
+    const { states, partitions } = this.#options;
+    if (partitions[place.partition] === undefined) return undefined;
+    const [newest] = await states.newer(place.partition, [{ orderId: formatOrderId(place), known: undefined }]);
+    return newest;
+  }
+
+  /** The order at a place of which Redis has no event. */
+  async #beyond(place: Place): Promise<OrderInit | undefined> {
     const { redis, sql, partitions } = this.#options;
     const keys = partitions[place.partition];
     if (keys === undefined) return undefined;
     const orderId = formatOrderId(place);
     const stored = await findOrder(sql, orderId);
-    if (stored !== undefined) return fromStored(stored);
+    if (stored !== undefined) return this.#fromStored(stored);
     const entry = await findEntry(redis, keys, place);
     if (entry !== undefined) return this.#fromLog(entry.payload, place);
     // It may have been written and trimmed in between.
     const storedMeanwhile = await findOrder(sql, orderId);
-    if (storedMeanwhile !== undefined) return fromStored(storedMeanwhile);
+    if (storedMeanwhile !== undefined) return this.#fromStored(storedMeanwhile);
     const journaled = await readJournalEntry(sql, ORDERS_STREAM, place.partition, place);
     return journaled?.payload ? this.#fromLog(journaled.payload, place) : undefined;
+  }
+
+  async #fromEvent({ event, ms }: PlacedEvent): Promise<OrderInit> {
+    const instrument = await this.#instrument(event.symbol);
+    return orderOf(event, instrument, { createdMs: createdMsOf(event.orderId), updatedMs: ms });
+  }
+
+  async #fromStored(order: StoredOrder): Promise<OrderInit> {
+    const { state } = order;
+    const pending = pendingOf(order);
+    if (state === null) return pending;
+    const isFilled = state.cumQuantity !== "0";
+    const tick = isFilled ? (await this.#instrument(order.symbol)).tick : undefined;
+    return {
+      ...pending,
+      status: OrderStatus[state.status as keyof typeof OrderStatus],
+      quantity: state.quantity,
+      price: state.price ?? "",
+      stopPrice: state.stopPrice ?? "",
+      displayQuantity: state.displayQuantity ?? "",
+      cumQuantity: state.cumQuantity,
+      leavesQuantity: state.leavesQuantity,
+      averagePrice: tick ? storedAveragePrice(state.tradedValue, state.cumQuantity, tick) : "",
+      reason: state.reason ?? "",
+      updatedAt: timestampOf(state.ms),
+    };
   }
 
   /** It was defined before the order was taken, though perhaps through another process, and not seen here yet. */
   async #instrument(symbol: string): Promise<TradedInstrument> {
     const { instruments } = this.#options;
-    if (instruments.get(symbol) === undefined) await instruments.refresh();
-    const instrument = instruments.get(symbol);
+    const instrument = instruments.get(symbol) ?? (await instruments.find(symbol));
     if (instrument === undefined)
       throw new RequestError("UNAVAILABLE", "the order's instrument cannot be read at present");
     return instrument;
@@ -168,7 +250,23 @@ export class OrderReads implements Pick<OrderMethods, "getOrder" | "listOrders">
   }
 }
 
-function fromStored(order: StoredOrder): OrderInit {
+/** The ID up to which a stream is written. */
+function finishedBy(groups: readonly GroupState[]): EntryId {
+  const persist = groups.find(({ group }) => group === PERSIST_GROUP);
+  return persist === undefined ? START : parseEntryId(persist.finished);
+}
+
+/** What the account may see of an order. Throws NOT_FOUND: another one's is no more there than one that never was. */
+function own<Order extends { readonly account?: string }>(order: Order | undefined, account: string): Order {
+  if (order?.account !== account) throw new RequestError("NOT_FOUND", "there is no such order");
+  return order;
+}
+
+function isOpen({ leavesQuantity }: OrderInit): boolean {
+  return leavesQuantity !== "0";
+}
+
+function pendingOf(order: StoredOrder): OrderInit {
   return pending(order.createdAt.getTime(), {
     orderId: order.orderId,
     clientOrderId: order.clientOrderId,

@@ -6,8 +6,10 @@ import {
 } from "../gen/penstock/v1/order_service_pb.ts";
 import type { Caller, Placement } from "../stream/flush.ts";
 import type { Call, Implementation, Inlet, Outlet } from "./call.ts";
+import type { DisconnectCancels } from "./disconnect-cancels.ts";
 import { invalidArgument, RequestError, toStatus } from "./errors.ts";
 import type { Gate } from "./gate.ts";
+import { type MatchedAnswers, wantsMatched } from "./matched-answers.ts";
 import type { IngestMetrics } from "./metrics.ts";
 import type { Checked, OrderCommands } from "./order-commands.ts";
 import { failureOf, type OrderLog } from "./order-log.ts";
@@ -17,9 +19,17 @@ import { REQUIRED } from "./validation/violation.ts";
 type Answer = MessageInitShape<typeof StreamOrdersResponseSchema>;
 type Result = NonNullable<Answer["result"]>;
 
+/** The answer to a command that is in the log. */
+type LoggedResult =
+  | { readonly case: "submit"; readonly value: ReturnType<OrderCommands["submitted"]> }
+  | { readonly case: "cancel" | "replace"; readonly value: ReturnType<OrderCommands["changed"]> }
+  | { readonly case: "cancelAll"; readonly value: ReturnType<OrderCommands["allCancelled"]> };
+
 export interface OrderStreamsOptions {
   readonly commands: OrderCommands;
   readonly log: OrderLog;
+  readonly matched: MatchedAnswers;
+  readonly disconnects: DisconnectCancels;
   readonly gate: Gate;
   readonly rateLimits: RateLimits;
   readonly metrics: IngestMetrics;
@@ -33,7 +43,14 @@ export interface OrderStreamsOptions {
  */
 export const MAX_UNDER_WAY = 1_000;
 
+/**
+ * Node's HTTP/2 clients half-close what they take back, and reset it a moment later: where that makes a difference, a half-close
+ * is believed after so long.
+ */
+const RESET_MS = 100;
+
 const METHOD = OrderService.method.streamOrders;
+const GONE = new RequestError("CANCELLED", "the client has gone");
 
 export class OrderStreams implements Pick<Implementation<typeof OrderService>, "streamOrders"> {
   readonly #options: OrderStreamsOptions;
@@ -65,8 +82,10 @@ interface Pending {
  * - `#queue` holds, in the order of arrival, what is checked or being looked up and is not handed to the log. It is
  *   handed over from its head only: a command whose order is looked up holds up those behind it. So within a partition
  *   the log has them in the client's order, because it keeps the order of what it is handed.
- * - Each command that was taken is answered once, unless the client is gone; `#pending` counts those that are not.
- * - It ends once, and when nothing is pending any more.
+ * - Each command that was taken is answered once, unless the client is gone; `#pending` counts those that are not, and a
+ *   half-close that is not believed yet.
+ * - It ends once, and when nothing is pending any more. Unless it ends with OK, the orders of an account that asked for
+ *   it are canceled then: behind all that the stream has brought to the log.
  */
 class OrderStream implements Inlet<StreamOrdersRequest> {
   readonly #options: OrderStreamsOptions;
@@ -79,6 +98,8 @@ class OrderStream implements Inlet<StreamOrdersRequest> {
   #pending = 0;
   #sequence = 0n;
   #ending: { readonly error: RequestError | undefined } | undefined;
+  #ended = false;
+  #cancelsOnDisconnect = false;
 
   constructor(options: OrderStreamsOptions, call: Call, outlet: Outlet<Answer>) {
     this.#options = options;
@@ -95,6 +116,7 @@ class OrderStream implements Inlet<StreamOrdersRequest> {
   take(request: StreamOrdersRequest): void {
     // It was on its way when the end was decided.
     if (this.#ending !== undefined) return;
+    if (request.cancelOnDisconnect) this.#cancelsOnDisconnect = true;
     if (request.sequence <= this.#sequence) {
       const description = `must be more than the one before it, ${this.#sequence}`;
       return this.finish(invalidArgument({ violations: [{ field: "sequence", description }] }));
@@ -123,7 +145,27 @@ class OrderStream implements Inlet<StreamOrdersRequest> {
   finish(error?: RequestError): void {
     if (this.#ending !== undefined) return;
     this.#ending = { error };
-    if (this.#pending === 0) this.#outlet.end(error);
+    if (error === undefined && this.#cancelsOnDisconnect) {
+      this.#pending++;
+      setTimeout(() => this.#release(), RESET_MS);
+    } else if (this.#pending === 0) this.#end(error);
+  }
+
+  closed(): void {
+    if (this.#ended) return;
+    // Also where the client had sent all: it did not get its answers.
+    this.#ending = { error: GONE };
+    for (const pending of this.#queue.splice(0)) this.#refuse(pending, GONE);
+    if (this.#pending === 0) this.#end(GONE);
+  }
+
+  #end(error: RequestError | undefined): void {
+    if (this.#ended) return;
+    this.#ended = true;
+    if (error !== undefined && this.#cancelsOnDisconnect) {
+      this.#options.disconnects.cancelAll(this.#call.principal.account);
+    }
+    this.#outlet.end(error);
   }
 
   /** Throws where the command is refused. */
@@ -163,7 +205,9 @@ class OrderStream implements Inlet<StreamOrdersRequest> {
     try {
       pending.checked = await within(checked, this.#options.requestTimeoutMs);
     } catch (error) {
-      this.#queue.splice(this.#queue.indexOf(pending), 1);
+      const at = this.#queue.indexOf(pending);
+      if (at === -1) return; // the client has gone meanwhile
+      this.#queue.splice(at, 1);
       this.#refuse(pending, error);
     }
     this.#appendSoon();
@@ -217,27 +261,67 @@ class OrderStream implements Inlet<StreamOrdersRequest> {
     for (const [i, pending] of group.entries()) {
       if (placements === undefined) pending.failures.push(failure);
       else pending.placements[pending.checked!.partitions.indexOf(partition)] = placements[i]!;
-      this.#settle(pending);
+      this.#settle(pending, caller.deadline);
     }
     this.#outlet.readOn();
   }
 
-  /** One of its partitions has taken or refused it: it is answered when all have. */
-  #settle(pending: Pending): void {
+  /** One of its partitions has taken or refused it: it is answered when all have, or when the engine has processed it. */
+  #settle(pending: Pending, deadline: number): void {
     if (--pending.missing > 0) return;
     const { checked, failures } = pending;
-    let result: Result;
+    const { value } = pending.request.command;
+    let result: LoggedResult;
     try {
       if (failures.length > 0) throw failureOf(checked!.partitions.length, failures);
       result = this.#result(pending);
     } catch (error) {
       return this.#refuse(pending, error);
     }
+    if (value !== undefined && wantsMatched(value)) void this.#answerMatched(pending, result, deadline);
+    else this.#succeed(pending, result);
+  }
+
+  async #answerMatched(pending: Pending, result: LoggedResult, deadline: number): Promise<void> {
+    // A stream that ends with an error does not wait for the engine.
+    const isLeaving = () => this.#ending?.error !== undefined;
+    const caller: Caller = {
+      deadline,
+      get cancelled() {
+        return isLeaving();
+      },
+    };
+    try {
+      this.#succeed(pending, await this.#matched(result, caller));
+    } catch (error) {
+      this.#refuse(pending, error);
+    }
+    this.#outlet.readOn();
+  }
+
+  async #matched(result: LoggedResult, caller: Caller): Promise<Result> {
+    const { matched } = this.#options;
+    switch (result.case) {
+      case "submit":
+        return { case: result.case, value: await matched.submitted(result.value, caller) };
+      case "cancel":
+      case "replace":
+        return { case: result.case, value: await matched.changed(result.value, caller) };
+      case "cancelAll":
+        return { case: result.case, value: await matched.allCanceled(result.value, caller) };
+      default: {
+        const never: never = result;
+        return never;
+      }
+    }
+  }
+
+  #succeed(pending: Pending, result: Result): void {
     this.#succeeded.inc();
     this.#answer(pending, result);
   }
 
-  #result({ request: { command }, placements }: Pending): Result {
+  #result({ request: { command }, placements }: Pending): LoggedResult {
     const { commands } = this.#options;
     switch (command.case) {
       case "submit":
@@ -261,7 +345,11 @@ class OrderStream implements Inlet<StreamOrdersRequest> {
   #answer(pending: Pending, result: Result): void {
     this.#latency.observe((performance.now() - pending.since) / 1000);
     this.#outlet.send({ sequence: pending.request.sequence, result });
-    if (--this.#pending === 0 && this.#ending !== undefined) this.#outlet.end(this.#ending.error);
+    this.#release();
+  }
+
+  #release(): void {
+    if (--this.#pending === 0 && this.#ending !== undefined) this.#end(this.#ending.error);
   }
 }
 

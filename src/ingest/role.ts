@@ -28,19 +28,24 @@ import { AuditTrail } from "./audit-trail.ts";
 import { Secrets } from "./auth/secrets.ts";
 import { TokenService } from "./auth/tokens.ts";
 import { Certificates } from "./certificates.ts";
+import { DisconnectCancels } from "./disconnect-cancels.ts";
 import { EngineClient } from "./engine-client.ts";
 import { EngineCommands } from "./engine-commands.ts";
+import { EventFollower, FOLLOW_BLOCK_MS } from "./event-follower.ts";
+import { EventWaits } from "./event-waits.ts";
 import { ensureAdmin } from "./first-admin.ts";
 import { Gate } from "./gate.ts";
 import { GrpcDoor } from "./grpc-door.ts";
 import { HttpDoor } from "./http-door.ts";
 import { InstrumentMethods } from "./instruments.ts";
 import { Keys } from "./keys.ts";
+import { MatchedAnswers } from "./matched-answers.ts";
 import { IngestMetrics } from "./metrics.ts";
 import { OrderCommands } from "./order-commands.ts";
 import { OrderEntry } from "./order-entry.ts";
 import { OrderLog } from "./order-log.ts";
 import { OrderReads } from "./order-reads.ts";
+import { OrderStates } from "./order-states.ts";
 import { OrderStreams } from "./order-stream.ts";
 import { PipelineStatus } from "./pipeline-status.ts";
 import { IngestProcesses, processNumber, readiness, SharedRegistry } from "./processes.ts";
@@ -87,6 +92,7 @@ async function runProcess(config: Config, log: Log, number: number | undefined):
   const partitioning = new Partitioning(config.log.partitions);
   const partitions = partitioning.all().map((partition) => new PartitionKeys(partition));
   const appending = partitions.map((keys) => connection(`append-${keys.partition}`, replicaTimeoutMs));
+  const following = partitions.map((keys) => connection(`events-${keys.partition}`, FOLLOW_BLOCK_MS));
   const { admission: limits, log: logConfig } = config;
   const keyShare = logConfig.idempotencyMemoryShare / 2 / partitions.length;
   const metrics: IngestMetrics = new IngestMetrics(registry, () => orderLog.waiting);
@@ -148,12 +154,27 @@ async function runProcess(config: Config, log: Log, number: number | undefined):
   const accounts = new Accounts(sql, secrets, administration);
   const keys = new Keys(sql, secrets, administration);
   const trail = new AuditTrail(sql, log);
-  const reads = new OrderReads({ redis: reading, sql, partitions, partitioning, instruments, admission });
+  const follower = new EventFollower({ partitions, redis: following, log });
+  const waits = new EventWaits({ follower, redis: reading, partitions });
+  registry.gauge("waiting_matches", "Calls that wait for the engine.", [], (gauge) => gauge.set(waits.waiting));
+  const states = new OrderStates({ follower, redis: reading, partitions });
+  const reads = new OrderReads({ redis: reading, sql, states, partitions, partitioning, instruments, admission });
   const commands = new OrderCommands({ instruments, partitioning, admission, reads, metrics });
-  const entry = new OrderEntry({ commands, log: orderLog, metrics });
+  const matched = new MatchedAnswers({ waits, instruments, reads, metrics, log });
+  const disconnects = new DisconnectCancels({ log: orderLog, partitioning, metrics, logger: log });
+  const entry = new OrderEntry({ commands, log: orderLog, matched, metrics });
   const gate = new Gate(tokens, metrics, log);
   const { requestTimeoutMs } = limits;
-  const streams = new OrderStreams({ commands, log: orderLog, gate, rateLimits, metrics, requestTimeoutMs });
+  const streams = new OrderStreams({
+    commands,
+    log: orderLog,
+    matched,
+    disconnects,
+    gate,
+    rateLimits,
+    metrics,
+    requestTimeoutMs,
+  });
   const instrumentMethods = new InstrumentMethods(instruments, partitioning, orderLog, trail, log);
   const engines = new EngineClient(config.engine.urls);
   const logged = { sql, partitions, partitioning, instruments, orderLog, trail, log };
@@ -230,7 +251,7 @@ async function runProcess(config: Config, log: Log, number: number | undefined):
     },
     stop: async () => {
       engines.close();
-      for (const redis of [reading, ...appending]) redis.disconnect();
+      for (const redis of [reading, ...appending, ...following]) redis.disconnect();
       await changes.close();
       await sql.end({ timeout: 1 });
     },
@@ -272,6 +293,9 @@ async function runProcess(config: Config, log: Log, number: number | undefined):
     http,
     orderLogs,
     admission,
+    follower,
+    waits,
+    disconnects,
     doors,
   ];
   const { drainTimeoutMs } = config;

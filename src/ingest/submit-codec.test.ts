@@ -3,7 +3,7 @@ import { test } from "node:test";
 import { create, fromBinary, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 
-import { OrderStatus, type OrderType, type Side } from "../gen/penstock/v1/order_pb.ts";
+import { OrderSchema, OrderStatus, type OrderType, type Side } from "../gen/penstock/v1/order_pb.ts";
 import {
   type StreamOrdersRequest,
   StreamOrdersRequestSchema,
@@ -15,6 +15,7 @@ import {
   SubmitOrdersResponseSchema,
 } from "../gen/penstock/v1/order_service_pb.ts";
 import { StatusSchema } from "../gen/google/rpc/status_pb.ts";
+import { encodeOrder } from "./order-codec.ts";
 import {
   decodeStreamOrders,
   decodeSubmitOrder,
@@ -108,6 +109,37 @@ test("fields that nobody knows are not kept, on no way", () => {
   }
 });
 
+const ORDER = {
+  orderId: "01a20339-6d00-7000-8001-000000000000",
+  clientOrderId: "ünïcode and more than forty characters of it, which takes the other way",
+  account: "demo",
+  symbol: "BTC-USD",
+  side: 2,
+  type: 4,
+  timeInForce: 6,
+  quantity: "0.1",
+  price: "100.25",
+  stopPrice: "99",
+  displayQuantity: "0.05",
+  expireTime: timestampFromMs(1_795_350_424_001),
+  postOnly: true,
+  selfTradePrevention: 4,
+  status: OrderStatus.FILLED,
+  cumQuantity: "0.1",
+  leavesQuantity: "0",
+  averagePrice: "100.2500000001",
+  reason: "SELF_TRADE",
+  createdAt: timestampFromMs(1_795_350_424_832),
+  updatedAt: timestampFromMs(1_795_350_425_000),
+} as const;
+
+test("an order is written as the generated code reads it, each field of it", () => {
+  for (const order of [ORDER, {}, { ...ORDER, clientOrderId: "ü".repeat(5_000) }]) {
+    assert.deepEqual(fromBinary(OrderSchema, encodeOrder(order)), create(OrderSchema, order));
+  }
+  assert.equal(Object.keys(ORDER).length, OrderSchema.fields.length);
+});
+
 test("answers are written as the generated code reads them", () => {
   const submitted = {
     orderId: "01a20339-6d00-7000-8001-000000000000",
@@ -116,22 +148,28 @@ test("answers are written as the generated code reads them", () => {
     createdAt: timestampFromMs(1_795_350_424_832),
     duplicate: true,
   };
-  const wanted = create(SubmitOrderResponseSchema, submitted);
-  assert.deepEqual(fromBinary(SubmitOrderResponseSchema, encodeSubmitted(submitted)), wanted);
+  for (const value of [submitted, { ...submitted, order: ORDER }, { ...submitted, order: undefined }]) {
+    const wanted = create(SubmitOrderResponseSchema, value);
+    assert.deepEqual(fromBinary(SubmitOrderResponseSchema, encodeSubmitted(value)), wanted);
+  }
 
   const results = Array.from({ length: 1000 }, (_, i) => ({
     result:
       i % 3 === 0
         ? ({ case: "refused", value: create(StatusSchema, { code: 3, message: "m".repeat(i) }) } as const)
-        : ({ case: "accepted", value: { ...submitted, duplicate: i % 2 === 0 } } as const),
+        : ({
+            case: "accepted",
+            value: { ...submitted, duplicate: i % 2 === 0, ...(i % 5 === 0 ? { order: ORDER } : {}) },
+          } as const),
   }));
   const all = fromBinary(SubmitOrdersResponseSchema, encodeSubmittedAll({ results }));
   assert.deepEqual(all, create(SubmitOrdersResponseSchema, { results: results as never }));
 });
 
 /** Without what the generated code keeps beside the fields, in the command too. */
-function streamedFieldsOf({ sequence, command }: StreamOrdersRequest): object {
-  return { sequence, case: command.case, value: command.case === "submit" ? fieldsOf(command.value) : command.value };
+function streamedFieldsOf({ sequence, command, cancelOnDisconnect }: StreamOrdersRequest): object {
+  const value = command.case === "submit" ? fieldsOf(command.value) : command.value;
+  return { sequence, case: command.case, value, cancelOnDisconnect };
 }
 
 test("commands of a stream are read as the generated code reads them", () => {
@@ -141,8 +179,12 @@ test("commands of a stream are read as the generated code reads them", () => {
     { sequence: 7n },
     { sequence: 2n ** 64n - 1n, command: { case: "submit", value: PLAIN } },
     { sequence: 8n, command: cancel },
-    { sequence: 9n, command: { case: "cancelAll", value: {} } },
-    ...REQUESTS.map((value, i) => ({ sequence: BigInt(i), command: { case: "submit", value } as const })),
+    { sequence: 9n, command: { case: "cancelAll", value: {} }, cancelOnDisconnect: true },
+    ...REQUESTS.map((value, i) => ({
+      sequence: BigInt(i),
+      command: { case: "submit", value } as const,
+      cancelOnDisconnect: i % 2 === 0,
+    })),
   ];
   const encoded = requests.map((request) =>
     Buffer.from(toBinary(StreamOrdersRequestSchema, create(StreamOrdersRequestSchema, request))),
@@ -174,6 +216,7 @@ test("answers of a stream are written as the generated code reads them", () => {
     { sequence: 1n, result: { case: "submit", value } },
     { sequence: 2n ** 53n - 1n, result: { case: "submit", value: { ...value, clientOrderId: "", duplicate: false } } },
     { sequence: 2n ** 64n - 1n, result: { case: "submit", value } },
+    { sequence: 2n ** 40n, result: { case: "submit", value: { ...value, order: ORDER } } },
     { sequence: 300n, result: { case: "refused", value: { code: 3, message: "m".repeat(1_000) } } },
     { sequence: 300n, result: { case: "cancelAll", value: { commandIds: ["a", "b"] } } },
   ];

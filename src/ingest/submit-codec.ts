@@ -18,6 +18,8 @@ import {
   StreamOrdersRequestSchema,
   StreamOrdersResponseSchema,
 } from "../gen/penstock/v1/order_service_pb.ts";
+import type { OrderInit } from "./execution-reports.ts";
+import { encodeOrder } from "./order-codec.ts";
 import { MAX_ORDERS } from "./validation/requests.ts";
 import { BYTES, VARINT, varintLength, WireError, WireReader, WireWriter } from "../stream/wire.ts";
 
@@ -34,6 +36,8 @@ export interface Submitted {
   readonly status: OrderStatus;
   readonly createdAt: Timestamp;
   readonly duplicate: boolean;
+  /** With MATCHED, once the engine has processed it. */
+  readonly order?: OrderInit | undefined;
 }
 
 export type SubmitResult =
@@ -98,10 +102,11 @@ export function decodeStreamOrders(bytes: Buffer): StreamOrdersRequest {
   return readStreamedSubmit(bytes) ?? fromBinary(StreamOrdersRequestSchema, bytes, UNUSUAL);
 }
 
-/** A sequence and one submit, or undefined for anything else. */
+/** One submit and the fields beside it, or undefined for anything else. */
 function readStreamedSubmit(bytes: Buffer): StreamOrdersRequest | undefined {
   const reader = new WireReader(bytes);
   let sequence = 0;
+  let cancelOnDisconnect = false;
   let value: SubmitOrderRequest | undefined;
   try {
     while (reader.position < reader.end) {
@@ -110,7 +115,8 @@ function readStreamedSubmit(bytes: Buffer): StreamOrdersRequest | undefined {
       else if (tag === ((2 << 3) | BYTES) && value === undefined) {
         const start = reader.bytes();
         value = decodeOrder(bytes, start, reader.position);
-      } else return undefined;
+      } else if (tag === ((6 << 3) | VARINT)) cancelOnDisconnect = reader.varint() !== 0;
+      else return undefined;
     }
   } catch (error) {
     // A sequence beyond 2^53, say.
@@ -122,6 +128,7 @@ function readStreamedSubmit(bytes: Buffer): StreamOrdersRequest | undefined {
     $typeName: "penstock.v1.StreamOrdersRequest",
     sequence: BigInt(sequence),
     command: { case: "submit", value },
+    cancelOnDisconnect,
   };
 }
 
@@ -199,8 +206,10 @@ function readOrder(reader: WireReader): SubmitOrderRequest {
   return order;
 }
 
-/** The longest answer: ids of 36 and 64 characters, a time, and their tags. */
+/** The longest answer without an order: ids of 36 and 64 characters, a time, and their tags. */
 const ANSWER_BYTES = 160;
+/** Around an answer: tags, lengths, a sequence. */
+const FRAME_BYTES = 32;
 const answer = new WireWriter(ANSWER_BYTES);
 const time = new WireWriter(32);
 
@@ -214,22 +223,19 @@ export function encodeSubmittedAll({
 }: {
   readonly results: readonly { readonly result: SubmitResult }[];
 }): Buffer {
-  const refusals = results.map(({ result }) =>
-    result.case === "refused" ? toBinary(StatusSchema, result.value) : undefined,
-  );
-  const room = refusals.reduce((sum, refusal) => sum + (refusal === undefined ? ANSWER_BYTES : refusal.length) + 16, 0);
-  const all = new WireWriter(room);
-  for (const [i, { result }] of results.entries()) {
-    const refusal = refusals[i];
-    if (result.case === "accepted") writeSubmitted(result.value);
-    const inner = refusal ?? answer.bytes();
+  const all = new WireWriter(results.length * (ANSWER_BYTES + FRAME_BYTES));
+  for (const { result } of results) {
+    const isAccepted = result.case === "accepted";
+    if (isAccepted) writeSubmitted(result.value);
+    const inner = isAccepted ? answer.bytes() : toBinary(StatusSchema, result.value);
+    all.reserve(inner.length + FRAME_BYTES);
     all.header(1, 1 + varintLength(inner.length) + inner.length);
-    all.field(refusal === undefined ? 1 : 2, inner);
+    all.field(isAccepted ? 1 : 2, inner);
   }
   return all.bytes();
 }
 
-const streamed = new WireWriter(ANSWER_BYTES + 16);
+const streamed = new WireWriter(ANSWER_BYTES + FRAME_BYTES);
 
 /** The answer is good until the next one is encoded. */
 export function encodeStreamed(answered: Streamed): Buffer {
@@ -240,11 +246,12 @@ export function encodeStreamed(answered: Streamed): Buffer {
   streamed.length = 0;
   streamed.uint(1, Number(sequence));
   writeSubmitted(result.value);
+  streamed.reserve(answer.length + FRAME_BYTES);
   streamed.field(2, answer.bytes());
   return streamed.bytes();
 }
 
-function writeSubmitted({ orderId, clientOrderId, status, createdAt, duplicate }: Submitted): void {
+function writeSubmitted({ orderId, clientOrderId, status, createdAt, duplicate, order }: Submitted): void {
   time.length = 0;
   time.uint(1, Number(createdAt.seconds));
   time.uint(2, createdAt.nanos);
@@ -254,6 +261,10 @@ function writeSubmitted({ orderId, clientOrderId, status, createdAt, duplicate }
   answer.uint(3, status);
   answer.field(4, time.bytes());
   answer.uint(5, duplicate ? 1 : 0);
+  if (order === undefined) return;
+  const bytes = encodeOrder(order);
+  answer.reserve(bytes.length + FRAME_BYTES);
+  answer.field(6, bytes);
 }
 
 /**

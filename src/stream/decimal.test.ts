@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { fromUnits, fromValue, MAX_UNITS, parseScale, readScale, toUnits } from "./decimal.ts";
+import { fromUnits, fromValue, MAX_UNITS, parseScale, quotient, readScale, toUnits } from "./decimal.ts";
 
 const SIZES = ["0.01", "0.25", "5", "100", "1", "0.00000001", "0.000000000000000001", "12.5", "999999999999999999"];
 
@@ -213,5 +213,29 @@ test("any text means what exact arithmetic says it means", () => {
     const actual = toUnits(text, scale);
     const context = `seed ${seed}, round ${i}: ${text} by ${scale.text}`;
     assert.equal(actual, expected, context);
+  }
+});
+
+test("a quotient is rounded half up, in its shortest form", () => {
+  for (const [a, b, digits, expected] of [
+    [0n, 3n, 2, "0"],
+    [1n, 3n, 4, "0.3333"],
+    [2n, 3n, 4, "0.6667"],
+    [1n, 8n, 2, "0.13"],
+    [5n, 2n, 0, "3"],
+    [200n, 2n, 8, "100"],
+    [1n, 10n ** 20n, 18, "0"],
+    [2n ** 63n, 1n, 3, "9223372036854775808"],
+  ] as const) {
+    assert.equal(quotient(a, b, digits), expected);
+  }
+  const below = random(7);
+  for (let i = 0; i < 2_000; i++) {
+    const [a, b, digits] = [BigInt(below(2 ** 31)), BigInt(1 + below(2 ** 20)), below(12)];
+    const [whole = "", fraction = ""] = quotient(a, b, digits).split(".");
+    assert.doesNotMatch(fraction, /0$/);
+    // Off by at most half a unit of the last digit.
+    const off = 2n * (BigInt(whole + fraction.padEnd(digits, "0")) * b - a * 10n ** BigInt(digits));
+    assert.ok(off <= b && off > -b, `${a} / ${b}`);
   }
 });

@@ -149,3 +149,17 @@ function pointed(digits: string, decimals: number): string {
     ? `${digits.slice(0, point)}.${digits.slice(point, end)}`
     : `${LEADING[-point] ?? ""}${digits.slice(0, end)}`;
 }
+
+/**
+ * a / b as a decimal, rounded half up to so many digits behind the point; the shortest form, as of `fromUnits`.
+ *
+ * @param a 0 or more
+ * @param b more than 0
+ */
+export function quotient(a: bigint, b: bigint, digits: number): string {
+  const rounded = (2n * a * 10n ** BigInt(digits) + b) / (2n * b);
+  const text = rounded.toString().padStart(digits + 1, "0");
+  const point = text.length - digits;
+  const fraction = text.slice(point).replace(/0+$/, "");
+  return fraction === "" ? text.slice(0, point) : `${text.slice(0, point)}.${fraction}`;
+}

@@ -4,6 +4,7 @@ import { fromBinary, toBinary } from "@bufbuild/protobuf";
 import fc from "fast-check";
 import { EngineEventSchema, EventBatchSchema } from "../gen/penstock/v1/event_log_pb.ts";
 import {
+  decodeEvent,
   decodeEventBatch,
   decodeEvents,
   encodeEventBatch,
@@ -76,7 +77,9 @@ test("an event batch is read as it was written, by its own codec and by the gene
             otherOrderId: id({ epoch: otherEpoch, ms: otherMs, seq: otherSeq, index: otherIndex }),
             clientRequestId: event.command < 0 || event.command === 7 ? "" : requestId,
           });
+          assert.deepEqual(decodeEvent(payload, i), read.events[i], "and one alone");
         }
+        assert.equal(decodeEvent(payload, written.length), undefined);
 
         const generated = fromBinary(EventBatchSchema, payload);
         assert.equal(generated.stateHash, stateHash);

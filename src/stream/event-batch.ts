@@ -227,6 +227,12 @@ export function rawEvent(payload: Buffer, index: number): Buffer | undefined {
   return undefined;
 }
 
+/** One event of a batch, by its place, and nothing else decoded; undefined where there is none. Throws a WireError. */
+export function decodeEvent(payload: Buffer, index: number): EngineEvent | undefined {
+  const raw = rawEvent(payload, index);
+  return raw && readEvent(new WireReader(raw));
+}
+
 type Writable<T> = { -readonly [Key in keyof T]: T[Key] };
 
 function readEvent(reader: WireReader): EngineEvent {

@@ -53,6 +53,12 @@ export class InstrumentBook implements Instruments {
     return this.#bySymbol.get(symbol)?.traded;
   }
 
+  /** An instrument that was defined before, though perhaps through another process, and not seen here yet. */
+  async find(symbol: string): Promise<TradedInstrument | undefined> {
+    if (this.isUnknown(symbol)) await this.refresh();
+    return this.get(symbol);
+  }
+
   /** Whether to refresh before a symbol is refused: another process may have defined it a moment ago. */
   isUnknown(symbol: string): boolean {
     return symbol !== "" && !this.#bySymbol.has(symbol);

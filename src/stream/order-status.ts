@@ -1,6 +1,6 @@
 import type { Redis } from "ioredis";
 import { MAX_ENTRY_COMMANDS } from "./command.ts";
-import { decodeEventBatch, type EngineEvent, type EventSource } from "./event-batch.ts";
+import { decodeEvent, type EngineEvent, EVENTS_VERSION, type EventSource } from "./event-batch.ts";
 import { type Entry, readEntry, type StreamReply } from "./entry.ts";
 import type { PartitionKeys } from "./keys.ts";
 import {
@@ -54,10 +54,14 @@ export function touchedOrders(partition: number, entry: EntryPosition, events: E
   return records.subarray(0, length);
 }
 
-/** The newest event of an order, and where it stands. */
-export interface OrderStatusEvent extends EntryPosition {
+/** Where the newest event of an order stands. */
+export interface StatusPlace extends EntryId {
   /** Its index among the events of its entry. */
   readonly index: number;
+}
+
+/** An event and its place. */
+export interface PlacedEvent extends StatusPlace, EntryPosition {
   readonly event: EngineEvent;
 }
 
@@ -65,35 +69,41 @@ export interface OrderStatusEvent extends EntryPosition {
 const TRIES = 3;
 
 /**
- * The newest event of an order, or undefined where Redis does not know it: the engine has not come to it, or the order was
- * touched so long ago that its place was dropped, or the event entry was trimmed.
+ * For each order of a partition where its newest event stands; undefined where Redis does not know it: the engine has not come
+ * to it, or the order was touched so long ago that its place was dropped.
  */
-export async function findStatus(
+export async function findStatuses(
   redis: Redis,
   keys: PartitionKeys,
-  orderId: string,
-): Promise<OrderStatusEvent | undefined> {
-  if (parseOrderId(orderId) === undefined) return undefined;
-  const value = await findPlace(redis, keys, orderIdBytes(orderId));
-  if (value === undefined) return undefined;
-  const entry = await findEventEntry(redis, keys, { ms: value.readUIntBE(0, 6), seq: value.readUInt32BE(6) });
-  if (entry === undefined) return undefined;
-  const index = value.readUInt16BE(10);
-  const event = decodeEventBatch(entry.payload).events[index];
-  const { epoch, ms, seq } = entry;
-  return event && { epoch, ms, seq, index, event };
+  orderIds: readonly string[],
+): Promise<(StatusPlace | undefined)[]> {
+  if (orderIds.length === 0) return [];
+  const fields = orderIds.map(orderIdBytes);
+  let found: (StatusPlace | undefined)[] = [];
+  for (let i = 0; i < TRIES; i++) {
+    const generation = await generationOf(redis, keys);
+    if (generation === undefined) return orderIds.map(() => undefined);
+    const [current, previous] = await Promise.all([
+      redis.hmgetBuffer(keys.status(generation), ...fields),
+      redis.hmgetBuffer(keys.status(generation - 1), ...fields),
+    ]);
+    found = orderIds.map((_, k) => {
+      const value = current[k] ?? previous[k];
+      return value ? placeOf(value) : undefined;
+    });
+    if (!found.includes(undefined) || (await generationOf(redis, keys)) === generation) return found;
+  }
+  return found;
 }
 
-async function findPlace(redis: Redis, keys: PartitionKeys, field: Buffer): Promise<Buffer | undefined> {
-  for (let i = 0; i < TRIES; i++) {
-    const generation = Number((await redis.hget(keys.engine, "generation")) ?? 1);
-    const value =
-      (await redis.hgetBuffer(keys.status(generation), field)) ??
-      (await redis.hgetBuffer(keys.status(generation - 1), field));
-    if (value !== null) return value;
-    if (Number((await redis.hget(keys.engine, "generation")) ?? 1) === generation) return undefined;
-  }
-  return undefined;
+/** Undefined where no engine ever ran. */
+async function generationOf(redis: Redis, keys: PartitionKeys): Promise<number | undefined> {
+  const generation = await redis.hget(keys.engine, "generation");
+  return generation === null ? undefined : Number(generation);
+}
+
+function placeOf(value: Buffer): StatusPlace {
+  return { ms: value.readUIntBE(0, 6), seq: value.readUInt32BE(6), index: value.readUInt16BE(10) };
 }
 
 /** The event entry of that ID, or undefined where it is not, or no longer, there. */
@@ -101,4 +111,23 @@ export async function findEventEntry(redis: Redis, keys: PartitionKeys, at: Entr
   const id = formatEntryId(at);
   const [reply] = (await redis.callBuffer("XRANGE", keys.events, id, id)) as StreamReply[];
   return reply?.[1] ? readEntry(id, reply[1]) : undefined;
+}
+
+/** The event at a place, or undefined where it is not, or no longer, there, or is newer than this code. */
+export async function findEvent(
+  redis: Redis,
+  keys: PartitionKeys,
+  { ms, seq, index }: StatusPlace,
+): Promise<PlacedEvent | undefined> {
+  const entry = await findEventEntry(redis, keys, { ms, seq });
+  if (entry === undefined || entry.version > EVENTS_VERSION) return undefined;
+  const event = decodeEvent(entry.payload, index);
+  return event && { epoch: entry.epoch, ms, seq, index, event };
+}
+
+/** The newest event of one order, where Redis has it. */
+export async function findStatus(redis: Redis, keys: PartitionKeys, orderId: string): Promise<PlacedEvent | undefined> {
+  if (parseOrderId(orderId) === undefined) return undefined;
+  const [place] = await findStatuses(redis, keys, [orderId]);
+  return place && findEvent(redis, keys, place);
 }

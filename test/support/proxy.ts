@@ -13,6 +13,8 @@ export class Proxy {
   readonly #pairs = new Set<{ readonly client: Socket; readonly server: Socket }>();
   readonly #target: URL;
   #swallowing: ((answer: Buffer) => boolean) | undefined;
+  #holding: ((answer: Buffer) => boolean) | undefined;
+  #held: (() => void)[] = [];
   #stalled = false;
   #closed = false;
 
@@ -49,6 +51,23 @@ export class Proxy {
         if (!picks(answer)) return false;
         this.#swallowing = undefined;
         resolve();
+        return true;
+      };
+    });
+  }
+
+  /**
+   * The next answer that the test picks is held back, and what comes behind it on its connection. Resolves when that has
+   * happened, with what lets all of it go on.
+   */
+  hold(picks: (answer: Buffer) => boolean): Promise<() => void> {
+    return new Promise((resolve) => {
+      this.#holding = (answer) => {
+        if (!picks(answer)) return false;
+        this.#holding = undefined;
+        resolve(() => {
+          for (const release of this.#held.splice(0)) release();
+        });
         return true;
       };
     });
@@ -94,7 +113,13 @@ export class Proxy {
     }
     client.on("data", (chunk: Buffer) => this.#stalled || server.write(chunk));
     server.on("data", (chunk: Buffer) => {
-      if (this.#swallowing?.(chunk)) end();
+      if (this.#holding?.(chunk)) {
+        server.pause();
+        this.#held.push(() => {
+          client.write(chunk);
+          server.resume();
+        });
+      } else if (this.#swallowing?.(chunk)) end();
       else if (!this.#stalled) client.write(chunk);
     });
   }

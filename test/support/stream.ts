@@ -42,11 +42,10 @@ export class TestStream {
   }
 
   /** Returns its sequence. */
-  send(command: Command, sequence = this.#sequence + 1n): bigint {
+  send(command: Command, sequence = this.#sequence + 1n, cancelOnDisconnect = false): bigint {
     this.#sequence = sequence;
-    this.write(
-      Buffer.from(toBinary(StreamOrdersRequestSchema, create(StreamOrdersRequestSchema, { sequence, command }))),
-    );
+    const request = create(StreamOrdersRequestSchema, { sequence, command, cancelOnDisconnect });
+    this.write(Buffer.from(toBinary(StreamOrdersRequestSchema, request)));
     return sequence;
   }
 

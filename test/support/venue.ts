@@ -18,7 +18,7 @@ import { connectRedis } from "../../src/stream/redis.ts";
 import { Caller } from "./caller.ts";
 import { defineInstrument, eventually, type Ingest, startIngest, tokenOf } from "./pipeline.ts";
 import { Proxy } from "./proxy.ts";
-import { createTestDatabase, startTestRedis } from "./servers.ts";
+import { createTestDatabase, startTestRedis, type TestRedis } from "./servers.ts";
 
 const ORDER = { symbol: "BTC-USD", side: Side.BUY, type: OrderType.LIMIT, quantity: "0.1", price: "100.25" };
 
@@ -30,17 +30,24 @@ export function order(clientOrderId: string, fields: MessageInitShape<typeof Sub
 /** An ingest with servers of its own, both behind proxies, and BTC-USD to trade. All ends with the test. */
 export class Venue {
   readonly ingest: Ingest;
+  readonly server: TestRedis;
+  readonly databaseUrl: string;
   readonly redis: Redis;
   readonly toRedis: Proxy;
   readonly toPostgres: Proxy;
   readonly #t: TestContext;
 
-  private constructor(t: TestContext, ingest: Ingest, redis: Redis, toRedis: Proxy, toPostgres: Proxy) {
+  private constructor(
+    t: TestContext,
+    parts: Pick<Venue, "ingest" | "server" | "databaseUrl" | "redis" | "toRedis" | "toPostgres">,
+  ) {
     this.#t = t;
-    this.ingest = ingest;
-    this.redis = redis;
-    this.toRedis = toRedis;
-    this.toPostgres = toPostgres;
+    this.ingest = parts.ingest;
+    this.server = parts.server;
+    this.databaseUrl = parts.databaseUrl;
+    this.redis = parts.redis;
+    this.toRedis = parts.toRedis;
+    this.toPostgres = parts.toPostgres;
   }
 
   static async open(t: TestContext, env: Readonly<Record<string, string>> = {}): Promise<Venue> {
@@ -49,7 +56,7 @@ export class Venue {
     const ingest = await startIngest(t, { redisUrl: toRedis.url, databaseUrl: toPostgres.url, env });
     const redis = connectRedis(server.url, { name: "test", socketTimeoutMs: 10_000 });
     t.after(() => redis.disconnect());
-    return new Venue(t, ingest, redis, toRedis, toPostgres);
+    return new Venue(t, { ingest, server, databaseUrl: url, redis, toRedis, toPostgres });
   }
 
   /** With BTC-USD: tick 0.01, lot 0.00000001, no bounds; for a door that speaks in clear. */

@@ -179,11 +179,12 @@ test("an order is asked for by either id", () => {
 test("a list has a bounded page", () => {
   const ask = (init: MessageInitShape<typeof ListOrdersRequestSchema>) =>
     validateList(create(ListOrdersRequestSchema, init), INSTRUMENTS);
-  assert.deepEqual(ask({}), { limit: 100, before: undefined, instrument: undefined });
-  assert.deepEqual(ask({ pageSize: 1000, pageToken: ORDER_ID, symbol: "BTC-USD" }), {
+  assert.deepEqual(ask({}), { limit: 100, before: undefined, instrument: undefined, openOnly: false });
+  assert.deepEqual(ask({ pageSize: 1000, pageToken: ORDER_ID, symbol: "BTC-USD", openOnly: true }), {
     limit: 1000,
     before: ORDER_ID,
     instrument: BTC,
+    openOnly: true,
   });
   refused(ask({ pageSize: 1001, pageToken: "1", symbol: "btc-usd" }), {
     page_size: "must be at most 1000",

@@ -137,6 +137,7 @@ export interface ListFields {
   readonly before: string | undefined;
   /** Undefined: all symbols. */
   readonly instrument: TradedInstrument | undefined;
+  readonly openOnly: boolean;
 }
 
 export function validateList(request: Fields<ListOrdersRequest>, instruments: Instruments): ListFields | Violations {
@@ -144,7 +145,7 @@ export function validateList(request: Fields<ListOrdersRequest>, instruments: In
   const instrument = request.symbol === "" ? undefined : readSymbol(request.symbol, instruments, faults);
   if (faults.length > 0) return { violations: faults };
   const before = request.pageToken === "" ? undefined : request.pageToken.toLowerCase();
-  return { limit: pageLimit(request.pageSize), before, instrument };
+  return { limit: pageLimit(request.pageSize), before, instrument, openOnly: request.openOnly };
 }
 
 /** As many orders as the 1,000 that one SubmitOrders may hold. */
