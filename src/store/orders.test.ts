@@ -120,7 +120,7 @@ test("an order has its newest state, however it is found; none before the engine
     SELECT client_order_id, status, open, quantity, price, cum_quantity, leaves_quantity, average_price::float8, reason
     FROM orders_current ORDER BY order_id`;
   assert.deepEqual(
-    current.map((row) => Object.values(row)),
+    current.map((row) => Object.values(row) as unknown[]),
     [
       [first.clientOrderId, "CANCELED", false, quantity, price, "0", "0", null, "REQUESTED"],
       [second.clientOrderId, "PARTIALLY_FILLED", true, "0.75", "7", "0.5", "0.25", 7, null],

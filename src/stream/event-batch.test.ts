@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { fromBinary, toBinary } from "@bufbuild/protobuf";
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { EngineEventSchema, EventBatchSchema } from "../gen/penstock/v1/event_log_pb.ts";
 import {
   decodeEvent,
