@@ -98,7 +98,9 @@ suite("cancel on disconnect", { concurrency: 3 }, () => {
     }
     const logged = await venue.logged();
     assert.equal(logged.filter((id) => id.startsWith("disconnect-")).length, 4);
-    assert.ok(logged.findLastIndex((id) => id.startsWith("more-")) < logged.findIndex((id) => id.startsWith("disconnect-")));
+    assert.ok(
+      logged.findLastIndex((id) => id.startsWith("more-")) < logged.findIndex((id) => id.startsWith("disconnect-")),
+    );
   });
 
   test("a server that shuts down cancels before it ends; orders that wait for a dead engine do not hold it up", async (t) => {
@@ -130,7 +132,10 @@ suite("cancel on disconnect", { concurrency: 3 }, () => {
     await stream.ended;
     await assert.rejects(caller.call(submitOrder, order("meanwhile")), /UNAVAILABLE/);
     venue.toRedis.closed = false;
-    await eventually(async () => (await stateOf(caller, orderId).catch(() => undefined)) === OrderStatus.CANCELED, "it");
+    await eventually(
+      async () => (await stateOf(caller, orderId).catch(() => undefined)) === OrderStatus.CANCELED,
+      "it",
+    );
     assert.equal((await venue.logged()).filter((id) => id.startsWith("disconnect-")).length, 1);
   });
 

@@ -325,7 +325,10 @@ suite("answers that wait for the engine", { concurrency: 3 }, () => {
     await eventually(async () => answers.length > 50, "some answers");
     await venue.server.restart();
     const since = answers.length;
-    await eventually(async () => answers.slice(since).filter(({ order }) => order !== undefined).length > 50, "MATCHED");
+    await eventually(
+      async () => answers.slice(since).filter(({ order }) => order !== undefined).length > 50,
+      "MATCHED",
+    );
     isOver = true;
     await Promise.all(flows);
     for (const answer of answers) {

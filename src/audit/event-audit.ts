@@ -148,7 +148,11 @@ export async function auditStates(sql: postgres.Sql, sinceMs: number, findings: 
     WHERE newest.there IS NULL OR kept.there IS NULL OR newest.facts IS DISTINCT FROM kept.facts OR NOT is_right
     LIMIT ${REPORTED}`;
   for (const { order_id: id, told, kept } of different) {
-    const what = !kept ? "reports, but no state" : !told ? "a state, but no reports" : "a state that is not the newest report";
+    const what = !kept
+      ? "reports, but no state"
+      : !told
+        ? "a state, but no reports"
+        : "a state that is not the newest report";
     findings.add(what, `order ${id}`);
   }
 
@@ -170,7 +174,10 @@ export async function auditStates(sql: postgres.Sql, sinceMs: number, findings: 
       OR accounts <> CASE WHEN bought_first THEN ARRAY[buy_account, sell_account] ELSE ARRAY[sell_account, buy_account] END
     LIMIT ${REPORTED}`;
   for (const { symbol, trade, ms } of halves)
-    findings.add("a trade and its two reports do not agree", `trade ${trade} of ${symbol}, ${new Date(Number(ms)).toISOString()}`);
+    findings.add(
+      "a trade and its two reports do not agree",
+      `trade ${trade} of ${symbol}, ${new Date(Number(ms)).toISOString()}`,
+    );
 
   const [row] = await sql<{ count: string }[]>`SELECT count(*) AS count FROM order_states WHERE order_id >= ${since}`;
   return Number(row?.count ?? 0);

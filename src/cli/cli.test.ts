@@ -97,25 +97,31 @@ test("a newcomer's way: define, list, submit, look at the log", options, async (
   assert.deepEqual([submits[0]?.id, submits[0]?.submit?.clientOrderId], [answer.orderId, "first"]);
 });
 
-test("an order whose answer waits for the engine: what became of it, and 1 where it was refused", options, async (t) => {
-  const { stack, env } = await startStack(t);
-  await penstock(["instruments", "define", "ETH-USD", "--tick", "0.01", "--lot", "0.0001"], env);
-  const matched = [...order, "--ack", "matched"];
-  const late = await penstock([...matched, "--client-order-id", "late"], env);
-  assert.equal(late.code, 0, late.stderr);
-  assert.match(late.stdout, /^order_id +client_order_id +status +filled +leaves +average_price +reason +created_at/);
-  assert.match(late.stdout, /late +PENDING_NEW +\d{4}-/);
-  MiniEngine.start(t, stack.redis);
-  const resting = await penstock([...matched, "--client-order-id", "rests"], env);
-  assert.match(resting.stdout, /rests +NEW +0 +0\.1 +\d{4}-/);
-  const [side, selling] = [matched.indexOf("buy"), [...matched]];
-  selling[side] = "sell";
-  const sold = JSON.parse((await penstock([...selling, "--json"], env)).stdout) as { order: { averagePrice: string } };
-  assert.equal(sold.order.averagePrice, "100.25");
-  const refused = await penstock([...selling, "--post-only", "--count", "2"], env);
-  assert.equal(refused.code, 1, refused.stdout);
-  assert.equal(refused.stdout.match(/REJECTED +0 +0 +POST_ONLY/g)?.length, 2);
-});
+test(
+  "an order whose answer waits for the engine: what became of it, and 1 where it was refused",
+  options,
+  async (t) => {
+    const { stack, env } = await startStack(t);
+    await penstock(["instruments", "define", "ETH-USD", "--tick", "0.01", "--lot", "0.0001"], env);
+    const matched = [...order, "--ack", "matched"];
+    const late = await penstock([...matched, "--client-order-id", "late"], env);
+    assert.equal(late.code, 0, late.stderr);
+    assert.match(late.stdout, /^order_id +client_order_id +status +filled +leaves +average_price +reason +created_at/);
+    assert.match(late.stdout, /late +PENDING_NEW +\d{4}-/);
+    MiniEngine.start(t, stack.redis);
+    const resting = await penstock([...matched, "--client-order-id", "rests"], env);
+    assert.match(resting.stdout, /rests +NEW +0 +0\.1 +\d{4}-/);
+    const [side, selling] = [matched.indexOf("buy"), [...matched]];
+    selling[side] = "sell";
+    const sold = JSON.parse((await penstock([...selling, "--json"], env)).stdout) as {
+      order: { averagePrice: string };
+    };
+    assert.equal(sold.order.averagePrice, "100.25");
+    const refused = await penstock([...selling, "--post-only", "--count", "2"], env);
+    assert.equal(refused.code, 1, refused.stdout);
+    assert.equal(refused.stdout.match(/REJECTED +0 +0 +POST_ONLY/g)?.length, 2);
+  },
+);
 
 test("a refusal names every field at fault, a line each, and ends with 1", options, async (t) => {
   const { env } = await startStack(t);

@@ -3,7 +3,14 @@ import { randomBytes } from "node:crypto";
 import { create, toJsonString } from "@bufbuild/protobuf";
 import { timestampDate } from "@bufbuild/protobuf/wkt";
 
-import { AckLevel, OrderStatus, OrderType, SelfTradePrevention, Side, TimeInForce } from "../gen/penstock/v1/order_pb.ts";
+import {
+  AckLevel,
+  OrderStatus,
+  OrderType,
+  SelfTradePrevention,
+  Side,
+  TimeInForce,
+} from "../gen/penstock/v1/order_pb.ts";
 import {
   OrderService,
   SubmitOrderRequestSchema,

@@ -84,10 +84,16 @@ test("it begins with what the stream has, and goes on with what comes", async (t
   await scene.followed(103);
   assert.deepEqual(told, ["101-1", "102-1", "103-1"]);
   const entry: FollowedEntry = follower.find(0, { ms: 101, seq: 1 })!;
-  assert.deepEqual([entry.id, entry.epoch, entry.previous, entry.batch.stateHash], ["101-1", 1, { ms: 100, seq: 1 }, 101n]);
+  assert.deepEqual(
+    [entry.id, entry.epoch, entry.previous, entry.batch.stateHash],
+    ["101-1", 1, { ms: 100, seq: 1 }, 101n],
+  );
   for (const { batch, ms } of follower.since(0, START)!) assert.equal(batch.stateHash, BigInt(ms));
   assert.equal(follower.find(0, { ms: 101, seq: 0 }), undefined);
-  assert.deepEqual([follower.end(1), follower.find(1, START), follower.since(1, START)], [undefined, undefined, undefined]);
+  assert.deepEqual(
+    [follower.end(1), follower.find(1, START), follower.since(1, START)],
+    [undefined, undefined, undefined],
+  );
 
   const more: string[] = [];
   const end = follower.listen(0, { entry: ({ id }) => more.push(id), reset: () => assert.fail("a reset") });
@@ -107,7 +113,10 @@ test("where the stream begins anew, or has lost entries, it starts again and say
   await events.append("4-1", { p: "3-9" }); // a hole: only what is behind it counts
   await follower.start();
   assert.deepEqual(scene.all(), undefined);
-  assert.deepEqual(follower.since(0, { epoch: 1, ms: 3, seq: 9 })?.map(({ id }) => id), ["4-1"]);
+  assert.deepEqual(
+    follower.since(0, { epoch: 1, ms: 3, seq: 9 })?.map(({ id }) => id),
+    ["4-1"],
+  );
 
   await events.append("5-1", { p: "4-9" });
   await until("a reset", () => told.length === 1);

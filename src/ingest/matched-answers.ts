@@ -36,7 +36,7 @@ export function wantsMatched({ ackLevel }: { readonly ackLevel: AckLevel }): boo
 
 /**
  * Turns the answer of a command that is in the log into that of one which the engine has processed. Where the engine does
- * not say what became of it in time, the answer stays as it is; nothing here makes it an error.
+ * not say what became of it in time, or a server that is asked for it is away, the answer stays as it is.
  */
 export class MatchedAnswers {
   readonly #options: MatchedAnswersOptions;
@@ -111,7 +111,7 @@ export class MatchedAnswers {
     });
   }
 
-  /** The better answer, or this one where there is none or where a server that it needs is away. */
+  /** The better answer, or this one where there is none. */
   async #orUnchanged<Answer>(answer: Answer, better: () => Promise<Answer | undefined>): Promise<Answer> {
     const { metrics, log } = this.#options;
     try {

@@ -1,12 +1,6 @@
 import type { Redis } from "ioredis";
 import type postgres from "postgres";
-import {
-  OrderStatus,
-  OrderType,
-  SelfTradePrevention,
-  Side,
-  TimeInForce,
-} from "../gen/penstock/v1/order_pb.ts";
+import { OrderStatus, OrderType, SelfTradePrevention, Side, TimeInForce } from "../gen/penstock/v1/order_pb.ts";
 import type { OrderService } from "../gen/penstock/v1/order_service_pb.ts";
 import { ORDERS_STREAM } from "../store/entry-record.ts";
 import { readEntry as readJournalEntry } from "../store/journal.ts";
@@ -20,7 +14,15 @@ import type { InstrumentBook } from "../stream/instrument-book.ts";
 import type { PartitionKeys } from "../stream/keys.ts";
 import { findEntry, findNewest, findSeen } from "../stream/lookup.ts";
 import type { Partitioning } from "../stream/partition.ts";
-import { compareEntryIds, type EntryId, formatEntryId, formatOrderId, parseEntryId, type Place, START } from "../stream/position.ts";
+import {
+  compareEntryIds,
+  type EntryId,
+  formatEntryId,
+  formatOrderId,
+  parseEntryId,
+  type Place,
+  START,
+} from "../stream/position.ts";
 import type { GroupState } from "../stream/status.ts";
 import type { Admission, PartitionState } from "./admission.ts";
 import type { Implementation } from "./call.ts";

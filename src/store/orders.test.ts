@@ -120,7 +120,7 @@ test("an order has its newest state, however it is found; none before the engine
     SELECT client_order_id, status, open, quantity, price, cum_quantity, leaves_quantity, average_price::float8, reason
     FROM orders_current ORDER BY order_id`;
   assert.deepEqual(
-    current.map((row) => Object.values(row)),
+    current.map((row) => Object.values(row) as unknown[]),
     [
       [first.clientOrderId, "CANCELED", false, quantity, price, "0", "0", null, "REQUESTED"],
       [second.clientOrderId, "PARTIALLY_FILLED", true, "0.75", "7", "0.5", "0.25", 7, null],
@@ -134,7 +134,8 @@ test("a report has the facts of its order, once they are written", async (t) => 
   const [writer, sql] = [openWriter(t, url), openSql(t, url)];
   const entry = makeEntry({ seq: 0, orders: 1, order: () => ({ expireTime: NOON + 5, postOnly: true }) });
   await persist(writer, [makeEvents(0, entry.orders)]);
-  const read = async () => (await readExecutions(sql, 0, { epoch: 0, ms: 0, seq: 0, index: 0 }, { limit: 9 }))[0]?.order;
+  const read = async () =>
+    (await readExecutions(sql, 0, { epoch: 0, ms: 0, seq: 0, index: 0 }, { limit: 9 }))[0]?.order;
   assert.equal(await read(), null);
   await persist(writer, [entry]);
   const { clientOrderId, side, type, timeInForce, selfTradePrevention } = entry.orders[0]!;
@@ -150,10 +151,21 @@ test("open orders, an account's reports and trades are found by indexes, among m
     const account = (index: number) => ({ account: index < 5 ? "mine" : `other-${index % 40}` });
     const entry = makeEntry({ seq: day, orders: 3000, receipt: { ms }, order: account });
     const some = entry.orders.filter((_, index) => index % 2 === 0);
-    await persist(writer, [entry, makeEvents(2 * day, entry.orders, { ms }), makeEvents(2 * day + 1, some, { ms, ...ENDED })]);
+    await persist(writer, [
+      entry,
+      makeEvents(2 * day, entry.orders, { ms }),
+      makeEvents(2 * day + 1, some, { ms, ...ENDED }),
+    ]);
   }
   const trades = Array.from({ length: 2000 }, (_, index) => ({
-    ...{ index, symbol: index % 2 === 0 ? "A-B" : "C-D", trade: index + 1, price: "1", quantity: "2", aggressor: "BUY" as const },
+    ...{
+      index,
+      symbol: index % 2 === 0 ? "A-B" : "C-D",
+      trade: index + 1,
+      price: "1",
+      quantity: "2",
+      aggressor: "BUY" as const,
+    },
     ...{ buyOrderId: firstOrderId(NOON), sellOrderId: firstOrderId(NOON), buyAccount: "a", sellAccount: "b" },
   }));
   await persist(writer, [makeEntry({ seq: 50, orders: 0, receipt: { stream: 1 }, more: { trades } })]);

@@ -126,11 +126,7 @@ export async function findEvent(
 }
 
 /** The newest event of one order, where Redis has it. */
-export async function findStatus(
-  redis: Redis,
-  keys: PartitionKeys,
-  orderId: string,
-): Promise<PlacedEvent | undefined> {
+export async function findStatus(redis: Redis, keys: PartitionKeys, orderId: string): Promise<PlacedEvent | undefined> {
   if (parseOrderId(orderId) === undefined) return undefined;
   const [place] = await findStatuses(redis, keys, [orderId]);
   return place && findEvent(redis, keys, place);

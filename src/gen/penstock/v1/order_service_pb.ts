@@ -258,7 +258,7 @@ export type StreamOrdersRequest = Message<"penstock.v1.StreamOrdersRequest"> & {
 
   /**
    * Once a message has it, all open orders of the account are canceled where this stream ends in any way but the client's
-   * half-close. The server does it as far as it can: one that is killed does not.
+   * half-close (which is then answered a tenth of a second later). The server does it as far as it can: one that is killed does not.
    *
    * @generated from field: bool cancel_on_disconnect = 6;
    */
@@ -839,8 +839,8 @@ export const OrderService: GenService<{
     output: typeof SubmitOrdersResponseSchema;
   },
   /**
-   * Commands and their answers in one call, each answered when it is in the log; native gRPC only. Any number may be under
-   * way (from 1,000 on the server reads no further before it has answered some). Within a stream commands enter the log
+   * Commands and their answers in one call, each answered when it is in the log, or as its ack_level says; native gRPC only. Any
+   * number may be under way (from 1,000 on the server reads no further before it has answered some). Within a stream commands enter the log
    * in the order in which they were sent; answers may come in another one, and name their command by its sequence.
    *
    * A bad command is refused alone. The stream itself ends with OK after the client's half-close, when all is answered;
