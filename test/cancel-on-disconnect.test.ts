@@ -49,7 +49,7 @@ async function canceled(caller: Caller, orderId: string): Promise<void> {
   }, "the cancel");
 }
 
-suite("cancel on disconnect", { concurrency: 3 }, () => {
+suite("cancel on disconnect", { concurrency: 2 }, () => {
   test("only where it was asked for, only its account's, and not after a half-close (I12)", async (t) => {
     const venue = await Venue.trading(t);
     MiniEngine.start(t, venue.server.url);

@@ -62,7 +62,7 @@ function assertLogged({ status, order }: SubmitOrderResponse): void {
   assert.deepEqual([status, order], [OrderStatus.PENDING_NEW, undefined]);
 }
 
-suite("answers that wait for the engine", { concurrency: 3 }, () => {
+suite("answers that wait for the engine", { concurrency: 2 }, () => {
   test("each command tells what the engine made of it (I2, I12)", async (t) => {
     const venue = await Venue.trading(t);
     MiniEngine.start(t, venue.server.url);
@@ -232,7 +232,7 @@ suite("answers that wait for the engine", { concurrency: 3 }, () => {
     await logged("meanwhile");
     assertLogged(await waiting);
     // Within a deadline that is nearer.
-    assertLogged(await caller.call(submitOrder, wanted("soon"), { deadlineMs: 500 }));
+    assertLogged(await caller.call(submitOrder, wanted("soon"), { deadlineMs: 1_500 }));
     const cancel = await caller.call(cancelOrder, { ...asked("c", "alone") });
     assert.deepEqual([cancel.order, cancel.reason], [undefined, ""]);
     const all = await caller.call(cancelAllOrders, { clientRequestId: "a", symbol: "BTC-USD", ackLevel: MATCHED });
@@ -350,7 +350,7 @@ function assertMatchedOrLate(answer: SubmitOrderResponse): void {
   else assert.deepEqual(stateOf(answer.order), NEW);
 }
 
-suite("reads of states", { concurrency: 3 }, () => {
+suite("reads of states", { concurrency: 2 }, () => {
   test("the newest of what Redis and Postgres have, and it does not go back (I12)", async (t) => {
     const venue = await Venue.trading(t);
     const { caller, get, list, sql } = await reader(t, venue);

@@ -194,4 +194,6 @@ test("it starts while Redis is away, and fills its ring later", async (t) => {
   await until("Redis", async () => (await scene.events.redis.ping().catch(() => "")) === "PONG");
   await scene.events.fill(1, 1);
   await scene.followed(1);
+  await server.stop();
+  await scene.follower.stop(); // while it waits for a connection
 });

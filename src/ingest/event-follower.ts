@@ -191,9 +191,8 @@ class FollowedPartition {
 
   async *#newestFirst(): AsyncGenerator<StreamReply> {
     for (let end = "+"; ;) {
-      const page = (await this.#redis.callBuffer(
-        ...["XREVRANGE", this.#keys.events, end, "-"],
-        ...["COUNT", READ_COUNT],
+      const page = (await this.#answered(
+        this.#redis.callBuffer("XREVRANGE", this.#keys.events, end, "-", "COUNT", READ_COUNT),
       )) as StreamReply[];
       yield* page;
       const oldest = page.at(-1);
@@ -205,10 +204,11 @@ class FollowedPartition {
   /** Waits for what comes next, for a while. */
   async #read(): Promise<void> {
     const { end } = this.ring;
-    const reply = (await this.#redis.callBuffer(
+    const reading = this.#redis.callBuffer(
       ...["XREAD", "COUNT", READ_COUNT, "BLOCK", FOLLOW_BLOCK_MS],
       ...["STREAMS", this.#keys.events, end?.id ?? "0-0"],
-    )) as [[Buffer, StreamReply[]]] | null;
+    );
+    const reply = (await this.#answered(reading)) as [[Buffer, StreamReply[]]] | null;
     if (reply === null) return this.#verify();
     for (const read of reply[0][1]) {
       const entry = this.#entryOf(read);
@@ -231,12 +231,22 @@ class FollowedPartition {
   /** ID of the newest entry that the stream ever had. */
   async #last(): Promise<EntryId> {
     try {
-      const info = (await this.#redis.xinfo("STREAM", this.#keys.events)) as unknown[];
+      const info = (await this.#answered(this.#redis.xinfo("STREAM", this.#keys.events))) as unknown[];
       return parseEntryId(String(info[info.indexOf("last-generated-id") + 1]));
     } catch (error) {
       if (error instanceof (ReplyError as new () => Error) && error.message.includes("no such key")) return START;
       throw error;
     }
+  }
+
+  /** At a stop it rejects: a command that waits for a connection, on one that is given up, waits for ever. */
+  #answered<Answer>(answer: Promise<Answer>): Promise<Answer> {
+    const { signal } = this.#stopping;
+    return new Promise((resolve, reject) => {
+      const stop = (): void => reject(new Error("no more is read"));
+      signal.addEventListener("abort", stop, { once: true });
+      answer.then(resolve, reject).finally(() => signal.removeEventListener("abort", stop));
+    });
   }
 
   #entryOf([id, fields]: StreamReply): Followed {

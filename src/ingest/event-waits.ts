@@ -29,15 +29,15 @@ export interface Outcome {
  * the order is in the log all the same, and its answer says so.
  */
 const MAX_WAIT_MS = 2_000;
-/** Of its deadline so much is left for the way of the answer. */
-const ANSWER_MS = 50;
+/** Of its deadline so much is left for the way of the answer, and for how late the end of a wait is noticed. */
+const ANSWER_MS = 100;
 /**
  * Half of the calls that a door takes at once: however long they wait for an engine that is dead, those that do not have the
  * other half. More are answered without.
  */
 const MAX_WAITING = 5_000;
 /** How late the end of a wait is noticed. */
-const SWEEP_MS = 50;
+const SWEEP_MS = 20;
 
 interface Waiter {
   /** Milliseconds since 1970. */

@@ -84,8 +84,10 @@ class MiniPartition {
   async stop(): Promise<void> {
     this.#stopped = true;
     this.resume();
+    // A command that waits for a connection, to a server that ended before, is never answered.
+    const isConnected = this.#redis.status === "ready";
     this.#redis.disconnect();
-    await this.#running;
+    if (isConnected) await this.#running;
   }
 
   async #run(): Promise<void> {
