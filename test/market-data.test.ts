@@ -29,7 +29,7 @@ import { order } from "./support/venue.ts";
 import { GrpcWatch, HttpWatch, type Watched, type WatchOptions } from "./support/watch.ts";
 
 const { getBook, watchBook, watchTrades, listTrades } = MarketDataService.method;
-const { submitOrder, submitOrders, cancelAllOrders } = OrderService.method;
+const { submitOrder, cancelAllOrders } = OrderService.method;
 const SYMBOL = "BTC-USD";
 
 function bookWatch(
@@ -48,7 +48,7 @@ class ClientBook {
   version = 0n;
   snapshots = 0;
   increments = 0;
-  status = TradingStatus.UNSPECIFIED;
+  status: TradingStatus = TradingStatus.UNSPECIFIED;
   readonly #bids = new Map<string, PriceLevel>();
   readonly #asks = new Map<string, PriceLevel>();
 
@@ -272,15 +272,14 @@ suite("market data", { concurrency: false }, () => {
     const page = { symbol: "", pageSize: 1_001, pageToken: "x" };
     const wrong = ["INVALID_ARGUMENT", "page_size", "page_token", "symbol"];
     assert.deepEqual(await fields(alice.call(listTrades, page)), wrong);
-    for (const [method, what] of [
-      [watchBook, "book"],
-      [watchTrades, "trades"],
-    ] as const) {
-      const watch = (options: WatchOptions, symbol = SYMBOL) => new GrpcWatch(alice, method, { symbol }, options).ended;
-      assert.deepEqual((await watch({}, "NONE"))?.fields, ["symbol"], what);
-      assert.deepEqual((await watch({}, ""))?.fields, ["symbol"], what);
-      assert.equal((await watch({ token: "nonsense" }))?.code, "UNAUTHENTICATED", what);
-      assert.equal((await watch({ bytes: Buffer.from("no message") }))?.code, "INVALID_ARGUMENT", what);
+    const book = (options: WatchOptions, symbol = SYMBOL) => new GrpcWatch(alice, watchBook, { symbol }, options).ended;
+    const trades = (options: WatchOptions, symbol = SYMBOL) =>
+      new GrpcWatch(alice, watchTrades, { symbol }, options).ended;
+    for (const watch of [book, trades]) {
+      assert.deepEqual((await watch({}, "NONE"))?.fields, ["symbol"]);
+      assert.deepEqual((await watch({}, ""))?.fields, ["symbol"]);
+      assert.equal((await watch({ token: "nonsense" }))?.code, "UNAUTHENTICATED");
+      assert.equal((await watch({ bytes: Buffer.from("no message") }))?.code, "INVALID_ARGUMENT");
     }
     const http = new HttpCaller(t, market.ingest.http, { way: "fetch", token: await tokenOf("alice") });
     assert.deepEqual((await new HttpWatch(http, watchBook, { symbol: "NONE" }).ended)?.fields, ["symbol"]);

@@ -2,12 +2,13 @@ import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
 import { crc32 } from "node:zlib";
 
+import { enumToJson } from "@bufbuild/protobuf";
 import { Code, ConnectError, createClient, type Interceptor } from "@connectrpc/connect";
 import { createConnectTransport } from "@connectrpc/connect-node";
 
 import { AuthService } from "../../src/gen/penstock/v1/auth_service_pb.ts";
 import { MarketDataService, type PriceLevel } from "../../src/gen/penstock/v1/market_data_service_pb.ts";
-import { ExecType, OrderType, type Position, Side } from "../../src/gen/penstock/v1/order_pb.ts";
+import { ExecTypeSchema, OrderType, type Position, Side } from "../../src/gen/penstock/v1/order_pb.ts";
 import { OrderService, type WatchOrdersResponse } from "../../src/gen/penstock/v1/order_service_pb.ts";
 
 /** Watches orders and a book, by Connect: docs/clients.md says how to run it. */
@@ -57,7 +58,7 @@ for await (const { update } of reports(places)) {
     const order = { symbol: "BTC-USD", side: Side.BUY, type: OrderType.LIMIT, quantity: "0.1", price: "90.5" };
     await orders.submitOrder({ ...order, clientOrderId }, { timeoutMs: 5_000 });
   } else if (update.value?.order?.clientOrderId === clientOrderId) {
-    console.log("reported", ExecType[update.value.execType], update.value.order.quantity);
+    console.log("reported", enumToJson(ExecTypeSchema, update.value.execType), update.value.order.quantity);
     break;
   }
 }
@@ -65,7 +66,7 @@ for await (const { update } of reports(places)) {
 await orders.cancelOrder({ clientRequestId: randomUUID(), symbol: "BTC-USD", clientOrderId }, { timeoutMs: 5_000 });
 for await (const { update } of reports(places)) {
   if (update.case !== "execution") continue;
-  console.log("resumed", ExecType[update.value.execType], update.value.reason);
+  console.log("resumed", enumToJson(ExecTypeSchema, update.value.execType), update.value.reason);
   break;
 }
 
