@@ -238,7 +238,7 @@ test("whatever is followed, lost and found: each watch gets all behind its place
       }
       log.recover();
       const wanted = begun.map(({ feed, expected }) => ({ feed, expected: expected() }));
-      const isCaughtUp = () => wanted.every(({ feed, expected }) => feed.isOver || feed.answers.length >= expected.length);
+      const isCaughtUp = () => wanted.every(({ feed, expected }) => feed.isOver || feed.reports.length >= expected.length);
       for (let i = 0; i < 2_000 && !isCaughtUp(); i++) await turn();
       for (let i = 0; i < 10; i++) await turn();
       for (const { feed, expected } of wanted) {
