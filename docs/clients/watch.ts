@@ -33,10 +33,10 @@ const orders = createClient(OrderService, transport);
 const market = createClient(MarketDataService, transport);
 
 /** Every report and heartbeat behind these places, whatever happens to the connection. */
-async function* reports(places: Map<number, Position>): AsyncGenerator<WatchOrdersResponse> {
-  for (;;) {
+async function* reports(places: Map<number, Position>, signal: AbortSignal): AsyncGenerator<WatchOrdersResponse> {
+  while (!signal.aborted) {
     try {
-      for await (const answer of orders.watchOrders({ after: [...places.values()] })) {
+      for await (const answer of orders.watchOrders({ after: [...places.values()] }, { signal })) {
         const { update } = answer;
         if (update.case === "execution") places.set(update.value.position!.partition, update.value.position!);
         else for (const place of update.value?.highWater ?? []) places.set(place.partition, place);
@@ -44,6 +44,7 @@ async function* reports(places: Map<number, Position>): AsyncGenerator<WatchOrde
       }
     } catch (error) {
       const { code } = ConnectError.from(error);
+      if (signal.aborted) return;
       if (code !== Code.Unavailable && code !== Code.ResourceExhausted) throw error;
     }
     await new Promise((resolve) => setTimeout(resolve, 500));
@@ -52,21 +53,26 @@ async function* reports(places: Map<number, Position>): AsyncGenerator<WatchOrde
 
 const places = new Map<number, Position>();
 const clientOrderId = randomUUID();
-for await (const { update } of reports(places)) {
+// To leave the loop is not enough: a watch ends with its signal.
+const first = new AbortController();
+for await (const { update } of reports(places, first.signal)) {
   if (update.case === "heartbeat") {
     // From here on nothing is missed.
     const order = { symbol: "BTC-USD", side: Side.BUY, type: OrderType.LIMIT, quantity: "0.1", price: "90.5" };
     await orders.submitOrder({ ...order, clientOrderId }, { timeoutMs: 5_000 });
   } else if (update.value?.order?.clientOrderId === clientOrderId) {
     console.log("reported", enumToJson(ExecTypeSchema, update.value.execType), update.value.order.quantity);
+    first.abort();
     break;
   }
 }
 // It can be stopped, and goes on behind the last report: first comes what it missed.
 await orders.cancelOrder({ clientRequestId: randomUUID(), symbol: "BTC-USD", clientOrderId }, { timeoutMs: 5_000 });
-for await (const { update } of reports(places)) {
+const second = new AbortController();
+for await (const { update } of reports(places, second.signal)) {
   if (update.case !== "execution") continue;
   console.log("resumed", enumToJson(ExecTypeSchema, update.value.execType), update.value.reason);
+  second.abort();
   break;
 }
 
@@ -81,7 +87,8 @@ const textOf = (side: Map<string, PriceLevel>, isBids: boolean): string =>
 const bids = new Map<string, PriceLevel>();
 const asks = new Map<string, PriceLevel>();
 let version = 0n;
-for await (const { update } of market.watchBook({ symbol: "BTC-USD" })) {
+const third = new AbortController();
+for await (const { update } of market.watchBook({ symbol: "BTC-USD" }, { signal: third.signal })) {
   if (update.case === "snapshot") {
     bids.clear();
     asks.clear();
@@ -100,5 +107,6 @@ for await (const { update } of market.watchBook({ symbol: "BTC-USD" })) {
   version = update.value?.version ?? version;
   assert.equal(crc32(textOf(bids, true) + textOf(asks, false)), update.value?.checksum);
   console.log("proven", "version", version, "with", bids.size, "bids and", asks.size, "asks");
-  break; // or stay
+  third.abort(); // or stay
+  break;
 }
