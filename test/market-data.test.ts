@@ -29,7 +29,7 @@ import { order } from "./support/venue.ts";
 import { GrpcWatch, HttpWatch, type Watched, type WatchOptions } from "./support/watch.ts";
 
 const { getBook, watchBook, watchTrades, listTrades } = MarketDataService.method;
-const { submitOrder, submitOrders, cancelAllOrders } = OrderService.method;
+const { submitOrder, cancelAllOrders } = OrderService.method;
 const SYMBOL = "BTC-USD";
 
 function bookWatch(
@@ -48,7 +48,7 @@ class ClientBook {
   version = 0n;
   snapshots = 0;
   increments = 0;
-  status = TradingStatus.UNSPECIFIED;
+  status: TradingStatus = TradingStatus.UNSPECIFIED;
   readonly #bids = new Map<string, PriceLevel>();
   readonly #asks = new Map<string, PriceLevel>();
 
@@ -107,132 +107,157 @@ async function caughtUp(watch: Watched<typeof WatchBookResponseSchema>, version:
   return bookFrom(watch);
 }
 
-suite("market data", { concurrency: false }, () => {
-  test("through thousands of changes every watcher's book is the engine's, by its checksums (I9)", async (t) => {
-    const market = await Market.open(t, { symbols: [SYMBOL, "ETH-USD"] });
-    const seed = Math.floor(Math.random() * 2 ** 31);
-    t.diagnostic(`seed ${seed}`);
-    const alice = await market.caller();
-    const bob = await market.caller("bob");
-    const empty = await bookOf(alice, SYMBOL);
-    assert.deepEqual([empty.bids, empty.asks, empty.version, empty.lastPrice], [[], [], 0n, ""]);
-    assert.equal(empty.checksum, 0, "of no text");
+suite("market data", { concurrency: true }, () => {
+  test("one market", async (t) => {
+    const market = await Market.open(t, { symbols: [SYMBOL, "ETH-USD", "SOL-USD"] });
 
-    const watches = [bookWatch(t, alice)];
-    const token = await tokenOf("alice");
-    for (const way of WAYS) {
-      const http = new HttpCaller(t, market.ingest.http, { way, token });
-      const watch = new HttpWatch(http, watchBook, { symbol: SYMBOL });
-      t.after(() => watch.cancel());
-      watches.push(watch as unknown as (typeof watches)[number]);
-    }
-    for (const watch of watches) await watch.until(({ update }) => update.case === "snapshot");
-
-    const flows = [
-      trade(alice, market.symbols, { run: "a", batches: 100, size: 15, seed }),
-      trade(bob, market.symbols, { run: "b", batches: 100, size: 15, seed: seed + 1 }),
-    ];
-    let isOver = false;
-    const flow = Promise.all(flows).finally(() => (isOver = true));
-    // Some come in the middle.
-    const below = randomOf(seed);
-    while (!isOver && watches.length < 30) {
-      await new Promise((resolve) => setTimeout(resolve, below(50)));
-      watches.push(bookWatch(t, alice));
-    }
-    await flow;
-    await market.settled();
-    const engines = await bookOf(alice, SYMBOL);
-    assert.ok(engines.bids.length + engines.asks.length > 50, `${engines.bids.length}, ${engines.asks.length} levels`);
-    for (const watch of watches) {
-      const book = await caughtUp(watch, engines.version);
-      assertSameBook(book, engines);
-      assert.equal(book.snapshots, 1, "nothing was lost");
-    }
-    assert.ok(bookFrom(watches[0]!).increments > 150);
-    const [top] = (await alice.call(getBook, { symbol: SYMBOL, depth: 1 })).book!.bids;
-    assert.deepEqual(top, engines.bids[0]);
-    const ten = (await alice.call(getBook, { symbol: SYMBOL })).book!;
-    assert.deepEqual([ten.bids.length, ten.checksum], [Math.min(10, engines.bids.length), engines.checksum]);
-    const one = (await alice.call(getBook, { symbol: SYMBOL, depth: 1 })).book!;
-    assert.equal(one.checksum, engines.checksum, "of the whole book");
-
-    await alice.call(cancelAllOrders, { clientRequestId: "all-a" });
-    await bob.call(cancelAllOrders, { clientRequestId: "all-b" });
-    await market.settled();
-    const { version } = await bookOf(alice, SYMBOL);
-    for (const watch of watches) {
-      const book = await caughtUp(watch, version);
-      assert.deepEqual([book.side("bids"), book.side("asks")], [[], []]);
-    }
-  });
-
-  test("trades are told as they happen, each once, and are listed when they are written", async (t) => {
-    const market = await Market.open(t, { symbols: [SYMBOL, "ETH-USD"] });
-    const alice = await market.caller();
-    const token = await tokenOf("alice");
-    const watches: Watched<typeof WatchTradesResponseSchema>[] = [new GrpcWatch(alice, watchTrades, { symbol: SYMBOL })];
-    for (const way of WAYS) {
-      watches.push(new HttpWatch(new HttpCaller(t, market.ingest.http, { way, token }), watchTrades, { symbol: SYMBOL }));
-    }
-    t.after(() => {
-      for (const watch of watches) watch.cancel();
-    });
-    const tradesOf = ({ answers }: (typeof watches)[number]): Trade[] => answers.flatMap(({ trades }) => trades);
-    for (const watch of watches) await watch.until(({ trades }) => trades.length === 0, "the first heartbeat");
-    const bob = await market.caller("bob");
-    await alice.call(submitOrder, order("bid", { quantity: "3", price: "100" }));
-    await bob.call(submitOrder, order("offer", { side: Side.SELL, quantity: "1.5", price: "99.5" }));
-    await Promise.all([
-      trade(alice, market.symbols, { run: "a", batches: 30, seed: 5 }),
-      trade(bob, market.symbols, { run: "b", batches: 30, seed: 6 }),
-    ]);
-    await market.settled();
-
-    const listed: Trade[] = [];
-    await eventually(async () => {
-      listed.length = 0;
-      for (let pageToken = ""; ; ) {
-        const page = await alice.call(listTrades, { symbol: SYMBOL, pageSize: 7, pageToken });
-        listed.unshift(...page.trades.toReversed());
-        pageToken = page.nextPageToken;
-        if (pageToken === "") break;
+    await t.test("what they refuse", async (t) => {
+      const alice = await market.caller();
+      const fields = async (call: Promise<unknown>) => {
+        const { code, fields } = await refusalOf(call);
+        return [code, ...fields];
+      };
+      assert.deepEqual(await fields(alice.call(getBook, { symbol: "NONE" })), ["INVALID_ARGUMENT", "symbol"]);
+      assert.deepEqual(await fields(alice.call(getBook, { depth: 1_001 })), ["INVALID_ARGUMENT", "depth", "symbol"]);
+      const page = { symbol: "", pageSize: 1_001, pageToken: "x" };
+      const wrong = ["INVALID_ARGUMENT", "page_size", "page_token", "symbol"];
+      assert.deepEqual(await fields(alice.call(listTrades, page)), wrong);
+      const book = (options: WatchOptions, symbol = SYMBOL) => new GrpcWatch(alice, watchBook, { symbol }, options).ended;
+      const trades = (options: WatchOptions, symbol = SYMBOL) =>
+        new GrpcWatch(alice, watchTrades, { symbol }, options).ended;
+      for (const watch of [book, trades]) {
+        assert.deepEqual((await watch({}, "NONE"))?.fields, ["symbol"]);
+        assert.deepEqual((await watch({}, ""))?.fields, ["symbol"]);
+        assert.equal((await watch({ token: "nonsense" }))?.code, "UNAUTHENTICATED");
+        assert.equal((await watch({ bytes: Buffer.from("no message") }))?.code, "INVALID_ARGUMENT");
       }
-      return listed.length > 20 && listed.length >= tradesOf(watches[0]!).length;
-    }, "the rows of the trades");
-    assert.deepEqual(
-      listed.map((trade) => trade.trade),
-      listed.map((_, i) => BigInt(i + 1)),
-    );
-    const [first] = listed;
-    assert.deepEqual([first?.price, first?.quantity, first?.aggressorSide], ["100", "1.5", Side.SELL]);
-    for (const watch of watches) {
-      await eventually(async () => tradesOf(watch).length >= listed.length, "the trades");
-      assert.deepEqual(tradesOf(watch), listed);
-    }
-    const last = listed.at(-1)!;
-    await eventually(async () => (await bookOf(alice, SYMBOL)).lastPrice === last.price, "the last price");
-  });
+      const http = new HttpCaller(t, market.ingest.http, { way: "fetch", token: await tokenOf("alice") });
+      assert.deepEqual((await new HttpWatch(http, watchBook, { symbol: "NONE" }).ended)?.fields, ["symbol"]);
+    });
 
-  test("an operator halts a symbol: its watchers get a new snapshot, and the book goes on behind it", async (t) => {
-    const market = await Market.open(t);
-    const [alice, admin] = [await market.caller(), await market.caller("root", "admin")];
-    const watch = bookWatch(t, alice);
-    await watch.until(({ update }) => update.case === "snapshot");
-    await alice.call(submitOrder, order("one"));
-    const { setTradingStatus } = AdminService.method;
-    await admin.call(setTradingStatus, { requestId: "halt", symbol: SYMBOL, status: TradingStatus.HALTED });
-    const isHalted = ({ update }: WatchBookResponse) =>
-      update.case === "snapshot" && update.value.tradingStatus === TradingStatus.HALTED;
-    await watch.until(isHalted, "a snapshot that says so");
-    await admin.call(setTradingStatus, { requestId: "open", symbol: SYMBOL, status: TradingStatus.OPEN });
-    await alice.call(submitOrder, order("two"));
-    const engines = await eventually(async () => {
-      const book = await bookOf(alice, SYMBOL);
-      return book.version === 2n && book;
-    }, "the second order");
-    assertSameBook(await caughtUp(watch, 2n), engines);
-    await eventually(async () => bookFrom(watch).status === TradingStatus.OPEN, "the last snapshot");
+    await t.test("through thousands of changes every watcher's book is the engine's, by its checksums (I9)", async (t) => {
+      const seed = Math.floor(Math.random() * 2 ** 31);
+      t.diagnostic(`seed ${seed}`);
+      const alice = await market.caller();
+      const bob = await market.caller("bob");
+      const empty = await bookOf(alice, SYMBOL);
+      assert.deepEqual([empty.bids, empty.asks, empty.version, empty.lastPrice], [[], [], 0n, ""]);
+      assert.equal(empty.checksum, 0, "of no text");
+
+      const watches = [bookWatch(t, alice)];
+      const token = await tokenOf("alice");
+      for (const way of WAYS) {
+        const http = new HttpCaller(t, market.ingest.http, { way, token });
+        const watch = new HttpWatch(http, watchBook, { symbol: SYMBOL });
+        t.after(() => watch.cancel());
+        watches.push(watch as unknown as (typeof watches)[number]);
+      }
+      for (const watch of watches) await watch.until(({ update }) => update.case === "snapshot");
+
+      const flows = [
+        trade(alice, [SYMBOL], { run: "a", batches: 40, size: 40, seed }),
+        trade(bob, [SYMBOL], { run: "b", batches: 40, size: 40, seed: seed + 1 }),
+      ];
+      let isOver = false;
+      const flow = Promise.all(flows).finally(() => (isOver = true));
+      // Some come in the middle.
+      const below = randomOf(seed);
+      while (!isOver && watches.length < 12) {
+        await new Promise((resolve) => setTimeout(resolve, below(50)));
+        watches.push(bookWatch(t, alice));
+      }
+      await flow;
+      await market.settled();
+      const engines = await bookOf(alice, SYMBOL);
+      assert.ok(engines.bids.length + engines.asks.length > 50, `${engines.bids.length}, ${engines.asks.length} levels`);
+      for (const watch of watches) {
+        const book = await caughtUp(watch, engines.version);
+        assertSameBook(book, engines);
+        assert.equal(book.snapshots, 1, "nothing was lost");
+      }
+      assert.ok(bookFrom(watches[0]!).increments >= 80);
+      const [top] = (await alice.call(getBook, { symbol: SYMBOL, depth: 1 })).book!.bids;
+      assert.deepEqual(top, engines.bids[0]);
+      const ten = (await alice.call(getBook, { symbol: SYMBOL })).book!;
+      assert.deepEqual([ten.bids.length, ten.checksum], [Math.min(10, engines.bids.length), engines.checksum]);
+      const one = (await alice.call(getBook, { symbol: SYMBOL, depth: 1 })).book!;
+      assert.equal(one.checksum, engines.checksum, "of the whole book");
+
+      await alice.call(cancelAllOrders, { clientRequestId: "all-a" });
+      await bob.call(cancelAllOrders, { clientRequestId: "all-b" });
+      await market.settled();
+      const { version } = await bookOf(alice, SYMBOL);
+      for (const watch of watches) {
+        const book = await caughtUp(watch, version);
+        assert.deepEqual([book.side("bids"), book.side("asks")], [[], []]);
+      }
+    });
+
+    await t.test("trades are told as they happen, each once, and are listed when they are written", async (t) => {
+      const alice = await market.caller();
+      const token = await tokenOf("alice");
+      const watches: Watched<typeof WatchTradesResponseSchema>[] = [new GrpcWatch(alice, watchTrades, { symbol: "SOL-USD" })];
+      for (const way of WAYS) {
+        watches.push(new HttpWatch(new HttpCaller(t, market.ingest.http, { way, token }), watchTrades, { symbol: "SOL-USD" }));
+      }
+      t.after(() => {
+        for (const watch of watches) watch.cancel();
+      });
+      const tradesOf = ({ answers }: (typeof watches)[number]): Trade[] => answers.flatMap(({ trades }) => trades);
+      for (const watch of watches) await watch.until(({ trades }) => trades.length === 0, "the first heartbeat");
+      const bob = await market.caller("bob");
+      await alice.call(submitOrder, order("bid", { symbol: "SOL-USD", quantity: "3", price: "100" }));
+      await bob.call(submitOrder, order("offer", { symbol: "SOL-USD", side: Side.SELL, quantity: "1.5", price: "99.5" }));
+      await Promise.all([
+        trade(alice, ["SOL-USD"], { run: "t-a", batches: 30, seed: 5 }),
+        trade(bob, ["SOL-USD"], { run: "t-b", batches: 30, seed: 6 }),
+      ]);
+      await market.settled();
+
+      const listed: Trade[] = [];
+      await eventually(async () => {
+        listed.length = 0;
+        for (let pageToken = ""; ; ) {
+          const page = await alice.call(listTrades, { symbol: "SOL-USD", pageSize: 7, pageToken });
+          listed.unshift(...page.trades.toReversed());
+          pageToken = page.nextPageToken;
+          if (pageToken === "") break;
+        }
+        return listed.length > 20 && listed.length >= tradesOf(watches[0]!).length;
+      }, "the rows of the trades");
+      assert.deepEqual(
+        listed.map((trade) => trade.trade),
+        listed.map((_, i) => BigInt(i + 1)),
+      );
+      const [first] = listed;
+      assert.deepEqual([first?.price, first?.quantity, first?.aggressorSide], ["100", "1.5", Side.SELL]);
+      for (const watch of watches) {
+        await eventually(async () => tradesOf(watch).length >= listed.length, "the trades");
+        assert.deepEqual(tradesOf(watch), listed);
+      }
+      const last = listed.at(-1)!;
+      await eventually(async () => (await bookOf(alice, "SOL-USD")).lastPrice === last.price, "the last price");
+    });
+
+    await t.test("an operator halts a symbol: its watchers get a new snapshot, and the book goes on behind it", async (t) => {
+      const [alice, admin] = [await market.caller(), await market.caller("root", "admin")];
+      const watch = bookWatch(t, alice, { symbol: "ETH-USD" });
+      await watch.until(({ update }) => update.case === "snapshot");
+      await alice.call(submitOrder, order("one", { symbol: "ETH-USD" }));
+      const { setTradingStatus } = AdminService.method;
+      await admin.call(setTradingStatus, { requestId: "halt", symbol: "ETH-USD", status: TradingStatus.HALTED });
+      const isHalted = ({ update }: WatchBookResponse) =>
+        update.case === "snapshot" && update.value.tradingStatus === TradingStatus.HALTED;
+      await watch.until(isHalted, "a snapshot that says so");
+      await admin.call(setTradingStatus, { requestId: "open", symbol: "ETH-USD", status: TradingStatus.OPEN });
+      await alice.call(submitOrder, order("two", { symbol: "ETH-USD" }));
+      const engines = await eventually(async () => {
+        const book = await bookOf(alice, "ETH-USD");
+        return book.version === 2n && book;
+      }, "the second order");
+      assertSameBook(await caughtUp(watch, 2n), engines);
+      await eventually(async () => bookFrom(watch).status === TradingStatus.OPEN, "the last snapshot");
+    });
   });
 
   test("without an engine: UNAVAILABLE; a Redis that comes again does not end a watch (I11)", async (t) => {
@@ -258,31 +283,5 @@ suite("market data", { concurrency: false }, () => {
       instrument: { symbol: "ETH-USD", tickSize: "0.01", lotSize: "0.01" },
     });
     assert.equal((await bookWatch(t, alice, { symbol: "ETH-USD" }).ended)?.code, "UNAVAILABLE");
-  });
-
-  test("what they refuse", async (t) => {
-    const market = await Market.open(t);
-    const alice = await market.caller();
-    const fields = async (call: Promise<unknown>) => {
-      const { code, fields } = await refusalOf(call);
-      return [code, ...fields];
-    };
-    assert.deepEqual(await fields(alice.call(getBook, { symbol: "NONE" })), ["INVALID_ARGUMENT", "symbol"]);
-    assert.deepEqual(await fields(alice.call(getBook, { depth: 1_001 })), ["INVALID_ARGUMENT", "depth", "symbol"]);
-    const page = { symbol: "", pageSize: 1_001, pageToken: "x" };
-    const wrong = ["INVALID_ARGUMENT", "page_size", "page_token", "symbol"];
-    assert.deepEqual(await fields(alice.call(listTrades, page)), wrong);
-    for (const [method, what] of [
-      [watchBook, "book"],
-      [watchTrades, "trades"],
-    ] as const) {
-      const watch = (options: WatchOptions, symbol = SYMBOL) => new GrpcWatch(alice, method, { symbol }, options).ended;
-      assert.deepEqual((await watch({}, "NONE"))?.fields, ["symbol"], what);
-      assert.deepEqual((await watch({}, ""))?.fields, ["symbol"], what);
-      assert.equal((await watch({ token: "nonsense" }))?.code, "UNAUTHENTICATED", what);
-      assert.equal((await watch({ bytes: Buffer.from("no message") }))?.code, "INVALID_ARGUMENT", what);
-    }
-    const http = new HttpCaller(t, market.ingest.http, { way: "fetch", token: await tokenOf("alice") });
-    assert.deepEqual((await new HttpWatch(http, watchBook, { symbol: "NONE" }).ended)?.fields, ["symbol"]);
   });
 });

@@ -2,12 +2,13 @@ import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
 import { crc32 } from "node:zlib";
 
+import { enumToJson } from "@bufbuild/protobuf";
 import { Code, ConnectError, createClient, type Interceptor } from "@connectrpc/connect";
 import { createConnectTransport } from "@connectrpc/connect-node";
 
 import { AuthService } from "../../src/gen/penstock/v1/auth_service_pb.ts";
 import { MarketDataService, type PriceLevel } from "../../src/gen/penstock/v1/market_data_service_pb.ts";
-import { ExecType, OrderType, type Position, Side } from "../../src/gen/penstock/v1/order_pb.ts";
+import { ExecTypeSchema, OrderType, type Position, Side } from "../../src/gen/penstock/v1/order_pb.ts";
 import { OrderService, type WatchOrdersResponse } from "../../src/gen/penstock/v1/order_service_pb.ts";
 
 /** Watches orders and a book, by Connect: docs/clients.md says how to run it. */
@@ -32,10 +33,10 @@ const orders = createClient(OrderService, transport);
 const market = createClient(MarketDataService, transport);
 
 /** Every report and heartbeat behind these places, whatever happens to the connection. */
-async function* reports(places: Map<number, Position>): AsyncGenerator<WatchOrdersResponse> {
-  for (;;) {
+async function* reports(places: Map<number, Position>, signal: AbortSignal): AsyncGenerator<WatchOrdersResponse> {
+  while (!signal.aborted) {
     try {
-      for await (const answer of orders.watchOrders({ after: [...places.values()] })) {
+      for await (const answer of orders.watchOrders({ after: [...places.values()] }, { signal })) {
         const { update } = answer;
         if (update.case === "execution") places.set(update.value.position!.partition, update.value.position!);
         else for (const place of update.value?.highWater ?? []) places.set(place.partition, place);
@@ -43,6 +44,7 @@ async function* reports(places: Map<number, Position>): AsyncGenerator<WatchOrde
       }
     } catch (error) {
       const { code } = ConnectError.from(error);
+      if (signal.aborted) return;
       if (code !== Code.Unavailable && code !== Code.ResourceExhausted) throw error;
     }
     await new Promise((resolve) => setTimeout(resolve, 500));
@@ -51,21 +53,26 @@ async function* reports(places: Map<number, Position>): AsyncGenerator<WatchOrde
 
 const places = new Map<number, Position>();
 const clientOrderId = randomUUID();
-for await (const { update } of reports(places)) {
+// To leave the loop is not enough: a watch ends with its signal.
+const first = new AbortController();
+for await (const { update } of reports(places, first.signal)) {
   if (update.case === "heartbeat") {
     // From here on nothing is missed.
     const order = { symbol: "BTC-USD", side: Side.BUY, type: OrderType.LIMIT, quantity: "0.1", price: "90.5" };
     await orders.submitOrder({ ...order, clientOrderId }, { timeoutMs: 5_000 });
   } else if (update.value?.order?.clientOrderId === clientOrderId) {
-    console.log("reported", ExecType[update.value.execType], update.value.order.quantity);
+    console.log("reported", enumToJson(ExecTypeSchema, update.value.execType), update.value.order.quantity);
+    first.abort();
     break;
   }
 }
 // It can be stopped, and goes on behind the last report: first comes what it missed.
 await orders.cancelOrder({ clientRequestId: randomUUID(), symbol: "BTC-USD", clientOrderId }, { timeoutMs: 5_000 });
-for await (const { update } of reports(places)) {
+const second = new AbortController();
+for await (const { update } of reports(places, second.signal)) {
   if (update.case !== "execution") continue;
-  console.log("resumed", ExecType[update.value.execType], update.value.reason);
+  console.log("resumed", enumToJson(ExecTypeSchema, update.value.execType), update.value.reason);
+  second.abort();
   break;
 }
 
@@ -80,7 +87,8 @@ const textOf = (side: Map<string, PriceLevel>, isBids: boolean): string =>
 const bids = new Map<string, PriceLevel>();
 const asks = new Map<string, PriceLevel>();
 let version = 0n;
-for await (const { update } of market.watchBook({ symbol: "BTC-USD" })) {
+const third = new AbortController();
+for await (const { update } of market.watchBook({ symbol: "BTC-USD" }, { signal: third.signal })) {
   if (update.case === "snapshot") {
     bids.clear();
     asks.clear();
@@ -99,5 +107,6 @@ for await (const { update } of market.watchBook({ symbol: "BTC-USD" })) {
   version = update.value?.version ?? version;
   assert.equal(crc32(textOf(bids, true) + textOf(asks, false)), update.value?.checksum);
   console.log("proven", "version", version, "with", bids.size, "bids and", asks.size, "asks");
-  break; // or stay
+  third.abort(); // or stay
+  break;
 }

@@ -182,7 +182,7 @@ function callOf(account: string | undefined): Call {
   return { principal, deadline: Infinity, cancelled: false } as Call;
 }
 
-function watch(log: TestLog, watches: OrderWatches, account: string | undefined, after: ReportPlace | undefined) {
+function watch(watches: OrderWatches, account: string | undefined, after: ReportPlace | undefined) {
   const feed = new TestFeed();
   const places = after && [{ epoch: after.epoch, entryId: `${after.ms}-${after.seq}`, index: after.index }];
   const request = create(WatchOrdersRequestSchema, { allAccounts: account === undefined, after: places ?? [] });
@@ -194,7 +194,8 @@ test("whatever is followed, lost and found: each watch gets all behind its place
   const step = fc.oneof(
     { weight: 6, arbitrary: fc.record({ do: fc.constant("append" as const), counts: fc.tuple(fc.nat(3), fc.nat(2)) }) },
     { weight: 1, arbitrary: fc.record({ do: fc.constant("hide" as const), counts: fc.tuple(fc.nat(3), fc.nat(2)) }) },
-    { weight: 1, arbitrary: fc.record({ do: fc.constantFrom("recover" as const, "forget" as const) }) },
+    { weight: 1, arbitrary: fc.record({ do: fc.constant("recover" as const) }) },
+    { weight: 1, arbitrary: fc.record({ do: fc.constant("forget" as const) }) },
     { weight: 1, arbitrary: fc.record({ do: fc.constant("shrink" as const), to: fc.integer({ min: 1, max: 40 }) }) },
     { weight: 3, arbitrary: fc.record({ do: fc.constant("turn" as const), times: fc.nat(4) }) },
     {
@@ -232,21 +233,23 @@ test("whatever is followed, lost and found: each watch gets all behind its place
               .flatMap((entry) => log.reportsOf(entry, { account, symbol: undefined }))
               .filter((report) => (compareEntryIds(report, after) || report.index - after.index) > 0)
               .map(({ ms, seq, index }) => `${ms}-${seq} ${index}`);
-          begun.push({ ...watch(log, watches, account, after), expected });
+          begun.push({ ...watch(watches, account, after), expected });
         }
       }
       log.recover();
-      const isCaughtUp = () => begun.every(({ feed, expected }) => feed.isOver || feed.reports.length >= expected().length);
+      const wanted = begun.map(({ feed, expected }) => ({ feed, expected: expected() }));
+      const isCaughtUp = () => wanted.every(({ feed, expected }) => feed.isOver || feed.reports.length >= expected.length);
       for (let i = 0; i < 2_000 && !isCaughtUp(); i++) await turn();
-      for (const { feed, expected } of begun) {
+      for (let i = 0; i < 10; i++) await turn();
+      for (const { feed, expected } of wanted) {
         assert.equal(feed.error, undefined);
-        assert.deepEqual(feed.reports, expected());
+        assert.deepEqual(feed.reports, expected);
         feed.end();
       }
       await Promise.all(begun.map(({ done }) => done));
       assert.equal(log.listeners, 0, "nobody listens any more");
     }),
-    { numRuns: 300 },
+    { numRuns: 100 },
   );
 });
 
@@ -255,7 +258,7 @@ test("a report that is missing ends the watch, and is named", async () => {
   const options = { follower: log, history: log.history, instruments: log.instruments, partitioning: new Partitioning(1) };
   const watches = new OrderWatches(options);
   log.append([2, 0], false);
-  const { feed, done } = watch(log, watches, "alice", { epoch: 0, ...START, index: WHOLE_ENTRY });
+  const { feed, done } = watch(watches, "alice", { epoch: 0, ...START, index: WHOLE_ENTRY });
   for (let i = 0; i < 20; i++) await turn();
   assert.deepEqual(feed.reports, ["10-0 0", "10-0 1"]);
   log.append([1, 0], true);

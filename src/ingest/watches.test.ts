@@ -81,20 +81,22 @@ test("who leaves too much untaken is ended: by its bytes, by its messages; one e
   bytes.feed.send([answer(20 * MIB)]);
   assert.deepEqual(bytes.line.ends, []);
   bytes.feed.send([answer(1)]);
-  assert.equal(bytes.line.ends[0]?.code, "RESOURCE_EXHAUSTED");
-  assert.match(bytes.line.ends[0].message, /too slowly: open another and resume/);
+  assert.match(String(bytes.line.ends), /too slowly: open another and resume/);
   assert.ok(bytes.feed.isOver);
   bytes.feed.send([answer(1)]);
   bytes.line.take(9);
   assert.equal(bytes.line.sent.length, 9, "nothing after the end");
-  assert.equal(bytes.line.ends.length, 1);
+  assert.deepEqual(
+    bytes.line.ends.map((error) => (error as RequestError | undefined)?.code),
+    ["RESOURCE_EXHAUSTED"],
+  );
 
   const messages = await opened();
   messages.feed.send(Array.from({ length: 32_768 }, () => answer(1)));
   messages.feed.send([answer(1)]);
   assert.deepEqual(messages.line.ends, []);
   messages.feed.send([answer(1)]);
-  assert.equal(messages.line.ends[0]?.code, "RESOURCE_EXHAUSTED");
+  assert.match(String(messages.line.ends), /too slowly/);
 });
 
 test("there is room again when nearly all was taken, or nobody is there any more", async () => {

@@ -125,13 +125,15 @@ export async function trade(
   const open: { readonly symbol: string; readonly clientOrderId: string }[] = [];
   for (let b = 0; b < batches; b++) {
     const orders = Array.from({ length: size }, (_, i) => {
+      const isBid = below(2) === 0;
       const order = {
         clientOrderId: `${run}-${b}-${i}`,
         symbol: symbols[below(symbols.length)]!,
-        side: below(2) === 0 ? Side.BUY : Side.SELL,
+        side: isBid ? Side.BUY : Side.SELL,
         type: OrderType.LIMIT,
         quantity: `${1 + below(9)}.${below(10)}`,
-        price: `${90 + below(20)}.${10 + below(90)}`,
+        // Some of them cross.
+        price: `${(isBid ? 86 : 99) + below(16)}.${10 + below(90)}`,
       };
       const kind = below(10);
       if (kind === 0) return { ...order, timeInForce: TimeInForce.IOC };
