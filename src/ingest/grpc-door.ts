@@ -181,7 +181,6 @@ export class GrpcDoor implements Service {
       const path = `/${service.typeName}/${method.name}`;
       const served = methods[localName];
       const stream = streams[localName];
-      if (served === undefined && stream === undefined) continue; // not built yet: UNIMPLEMENTED
       definition[localName] = { path, ...definitionOf(method) };
       if (served !== undefined && isUnary(method)) {
         this.#methods.set(path, { method, access: served.access });

@@ -34,16 +34,14 @@ export interface ServedService {
 export function serve<Service extends DescService>(
   service: Service,
   implementation: {
-    readonly [Name in keyof Implementation<Service>]?: readonly [access: Access, serve: Implementation<Service>[Name]];
+    readonly [Name in keyof Implementation<Service>]: readonly [access: Access, serve: Implementation<Service>[Name]];
   },
 ): ServedService {
   const methods: Record<string, ServedMethod> = {};
   const streams: Record<string, ServedStream> = {};
   const watches: Record<string, ServedWatch> = {};
   for (const { localName, methodKind } of service.methods) {
-    const served = implementation[localName as keyof typeof implementation] as readonly [Access, unknown] | undefined;
-    if (served === undefined) continue; // not built yet
-    const [access, work] = served;
+    const [access, work] = implementation[localName as keyof typeof implementation] as readonly [Access, unknown];
     if (methodKind === "unary") methods[localName] = { access, serve: work as ServedMethod["serve"] };
     else if (methodKind === "server_streaming") watches[localName] = { access, watch: work as ServedWatch["watch"] };
     else streams[localName] = { access, open: work as ServedStream["open"] };

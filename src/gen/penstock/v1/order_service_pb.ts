@@ -725,15 +725,15 @@ export const ListOrdersResponseSchema: GenMessage<ListOrdersResponse> = /*@__PUR
  */
 export type WatchOrdersRequest = Message<"penstock.v1.WatchOrdersRequest"> & {
   /**
-   * For each partition the last position that the client has; "0-0" at epoch 0 is before everything. A partition that is
-   * not named begins with what comes next.
+   * For each partition the last position that the client has, of a report or of a heartbeat; "0-0" at epoch 0 is before everything
+   * that is kept. A partition that is not named begins with what comes next.
    *
    * @generated from field: repeated penstock.v1.Position after = 1;
    */
   after: Position[];
 
   /**
-   * Empty: all symbols.
+   * Empty: all symbols. Else its partition alone is watched.
    *
    * @generated from field: string symbol = 2;
    */
@@ -790,7 +790,8 @@ export const WatchOrdersResponseSchema: GenMessage<WatchOrdersResponse> = /*@__P
  */
 export type WatchOrdersHeartbeat = Message<"penstock.v1.WatchOrdersHeartbeat"> & {
   /**
-   * For each partition, the place up to which every report was sent: a client may resume behind it.
+   * For each partition, the place up to which every report was sent: a client may resume behind it. Its index is 65535: all of
+   * the entry.
    *
    * @generated from field: repeated penstock.v1.Position high_water = 1;
    */
@@ -904,8 +905,9 @@ export const OrderService: GenService<{
    * Execution reports of the account as they come, each once, in the order of each partition's log. Resumes behind the
    * positions that are given, with no gap and no double. Native gRPC, Connect and gRPC-Web.
    *
-   * Ends with RESOURCE_EXHAUSTED where the client reads too slowly: it resumes behind the last report that it has.
-   * OUT_OF_RANGE where a position is older than what is kept, or not in the log.
+   * Ends with RESOURCE_EXHAUSTED where the client reads too slowly (or the account has 100 watches on the server process), with
+   * UNAVAILABLE when the server shuts down, or after an hour: it resumes behind the last report that it has; with UNAUTHENTICATED or
+   * PERMISSION_DENIED when the token ends. OUT_OF_RANGE where a position is older than what is kept, or not in the log.
    *
    * @generated from rpc penstock.v1.OrderService.WatchOrders
    */
