@@ -70,7 +70,7 @@ export class MatchedAnswers {
       const place = placeOf(answer.orderId);
       const outcome = await outcomeOf(place);
       const order = outcome
-        ? await this.#orderOf(outcome.newest(answer.orderId), place)
+        ? await this.#orderOf(outcome.newest(answer.orderId), place.ms, place.ms)
         : await this.#asItIsNow(answer, place);
       return order && { ...answer, status: order.status ?? OrderStatus.PENDING_NEW, order };
     });
@@ -85,7 +85,8 @@ export class MatchedAnswers {
       if (outcome === undefined || event === undefined) return undefined;
       // Later commands of the same entry may have touched the order as well.
       const newest = outcome.newest(event.orderId);
-      const order = await this.#orderOf(newest?.account === event.account ? newest : undefined, place);
+      const known = newest?.account === event.account ? newest : undefined;
+      const order = await this.#orderOf(known, createdMsOf(event.orderId), place.ms);
       const reason = event.kind === EVENT_KIND.EXECUTION ? "" : reasonOf(event);
       return order === undefined ? { ...answer, reason } : { ...answer, order, reason };
     });
@@ -116,21 +117,21 @@ export class MatchedAnswers {
     const { metrics, log } = this.#options;
     try {
       const found = await better();
-      metrics.matched.inc({ outcome: found === undefined ? "late" : "matched" });
+      (found === undefined ? metrics.matchedLate : metrics.matched).inc();
       return found ?? answer;
     } catch (error) {
       if (!isOutage(error)) throw error;
       log.warn({ err: error }, "a MATCHED answer could not be made");
-      metrics.matched.inc({ outcome: "late" });
+      metrics.matchedLate.inc();
       return answer;
     }
   }
 
-  async #orderOf(event: EngineEvent | undefined, { ms }: Place): Promise<OrderInit | undefined> {
+  async #orderOf(event: EngineEvent | undefined, createdMs: number, updatedMs: number): Promise<OrderInit | undefined> {
     if (event === undefined) return undefined;
     const { instruments } = this.#options;
     const instrument = instruments.get(event.symbol) ?? (await instruments.find(event.symbol));
-    return orderOf(event, instrument, { createdMs: createdMsOf(event.orderId), updatedMs: ms });
+    return orderOf(event, instrument, { createdMs, updatedMs });
   }
 
   /** It was answered before, and the engine is beyond it: what is not in the stream any more is in Postgres. */

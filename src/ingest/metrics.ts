@@ -6,7 +6,8 @@ export class IngestMetrics {
   readonly accepted: Counter.Internal;
   readonly duplicates: Counter.Internal;
   readonly refused: Counter.Internal;
-  readonly matched: Counter<"outcome">;
+  readonly matched: Counter.Internal;
+  readonly matchedLate: Counter.Internal;
   readonly disconnectCancels: Counter<"outcome">;
   readonly requests: Counter<"method" | "code">;
   readonly latency: Histogram<"method">;
@@ -35,11 +36,13 @@ export class IngestMetrics {
     this.accepted = orders.labels("accepted");
     this.duplicates = orders.labels("duplicate");
     this.refused = orders.labels("refused");
-    this.matched = metrics.counter(
+    const matched = metrics.counter(
       "matched_answers_total",
       "Commands that wanted to be answered as MATCHED: matched, or late, which were answered as LOGGED.",
       ["outcome"],
     );
+    this.matched = matched.labels("matched");
+    this.matchedLate = matched.labels("late");
     this.disconnectCancels = metrics.counter(
       "disconnect_cancels_total",
       "Mass cancels for streams that ended with cancel_on_disconnect: logged, or failed, which leaves orders open.",
