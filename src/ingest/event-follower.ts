@@ -4,7 +4,13 @@ import { Backoff, delay } from "../runtime/backoff.ts";
 import { messageOf } from "../runtime/errors.ts";
 import type { Service } from "../runtime/service.ts";
 import { type Entry, EntryError, readEntry, type StreamReply, versionOf } from "../stream/entry.ts";
-import { decodeEvent, decodeEventBatch, type EngineEvent, type EventBatch, EVENTS_VERSION } from "../stream/event-batch.ts";
+import {
+  decodeEvent,
+  decodeEventBatch,
+  type EngineEvent,
+  type EventBatch,
+  EVENTS_VERSION,
+} from "../stream/event-batch.ts";
 import type { PartitionKeys } from "../stream/keys.ts";
 import { compareEntryIds, type EntryId, type EntryPosition, parseEntryId, START } from "../stream/position.ts";
 import { EntryRing, type RingBounds, type RingEntry } from "./entry-ring.ts";

@@ -1,5 +1,10 @@
 import type { MessageInitShape } from "@bufbuild/protobuf";
-import { type ExecutionReportSchema, type OrderSchema, type OrderStatus, type Side } from "../gen/penstock/v1/order_pb.ts";
+import {
+  type ExecutionReportSchema,
+  type OrderSchema,
+  type OrderStatus,
+  type Side,
+} from "../gen/penstock/v1/order_pb.ts";
 import type { OrderType, SelfTradePrevention, TimeInForce } from "../gen/penstock/v1/order_pb.ts";
 import { fromUnits, quotient, type Scale } from "../stream/decimal.ts";
 import type { EngineEvent } from "../stream/event-batch.ts";

@@ -1,12 +1,6 @@
 import type { Redis } from "ioredis";
 import type postgres from "postgres";
-import {
-  OrderStatus,
-  OrderType,
-  SelfTradePrevention,
-  Side,
-  TimeInForce,
-} from "../gen/penstock/v1/order_pb.ts";
+import { OrderStatus, OrderType, SelfTradePrevention, Side, TimeInForce } from "../gen/penstock/v1/order_pb.ts";
 import type { OrderService } from "../gen/penstock/v1/order_service_pb.ts";
 import { ORDERS_STREAM } from "../store/entry-record.ts";
 import { readEntry as readJournalEntry } from "../store/journal.ts";

@@ -157,7 +157,10 @@ test("answers are written as the generated code reads them", () => {
     result:
       i % 3 === 0
         ? ({ case: "refused", value: create(StatusSchema, { code: 3, message: "m".repeat(i) }) } as const)
-        : ({ case: "accepted", value: { ...submitted, duplicate: i % 2 === 0, ...(i % 5 === 0 ? { order: ORDER } : {}) } } as const),
+        : ({
+            case: "accepted",
+            value: { ...submitted, duplicate: i % 2 === 0, ...(i % 5 === 0 ? { order: ORDER } : {}) },
+          } as const),
   }));
   const all = fromBinary(SubmitOrdersResponseSchema, encodeSubmittedAll({ results }));
   assert.deepEqual(all, create(SubmitOrdersResponseSchema, { results: results as never }));

@@ -227,7 +227,7 @@ export const WatchBookResponseSchema: GenMessage<WatchBookResponse> = /*@__PURE_
   messageDesc(file_penstock_v1_market_data_service, 7);
 
 /**
- * The levels that one entry of the log touched, each as it is now.
+ * The levels that one entry of the log touched, each as it is now; none where all of them are worse than what the snapshot had.
  *
  * @generated from message penstock.v1.BookIncrement
  */
@@ -460,8 +460,10 @@ export const MarketDataService: GenService<{
     output: typeof GetBookResponseSchema;
   },
   /**
-   * A snapshot of the whole book, then every change of it; a new snapshot where the server lost its place. Ends with
-   * RESOURCE_EXHAUSTED where the client reads too slowly.
+   * A snapshot of the whole book, then every change of it; a new snapshot where the server lost its place, or an operator changed
+   * the trading status. A snapshot has at most 5,000 levels of each side: what is worse than the last of so many is not told of, and
+   * where half of them are gone a new one comes. Ends with RESOURCE_EXHAUSTED where the client reads too slowly, and with UNAVAILABLE
+   * where no engine answers, when the server shuts down, or after an hour: open another.
    *
    * @generated from rpc penstock.v1.MarketDataService.WatchBook
    */
@@ -471,7 +473,8 @@ export const MarketDataService: GenService<{
     output: typeof WatchBookResponseSchema;
   },
   /**
-   * Trades as they happen.
+   * Trades as they happen, from its first answer on, which is empty. Ends as WatchBook does, and with UNAVAILABLE where trades may
+   * have been missed: ListTrades has them.
    *
    * @generated from rpc penstock.v1.MarketDataService.WatchTrades
    */
