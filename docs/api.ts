@@ -20,12 +20,15 @@ const ENUM = 5;
 const SERVICE = 6;
 const PART = 2; // a field of a message, a value of an enum, a method of a service
 
+/** Asked by other roles alone. */
+const INTERNAL: ReadonlySet<string> = new Set(["EngineService"]);
+
 type Type = DescMessage | DescEnum;
 
 /** docs/api.md: the services of the API, and the messages and enums that their methods need, with the comments of the protos. */
 export function apiPage(): string {
   const files = readFiles();
-  const services = files.flatMap((file) => file.services);
+  const services = files.flatMap((file) => file.services).filter(({ name }) => !INTERNAL.has(name));
   const types = typesOf(services);
   const messages = types.filter((type) => type.kind === "message");
   const enums = types.filter((type) => type.kind === "enum");

@@ -16,8 +16,8 @@ import {
   type Trade,
   type WatchBookRequestSchema,
   type WatchBookResponse,
-  WatchBookResponseSchema,
-  WatchTradesResponseSchema,
+  type WatchBookResponseSchema,
+  type WatchTradesResponseSchema,
 } from "../src/gen/penstock/v1/market_data_service_pb.ts";
 import { Side, TradingStatus } from "../src/gen/penstock/v1/order_pb.ts";
 import { OrderService } from "../src/gen/penstock/v1/order_service_pb.ts";

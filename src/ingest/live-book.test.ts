@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { crc32 } from "node:zlib";
 import { create, fromBinary } from "@bufbuild/protobuf";
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { EngineLevelSchema, GetEngineBookResponseSchema } from "../gen/penstock/v1/engine_service_pb.ts";
 import { InstrumentSchema } from "../gen/penstock/v1/instrument_pb.ts";
 import { WatchBookResponseSchema } from "../gen/penstock/v1/market_data_service_pb.ts";

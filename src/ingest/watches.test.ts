@@ -49,7 +49,7 @@ function opener(watch: ServedWatch["watch"] = async (_request, _call, feed) => f
   const { streams } = watches.around(served as Parameters<Watches["around"]>[0]);
   return (account = "alice") => {
     const line = new Line();
-    line.inlet = streams["watchOrders"]!.open(callOf(account), line as Outlet<never>);
+    line.inlet = streams["watchOrders"]!.open(callOf(account), line);
     return line;
   };
 }
