@@ -70,7 +70,10 @@ test("each client of the docs goes its way, from the token to the list", async (
       assert.match(submitted?.rest ?? "", /^[0-9a-f]{8}-[0-9a-f]{4}-7000-8001-[0-9a-f]{12}$/);
       assert.equal(duplicate?.rest, submitted?.rest);
       if (section !== "TypeScript" && section !== "Python") return;
-      assert.match(stdout, /reported (EXEC_TYPE_)?NEW 0.1\nresumed (EXEC_TYPE_)?CANCELED REQUESTED\nproven version \d+/);
+      assert.match(
+        stdout,
+        /reported (EXEC_TYPE_)?NEW 0.1\nresumed (EXEC_TYPE_)?CANCELED REQUESTED\nproven version \d+/,
+      );
     });
   }
 });

@@ -16,8 +16,8 @@ import {
   type Trade,
   type WatchBookRequestSchema,
   type WatchBookResponse,
-  WatchBookResponseSchema,
-  WatchTradesResponseSchema,
+  type WatchBookResponseSchema,
+  type WatchTradesResponseSchema,
 } from "../src/gen/penstock/v1/market_data_service_pb.ts";
 import { Side, TradingStatus } from "../src/gen/penstock/v1/order_pb.ts";
 import { OrderService } from "../src/gen/penstock/v1/order_service_pb.ts";
@@ -103,7 +103,10 @@ function assertSameBook(book: ClientBook, engines: Book): void {
 }
 
 async function caughtUp(watch: Watched<typeof WatchBookResponseSchema>, version: bigint): Promise<ClientBook> {
-  await watch.until(({ update }) => update.value !== undefined && update.value.version >= version, `version ${version}`);
+  await watch.until(
+    ({ update }) => update.value !== undefined && update.value.version >= version,
+    `version ${version}`,
+  );
   return bookFrom(watch);
 }
 
@@ -122,7 +125,8 @@ suite("market data", { concurrency: true }, () => {
       const page = { symbol: "", pageSize: 1_001, pageToken: "x" };
       const wrong = ["INVALID_ARGUMENT", "page_size", "page_token", "symbol"];
       assert.deepEqual(await fields(alice.call(listTrades, page)), wrong);
-      const book = (options: WatchOptions, symbol = SYMBOL) => new GrpcWatch(alice, watchBook, { symbol }, options).ended;
+      const book = (options: WatchOptions, symbol = SYMBOL) =>
+        new GrpcWatch(alice, watchBook, { symbol }, options).ended;
       const trades = (options: WatchOptions, symbol = SYMBOL) =>
         new GrpcWatch(alice, watchTrades, { symbol }, options).ended;
       for (const watch of [book, trades]) {
@@ -135,70 +139,80 @@ suite("market data", { concurrency: true }, () => {
       assert.deepEqual((await new HttpWatch(http, watchBook, { symbol: "NONE" }).ended)?.fields, ["symbol"]);
     });
 
-    await t.test("through thousands of changes every watcher's book is the engine's, by its checksums (I9)", async (t) => {
-      const seed = Math.floor(Math.random() * 2 ** 31);
-      t.diagnostic(`seed ${seed}`);
-      const alice = await market.caller();
-      const bob = await market.caller("bob");
-      const empty = await bookOf(alice, SYMBOL);
-      assert.deepEqual([empty.bids, empty.asks, empty.version, empty.lastPrice], [[], [], 0n, ""]);
-      assert.equal(empty.checksum, 0, "of no text");
+    await t.test(
+      "through thousands of changes every watcher's book is the engine's, by its checksums (I9)",
+      async (t) => {
+        const seed = Math.floor(Math.random() * 2 ** 31);
+        t.diagnostic(`seed ${seed}`);
+        const alice = await market.caller();
+        const bob = await market.caller("bob");
+        const empty = await bookOf(alice, SYMBOL);
+        assert.deepEqual([empty.bids, empty.asks, empty.version, empty.lastPrice], [[], [], 0n, ""]);
+        assert.equal(empty.checksum, 0, "of no text");
 
-      const watches = [bookWatch(t, alice)];
-      const token = await tokenOf("alice");
-      for (const way of WAYS) {
-        const http = new HttpCaller(t, market.ingest.http, { way, token });
-        const watch = new HttpWatch(http, watchBook, { symbol: SYMBOL });
-        t.after(() => watch.cancel());
-        watches.push(watch as unknown as (typeof watches)[number]);
-      }
-      for (const watch of watches) await watch.until(({ update }) => update.case === "snapshot");
+        const watches = [bookWatch(t, alice)];
+        const token = await tokenOf("alice");
+        for (const way of WAYS) {
+          const http = new HttpCaller(t, market.ingest.http, { way, token });
+          const watch = new HttpWatch(http, watchBook, { symbol: SYMBOL });
+          t.after(() => watch.cancel());
+          watches.push(watch);
+        }
+        for (const watch of watches) await watch.until(({ update }) => update.case === "snapshot");
 
-      const flows = [
-        trade(alice, [SYMBOL], { run: "a", batches: 40, size: 40, seed }),
-        trade(bob, [SYMBOL], { run: "b", batches: 40, size: 40, seed: seed + 1 }),
-      ];
-      let isOver = false;
-      const flow = Promise.all(flows).finally(() => (isOver = true));
-      // Some come in the middle.
-      const below = randomOf(seed);
-      while (!isOver && watches.length < 12) {
-        await new Promise((resolve) => setTimeout(resolve, below(50)));
-        watches.push(bookWatch(t, alice));
-      }
-      await flow;
-      await market.settled();
-      const engines = await bookOf(alice, SYMBOL);
-      assert.ok(engines.bids.length + engines.asks.length > 50, `${engines.bids.length}, ${engines.asks.length} levels`);
-      for (const watch of watches) {
-        const book = await caughtUp(watch, engines.version);
-        assertSameBook(book, engines);
-        assert.equal(book.snapshots, 1, "nothing was lost");
-      }
-      assert.ok(bookFrom(watches[0]!).increments >= 80);
-      const [top] = (await alice.call(getBook, { symbol: SYMBOL, depth: 1 })).book!.bids;
-      assert.deepEqual(top, engines.bids[0]);
-      const ten = (await alice.call(getBook, { symbol: SYMBOL })).book!;
-      assert.deepEqual([ten.bids.length, ten.checksum], [Math.min(10, engines.bids.length), engines.checksum]);
-      const one = (await alice.call(getBook, { symbol: SYMBOL, depth: 1 })).book!;
-      assert.equal(one.checksum, engines.checksum, "of the whole book");
+        const flows = [
+          trade(alice, [SYMBOL], { run: "a", batches: 40, size: 40, seed }),
+          trade(bob, [SYMBOL], { run: "b", batches: 40, size: 40, seed: seed + 1 }),
+        ];
+        let isOver = false;
+        const flow = Promise.all(flows).finally(() => (isOver = true));
+        // Some come in the middle.
+        const below = randomOf(seed);
+        while (!isOver && watches.length < 12) {
+          await new Promise((resolve) => setTimeout(resolve, below(50)));
+          watches.push(bookWatch(t, alice));
+        }
+        await flow;
+        await market.settled();
+        const engines = await bookOf(alice, SYMBOL);
+        assert.ok(
+          engines.bids.length + engines.asks.length > 50,
+          `${engines.bids.length}, ${engines.asks.length} levels`,
+        );
+        for (const watch of watches) {
+          const book = await caughtUp(watch, engines.version);
+          assertSameBook(book, engines);
+          assert.equal(book.snapshots, 1, "nothing was lost");
+        }
+        assert.ok(bookFrom(watches[0]!).increments >= 80);
+        const [top] = (await alice.call(getBook, { symbol: SYMBOL, depth: 1 })).book!.bids;
+        assert.deepEqual(top, engines.bids[0]);
+        const ten = (await alice.call(getBook, { symbol: SYMBOL })).book!;
+        assert.deepEqual([ten.bids.length, ten.checksum], [Math.min(10, engines.bids.length), engines.checksum]);
+        const one = (await alice.call(getBook, { symbol: SYMBOL, depth: 1 })).book!;
+        assert.equal(one.checksum, engines.checksum, "of the whole book");
 
-      await alice.call(cancelAllOrders, { clientRequestId: "all-a" });
-      await bob.call(cancelAllOrders, { clientRequestId: "all-b" });
-      await market.settled();
-      const { version } = await bookOf(alice, SYMBOL);
-      for (const watch of watches) {
-        const book = await caughtUp(watch, version);
-        assert.deepEqual([book.side("bids"), book.side("asks")], [[], []]);
-      }
-    });
+        await alice.call(cancelAllOrders, { clientRequestId: "all-a" });
+        await bob.call(cancelAllOrders, { clientRequestId: "all-b" });
+        await market.settled();
+        const { version } = await bookOf(alice, SYMBOL);
+        for (const watch of watches) {
+          const book = await caughtUp(watch, version);
+          assert.deepEqual([book.side("bids"), book.side("asks")], [[], []]);
+        }
+      },
+    );
 
     await t.test("trades are told as they happen, each once, and are listed when they are written", async (t) => {
       const alice = await market.caller();
       const token = await tokenOf("alice");
-      const watches: Watched<typeof WatchTradesResponseSchema>[] = [new GrpcWatch(alice, watchTrades, { symbol: "SOL-USD" })];
+      const watches: Watched<typeof WatchTradesResponseSchema>[] = [
+        new GrpcWatch(alice, watchTrades, { symbol: "SOL-USD" }),
+      ];
       for (const way of WAYS) {
-        watches.push(new HttpWatch(new HttpCaller(t, market.ingest.http, { way, token }), watchTrades, { symbol: "SOL-USD" }));
+        watches.push(
+          new HttpWatch(new HttpCaller(t, market.ingest.http, { way, token }), watchTrades, { symbol: "SOL-USD" }),
+        );
       }
       t.after(() => {
         for (const watch of watches) watch.cancel();
@@ -207,7 +221,10 @@ suite("market data", { concurrency: true }, () => {
       for (const watch of watches) await watch.until(({ trades }) => trades.length === 0, "the first heartbeat");
       const bob = await market.caller("bob");
       await alice.call(submitOrder, order("bid", { symbol: "SOL-USD", quantity: "3", price: "100" }));
-      await bob.call(submitOrder, order("offer", { symbol: "SOL-USD", side: Side.SELL, quantity: "1.5", price: "99.5" }));
+      await bob.call(
+        submitOrder,
+        order("offer", { symbol: "SOL-USD", side: Side.SELL, quantity: "1.5", price: "99.5" }),
+      );
       await Promise.all([
         trade(alice, ["SOL-USD"], { run: "t-a", batches: 30, seed: 5 }),
         trade(bob, ["SOL-USD"], { run: "t-b", batches: 30, seed: 6 }),
@@ -217,7 +234,7 @@ suite("market data", { concurrency: true }, () => {
       const listed: Trade[] = [];
       await eventually(async () => {
         listed.length = 0;
-        for (let pageToken = ""; ; ) {
+        for (let pageToken = ""; ;) {
           const page = await alice.call(listTrades, { symbol: "SOL-USD", pageSize: 7, pageToken });
           listed.unshift(...page.trades.toReversed());
           pageToken = page.nextPageToken;
@@ -239,25 +256,28 @@ suite("market data", { concurrency: true }, () => {
       await eventually(async () => (await bookOf(alice, "SOL-USD")).lastPrice === last.price, "the last price");
     });
 
-    await t.test("an operator halts a symbol: its watchers get a new snapshot, and the book goes on behind it", async (t) => {
-      const [alice, admin] = [await market.caller(), await market.caller("root", "admin")];
-      const watch = bookWatch(t, alice, { symbol: "ETH-USD" });
-      await watch.until(({ update }) => update.case === "snapshot");
-      await alice.call(submitOrder, order("one", { symbol: "ETH-USD" }));
-      const { setTradingStatus } = AdminService.method;
-      await admin.call(setTradingStatus, { requestId: "halt", symbol: "ETH-USD", status: TradingStatus.HALTED });
-      const isHalted = ({ update }: WatchBookResponse) =>
-        update.case === "snapshot" && update.value.tradingStatus === TradingStatus.HALTED;
-      await watch.until(isHalted, "a snapshot that says so");
-      await admin.call(setTradingStatus, { requestId: "open", symbol: "ETH-USD", status: TradingStatus.OPEN });
-      await alice.call(submitOrder, order("two", { symbol: "ETH-USD" }));
-      const engines = await eventually(async () => {
-        const book = await bookOf(alice, "ETH-USD");
-        return book.version === 2n && book;
-      }, "the second order");
-      assertSameBook(await caughtUp(watch, 2n), engines);
-      await eventually(async () => bookFrom(watch).status === TradingStatus.OPEN, "the last snapshot");
-    });
+    await t.test(
+      "an operator halts a symbol: its watchers get a new snapshot, and the book goes on behind it",
+      async (t) => {
+        const [alice, admin] = [await market.caller(), await market.caller("root", "admin")];
+        const watch = bookWatch(t, alice, { symbol: "ETH-USD" });
+        await watch.until(({ update }) => update.case === "snapshot");
+        await alice.call(submitOrder, order("one", { symbol: "ETH-USD" }));
+        const { setTradingStatus } = AdminService.method;
+        await admin.call(setTradingStatus, { requestId: "halt", symbol: "ETH-USD", status: TradingStatus.HALTED });
+        const isHalted = ({ update }: WatchBookResponse) =>
+          update.case === "snapshot" && update.value.tradingStatus === TradingStatus.HALTED;
+        await watch.until(isHalted, "a snapshot that says so");
+        await admin.call(setTradingStatus, { requestId: "open", symbol: "ETH-USD", status: TradingStatus.OPEN });
+        await alice.call(submitOrder, order("two", { symbol: "ETH-USD" }));
+        const engines = await eventually(async () => {
+          const book = await bookOf(alice, "ETH-USD");
+          return book.version === 2n && book;
+        }, "the second order");
+        assertSameBook(await caughtUp(watch, 2n), engines);
+        await eventually(async () => bookFrom(watch).status === TradingStatus.OPEN, "the last snapshot");
+      },
+    );
   });
 
   test("without an engine: UNAVAILABLE; a Redis that comes again does not end a watch (I11)", async (t) => {

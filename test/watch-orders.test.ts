@@ -31,7 +31,8 @@ type Request = MessageInitShape<typeof WatchOrdersRequestSchema>;
 type Orders = Watched<typeof WatchOrdersResponseSchema>;
 
 /** The beginning of each of so many partitions. */
-const START = (partitions: number) => Array.from({ length: partitions }, (_, partition) => ({ partition, entryId: "0-0" }));
+const START = (partitions: number) =>
+  Array.from({ length: partitions }, (_, partition) => ({ partition, entryId: "0-0" }));
 const ORIGIN = "https://trade.example";
 const PARTITIONS = { PENSTOCK_PARTITIONS: "2" };
 // One in each of two partitions.
@@ -113,7 +114,9 @@ suite("WatchOrders", { concurrency: true }, () => {
         ["bid", "0.4", "100", false, "0.4", "100"],
       );
       assert.deepEqual([b.order?.clientOrderId, b.lastPrice, b.aggressor, b.trade], ["offer", "100", true, a.trade]);
-      assert.ok(!JSON.stringify(toJson(WatchOrdersResponseSchema, create(WatchOrdersResponseSchema, bought))).includes("frank"));
+      assert.ok(
+        !JSON.stringify(toJson(WatchOrdersResponseSchema, create(WatchOrdersResponseSchema, bought))).includes("frank"),
+      );
     });
 
     await t.test("reports come as they happen, whichever way; an account's are its own (I12)", async (t) => {
@@ -128,7 +131,7 @@ suite("WatchOrders", { concurrency: true }, () => {
         const http = new HttpCaller(t, market.ingest.http, { way, token });
         const watched = new HttpWatch(http, watchOrders, {});
         t.after(() => watched.cancel());
-        own.push(watched as unknown as (typeof own)[number]);
+        own.push(watched);
       }
       const others = watch(t, bob);
       const all = watch(t, root, { allAccounts: true });
@@ -225,7 +228,7 @@ suite("WatchOrders", { concurrency: true }, () => {
       const invalid = (...fields: string[]) => ["INVALID_ARGUMENT", ...fields];
       assert.deepEqual(await refused({ symbol: "NONE" }), invalid("symbol"));
       assert.deepEqual(await refused({ after: [{ ...place, partition: 2 }] }), invalid("after[0].partition"));
-      assert.deepEqual(await refused({ after: [place, place] }), invalid("after[1].partition"))
+      assert.deepEqual(await refused({ after: [place, place] }), invalid("after[1].partition"));
       assert.deepEqual(await refused({ after: [place, place, place] }), invalid("after"));
       for (const entryId of ["", "x", "1", "1-", "-1-1", "1-1-1", "99999999999999999-0", "1-99999999999"]) {
         assert.deepEqual(await refused({ after: [{ ...place, entryId }] }), invalid("after[0].entry_id"), entryId);
@@ -278,7 +281,7 @@ suite("WatchOrders", { concurrency: true }, () => {
         const token = await tokenOf(account, "trader", { ttlS });
         const http = new HttpCaller(t, market.ingest.http, { way: "Connect", token });
         const both = [watch(t, alice, {}, { token }), new HttpWatch(http, watchOrders, {})];
-        for (const watched of both) await caughtUp(watched as Orders);
+        for (const watched of both) await caughtUp(watched);
         return async (code: string) => {
           for (const watched of both) assert.equal((await watched.ended)?.code, code, account);
         };
@@ -296,7 +299,10 @@ suite("WatchOrders", { concurrency: true }, () => {
       const late = watch(t, alice, {}, { deadlineMs: 1_500 });
       assert.equal((await late.ended)?.code, "DEADLINE_EXCEEDED");
       const http = new HttpCaller(t, market.ingest.http, { way: "Connect", token: await tokenOf("alice") });
-      assert.equal((await new HttpWatch(http, watchOrders, {}, { deadlineMs: 1_500 }).ended)?.code, "DEADLINE_EXCEEDED");
+      assert.equal(
+        (await new HttpWatch(http, watchOrders, {}, { deadlineMs: 1_500 }).ended)?.code,
+        "DEADLINE_EXCEEDED",
+      );
 
       // By now the time of a call is long over, and both that stay are still told.
       assert.equal(await market.ingest.stop(), 0);

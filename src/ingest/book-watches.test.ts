@@ -52,7 +52,15 @@ function scene() {
       return listener !== undefined;
     },
     change: (version: number) => {
-      const level = { symbol: "BTC-USD", version, side: Side.BUY, price: 5, quantityHigh: 0, quantityLow: version, orders: 1 };
+      const level = {
+        symbol: "BTC-USD",
+        version,
+        side: Side.BUY,
+        price: 5,
+        quantityHigh: 0,
+        quantityLow: version,
+        orders: 1,
+      };
       listener?.news({ ms: 1, levels: [level], events: [] });
     },
     reset: () => listener?.reset(),

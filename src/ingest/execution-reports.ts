@@ -1,14 +1,11 @@
 import type { MessageInitShape } from "@bufbuild/protobuf";
-import type {
-  ExecType,
-  ExecutionReportSchema,
-  OrderSchema,
-  OrderStatus,
-  OrderType,
-  SelfTradePrevention,
-  Side,
-  TimeInForce,
+import {
+  type ExecutionReportSchema,
+  type OrderSchema,
+  type OrderStatus,
+  type Side,
 } from "../gen/penstock/v1/order_pb.ts";
+import type { OrderType, SelfTradePrevention, TimeInForce } from "../gen/penstock/v1/order_pb.ts";
 import { fromUnits, quotient, type Scale } from "../stream/decimal.ts";
 import type { EngineEvent } from "../stream/event-batch.ts";
 import { EVENT_KIND, REASON_NAMES, reportTypeOf } from "../stream/event-names.ts";
@@ -87,7 +84,7 @@ export function executionReportOf(
   return {
     position: { partition, epoch: entry.epoch, entryId: entry.id, index },
     sequence: BigInt(event.sequence),
-    execType: execType as ExecType,
+    execType,
     order: orderOf(event, instrument, { createdMs: createdMsOf(event.orderId), updatedMs: entry.ms }),
     reason: reasonOf(event),
     lastQuantity: isTrade ? unlessZero(event.lastQuantity, instrument?.lot) : "",

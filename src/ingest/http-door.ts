@@ -308,10 +308,7 @@ export class HttpDoor implements Service, HttpRoutes {
         throw new RequestError("UNAVAILABLE", "no calls are taken now", { retryAfterMs: TOO_MANY_RETRY_MS });
       if (this.#underWay > MAX_CALLS) throw resourceExhausted("too many calls at once", TOO_MANY_RETRY_MS);
       const { gate } = this.#options;
-      passage.principal = await gate.admit(
-        passage.access,
-        context.requestHeader.get("authorization") ?? undefined,
-      );
+      passage.principal = await gate.admit(passage.access, context.requestHeader.get("authorization") ?? undefined);
     } catch (error) {
       throw this.#refusal(passage, error, context);
     }

@@ -114,9 +114,10 @@ export class HttpStream implements Outlet<never> {
 
   /** Looks at its times, and at what its token and account allow now. */
   sweep(now: number): void {
-    if (this.#ending === undefined) return void (this.#inlet && this.#tenure.sweep(now, this.#untaken));
-    this.#endedAt ??= now;
-    if (now - this.#endedAt > UNREAD_MS) this.cut();
+    if (this.#ending !== undefined) {
+      this.#endedAt ??= now;
+      if (now - this.#endedAt > UNREAD_MS) this.cut();
+    } else if (this.#inlet !== undefined) this.#tenure.sweep(now, this.#untaken);
   }
 
   #call(): Call {

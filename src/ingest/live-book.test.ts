@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { crc32 } from "node:zlib";
 import { create, fromBinary } from "@bufbuild/protobuf";
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { EngineLevelSchema, GetEngineBookResponseSchema } from "../gen/penstock/v1/engine_service_pb.ts";
 import { InstrumentSchema } from "../gen/penstock/v1/instrument_pb.ts";
 import { WatchBookResponseSchema } from "../gen/penstock/v1/market_data_service_pb.ts";
@@ -55,7 +55,9 @@ const decode = (answer: unknown) => {
 };
 
 test("a side is what a sorted list of all its levels would be", () => {
-  const changes = fc.array(fc.record({ price: fc.integer({ min: 1, max: 40 }), quantity: fc.nat(3) }), { maxLength: 80 });
+  const changes = fc.array(fc.record({ price: fc.integer({ min: 1, max: 40 }), quantity: fc.nat(3) }), {
+    maxLength: 80,
+  });
   fc.assert(
     fc.property(fc.boolean(), changes, fc.nat(12), (isBids, changes, count) => {
       const side = new BookSide(instrument, isBids, [], Infinity);
@@ -99,7 +101,9 @@ test("each change gives the next version, the levels and the checksum; a gap and
   assert.deepEqual([first.value.version, first.value.tradingStatus, first.value.lastPrice], [7n, 1, ""]);
   assert.equal(first.value.checksum, crc32("1:0.005:1|1.1:0.006:1|"));
 
-  const second = decode(book.apply(news([change(8, Side.BUY, level(105, 2, 3)), change(8, Side.SELL, level(110, 0, 0))])));
+  const second = decode(
+    book.apply(news([change(8, Side.BUY, level(105, 2, 3)), change(8, Side.SELL, level(110, 0, 0))])),
+  );
   assert.ok(second.case === "increment");
   assert.equal(second.value.version, 8n);
   assert.deepEqual(
@@ -144,7 +148,8 @@ test("a book is worn when half of what is known of it has gone, or it has twice 
     small.apply(news([change(i, Side.SELL, level(200_000 + i, 1)), change(i, Side.BUY, level(100_000 - i, 0))]));
     assert.equal(small.isWorn, false, "all of it is known");
   }
-  for (let i = MAX_LEVELS + 2; i <= 2 * MAX_LEVELS; i++) small.apply(news([change(i, Side.SELL, level(200_000 + i, 1))]));
+  for (let i = MAX_LEVELS + 2; i <= 2 * MAX_LEVELS; i++)
+    small.apply(news([change(i, Side.SELL, level(200_000 + i, 1))]));
   assert.ok(!small.isWorn);
   small.apply(news([change(2 * MAX_LEVELS + 1, Side.SELL, level(300_000, 1))]));
   assert.ok(small.isWorn);

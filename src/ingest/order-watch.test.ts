@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { setImmediate as turn } from "node:timers/promises";
 import { test } from "node:test";
 import { create, fromBinary } from "@bufbuild/protobuf";
-import fc from "fast-check";
+import * as fc from "fast-check";
 import {
   WatchOrdersRequestSchema,
   type WatchOrdersResponse,
@@ -23,7 +23,9 @@ import { isWanted, type Report, type ReportFilter, reportOf, type ReportPlace, W
 
 /** A watch against a log in memory that is followed, lost and found again in every order; real ones are in test/. */
 
-const BTC = prepareInstrument(create(InstrumentSchema, { symbol: "BTC-USD", tickSize: "0.01", lotSize: "1", version: 1 }));
+const BTC = prepareInstrument(
+  create(InstrumentSchema, { symbol: "BTC-USD", tickSize: "0.01", lotSize: "1", version: 1 }),
+);
 const ACCOUNTS = ["alice", "bob"] as const;
 
 /**
@@ -238,7 +240,8 @@ test("whatever is followed, lost and found: each watch gets all behind its place
       }
       log.recover();
       const wanted = begun.map(({ feed, expected }) => ({ feed, expected: expected() }));
-      const isCaughtUp = () => wanted.every(({ feed, expected }) => feed.isOver || feed.reports.length >= expected.length);
+      const isCaughtUp = () =>
+        wanted.every(({ feed, expected }) => feed.isOver || feed.reports.length >= expected.length);
       for (let i = 0; i < 2_000 && !isCaughtUp(); i++) await turn();
       for (let i = 0; i < 10; i++) await turn();
       for (const { feed, expected } of wanted) {
@@ -255,7 +258,12 @@ test("whatever is followed, lost and found: each watch gets all behind its place
 
 test("a report that is missing ends the watch, and is named", async () => {
   const log = new TestLog();
-  const options = { follower: log, history: log.history, instruments: log.instruments, partitioning: new Partitioning(1) };
+  const options = {
+    follower: log,
+    history: log.history,
+    instruments: log.instruments,
+    partitioning: new Partitioning(1),
+  };
   const watches = new OrderWatches(options);
   log.append([2, 0], false);
   const { feed, done } = watch(watches, "alice", { epoch: 0, ...START, index: WHOLE_ENTRY });
@@ -273,7 +281,12 @@ test("a report that is missing ends the watch, and is named", async () => {
 
 test("heartbeats name what was sent; a watch of all accounts ends with the admin's role", async () => {
   const log = new TestLog();
-  const options = { follower: log, history: log.history, instruments: log.instruments, partitioning: new Partitioning(1) };
+  const options = {
+    follower: log,
+    history: log.history,
+    instruments: log.instruments,
+    partitioning: new Partitioning(1),
+  };
   const watches = new OrderWatches(options);
   const feed = new TestFeed();
   const call = callOf(undefined);

@@ -136,7 +136,7 @@ class OrderWatch implements ReportWatcher {
       throw new RequestError("OUT_OF_RANGE", `partition ${partition} has no ${place}, or none that is kept`);
     }
     let place = from;
-    for (let isFresh = false; ; ) {
+    for (let isFresh = false; ;) {
       await this.#feed.room();
       await turns.next();
       if (this.#feed.isOver) return;

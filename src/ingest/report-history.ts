@@ -11,7 +11,15 @@ import type { PartitionKeys } from "../stream/keys.ts";
 import { findEntry } from "../stream/lookup.ts";
 import { compareEntryIds, formatEntryId, START } from "../stream/position.ts";
 import { RequestError } from "./errors.ts";
-import { isWanted, type Report, type ReportFilter, reportOf, type ReportPlace, storedReportOf, WHOLE_ENTRY } from "./reports.ts";
+import {
+  isWanted,
+  type Report,
+  type ReportFilter,
+  reportOf,
+  type ReportPlace,
+  storedReportOf,
+  WHOLE_ENTRY,
+} from "./reports.ts";
 import { Turns } from "./turns.ts";
 
 export interface ReportHistoryOptions {
@@ -137,7 +145,9 @@ export class ReportHistory {
     if (compareEntryIds(after, START) === 0 || compareEntryIds(previous, after) === 0) return;
     const written = await findWritten(this.#options.sql, EVENTS_STREAM, partition, [previous]);
     if (written.length > 0 && compareEntryIds(previous, after) > 0) return;
-    const cause = new Error(`partition ${partition}: no receipt of the event entry ${formatEntryId(previous)} behind ${formatEntryId(after)}`);
+    const cause = new Error(
+      `partition ${partition}: no receipt of the event entry ${formatEntryId(previous)} behind ${formatEntryId(after)}`,
+    );
     throw new RequestError("UNAVAILABLE", "events are missing at present: resume later", { cause });
   }
 }

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { create, equals, fromBinary, toBinary } from "@bufbuild/protobuf";
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { InstrumentSchema } from "../gen/penstock/v1/instrument_pb.ts";
 import { WatchOrdersResponseSchema } from "../gen/penstock/v1/order_service_pb.ts";
 import type { EngineEvent } from "../stream/event-batch.ts";

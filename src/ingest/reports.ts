@@ -1,4 +1,11 @@
-import { ExecType, OrderStatus, OrderType, SelfTradePrevention, Side, TimeInForce } from "../gen/penstock/v1/order_pb.ts";
+import {
+  ExecType,
+  OrderStatus,
+  OrderType,
+  SelfTradePrevention,
+  Side,
+  TimeInForce,
+} from "../gen/penstock/v1/order_pb.ts";
 import type { StoredExecution } from "../store/executions.ts";
 import type { EngineEvent } from "../stream/event-batch.ts";
 import type { Instruments, TradedInstrument } from "../stream/instrument.ts";

@@ -40,11 +40,16 @@ const callOf = (account: string) => ({ principal: { account } }) as Call;
 
 function opener(watch: ServedWatch["watch"] = async (_request, _call, feed) => feed.over) {
   const watches = new Watches(metrics);
-  const served = { service: OrderService, methods: {}, streams: {}, watches: { watchOrders: { access: "read", watch } } };
+  const served = {
+    service: OrderService,
+    methods: {},
+    streams: {},
+    watches: { watchOrders: { access: "read", watch } },
+  };
   const { streams } = watches.around(served as Parameters<Watches["around"]>[0]);
   return (account = "alice") => {
     const line = new Line();
-    line.inlet = streams["watchOrders"]!.open(callOf(account), line as Outlet<never>);
+    line.inlet = streams["watchOrders"]!.open(callOf(account), line);
     return line;
   };
 }

@@ -84,11 +84,14 @@ export class HttpCaller {
     signal: AbortSignal,
     deadlineMs?: number,
   ): AsyncGenerator<MessageShape<O>> {
-    if (this.#transport === undefined) return yield* this.#fetchStream(method, request, signal, deadlineMs);
     try {
-      const input = createAsyncIterable([request]);
-      const { message } = await this.#transport.stream(method, signal, deadlineMs, this.#headers, input);
-      yield* message;
+      if (this.#transport === undefined) {
+        yield* this.#fetchStream(method, request, signal, deadlineMs);
+      } else {
+        const input = createAsyncIterable([request]);
+        const { message } = await this.#transport.stream(method, signal, deadlineMs, this.#headers, input);
+        yield* message;
+      }
     } catch (error) {
       throw refusalOfConnect(error);
     }
@@ -114,7 +117,7 @@ export class HttpCaller {
       },
       body: Buffer.concat([head, json]),
     });
-    if (!response.ok) throw refusalOfJson((await response.json()) as unknown as ErrorJson);
+    if (!response.ok) throw refusalOfJson((await response.json()) as ErrorJson);
     let rest = Buffer.alloc(0);
     for await (const piece of response.body!) {
       rest = Buffer.concat([rest, piece]);
