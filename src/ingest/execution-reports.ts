@@ -1,11 +1,14 @@
 import type { MessageInitShape } from "@bufbuild/protobuf";
-import {
-  type ExecutionReportSchema,
-  type OrderSchema,
-  type OrderStatus,
-  type Side,
+import type {
+  ExecType,
+  ExecutionReportSchema,
+  OrderSchema,
+  OrderStatus,
+  OrderType,
+  SelfTradePrevention,
+  Side,
+  TimeInForce,
 } from "../gen/penstock/v1/order_pb.ts";
-import type { OrderType, SelfTradePrevention, TimeInForce } from "../gen/penstock/v1/order_pb.ts";
 import { fromUnits, quotient, type Scale } from "../stream/decimal.ts";
 import type { EngineEvent } from "../stream/event-batch.ts";
 import { EVENT_KIND, REASON_NAMES, reportTypeOf } from "../stream/event-names.ts";
@@ -84,7 +87,7 @@ export function executionReportOf(
   return {
     position: { partition, epoch: entry.epoch, entryId: entry.id, index },
     sequence: BigInt(event.sequence),
-    execType,
+    execType: execType as ExecType,
     order: orderOf(event, instrument, { createdMs: createdMsOf(event.orderId), updatedMs: entry.ms }),
     reason: reasonOf(event),
     lastQuantity: isTrade ? unlessZero(event.lastQuantity, instrument?.lot) : "",
