@@ -328,12 +328,15 @@ test("I2, I3, I5: a Redis that comes back empty: the log, its keys and the instr
   assert.equal(successor.logged("GROUP LOST"), 0);
 });
 
+/** Longer than an opening takes on a busy machine. */
+const SLOW_MS = 1_000;
+
 test("what is older than the replay horizon comes back as keys only, what is older than both not at all; IDs go on behind", async (t) => {
   const scene = await LogScene.set(t);
   const { redis, keys } = scene;
   const writing = scene.appender();
   const old = await writing.append(...orders("old", 3));
-  await eventually(async () => Date.now() > old[0]!.ms + 50, "some time to pass");
+  await eventually(async () => Date.now() > old[0]!.ms + 2 * SLOW_MS, "some time to pass");
   const recent = await writing.one(order("recent"));
   await scene.persist();
   const horizon = () => Date.now() - recent.ms;
@@ -358,7 +361,10 @@ test("what is older than the replay horizon comes back as keys only, what is old
   assert.ok(last.ms > recent.ms);
 
   await scene.server.restart({ empty: true });
-  const partly = scene.appender({ replayHorizonMs: horizon() + 20, idempotencyHorizonMs: horizon() + 20 });
+  const partly = scene.appender({
+    replayHorizonMs: horizon() + SLOW_MS,
+    idempotencyHorizonMs: horizon() + SLOW_MS,
+  });
   await partly.appender.open();
   assert.deepEqual(
     (await scene.entries()).map(({ id }) => id),
