@@ -12,6 +12,7 @@ import { defineInstrument, type EngineProcess, eventually, type Ingest } from ".
 import { startConsumers, startEngine, startIngest, tokenOf } from "./pipeline.ts";
 import { Proxy } from "./proxy.ts";
 import { createTestDatabase, startTestRedis, type TestRedis } from "./servers.ts";
+import { GrpcWatch } from "./watch.ts";
 
 /** The whole way of an order, with symbols to trade; ingest reaches the engine through a proxy. All ends with the test. */
 export class Market {
@@ -81,8 +82,27 @@ export class Market {
     this.ingest = await this.#start();
   }
 
-  /** Waits until the engine has come to the end of the log, in all partitions. */
+  /** Waits until the engine has come to the end of the log, in all partitions, and ingest to the end of the events. */
   async settled(): Promise<void> {
+    await this.#matched();
+    const caller = await this.caller("settled");
+    await eventually(async () => {
+      const watch = new GrpcWatch(caller, OrderService.method.watchOrders, {});
+      // A Redis that has just come again may end it.
+      const first = await watch.until(() => true).catch(() => undefined);
+      watch.cancel();
+      if (first?.update.case !== "heartbeat") return false;
+      const places = first.update.value.highWater;
+      const ends = places.map(({ partition }) =>
+        this.redis.xrevrange(new PartitionKeys(partition).events, "+", "-", "COUNT", 1),
+      );
+      const ids = (await Promise.all(ends)).map(([last]) => last?.[0] ?? "0-0");
+      return places.every(({ entryId }, i) => entryId === ids[i]);
+    }, "ingest has followed the events");
+    caller.close();
+  }
+
+  async #matched(): Promise<void> {
     for (let partition = 0; await this.redis.exists(new PartitionKeys(partition).head); partition++) {
       const { orders, events } = new PartitionKeys(partition);
       const last = async (key: string) => (await this.redis.xrevrange(key, "+", "-", "COUNT", 1))[0]?.[0];
