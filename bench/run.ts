@@ -7,13 +7,15 @@ import { print } from "./bencher.ts";
 import { compareAlternatives } from "./comparison.ts";
 import { measureFigures } from "./figures.ts";
 import type { FigureOptions } from "./figures.ts";
+import { measureMatching } from "./matching.ts";
 import { measureScaling } from "./scaling.ts";
 import type { ScalingOptions } from "./scaling.ts";
 import { Stacks } from "./stacks.ts";
 
-const USAGE = `penstock bench [figures | alternatives | scaling] [options]: measures stacks of its own on this machine
+const USAGE = `penstock bench [figures | matching | alternatives | scaling] [options]: measures stacks of its own on this machine
 
   figures       rates, latencies, CPU and memory of Penstock, in about 40 minutes (this is the default)
+  matching      the same with the engine, in about 7 minutes
   alternatives  Penstock beside what people would use instead, in about 45 minutes
   scaling       20 million rows before, and more processes, in about 45 minutes; takes 20 GB of disk meanwhile
 
@@ -22,7 +24,7 @@ const USAGE = `penstock bench [figures | alternatives | scaling] [options]: meas
   --seconds N   of one run (default 20; for alternatives and scaling 10)
   --minutes N   figures: of the long run for Redis' memory (default 10; 0 leaves it out)
 
-Prints tables and writes them to bench/RESULTS.md, bench/ALTERNATIVES.md or bench/SCALING.md.
+Prints tables and writes them to bench/RESULTS.md, MATCHING.md, ALTERNATIVES.md or SCALING.md.
 `;
 
 type Options = FigureOptions & ScalingOptions;
@@ -35,6 +37,7 @@ interface Subject {
 
 const SUBJECTS: ReadonlyMap<string, Subject> = new Map([
   ["figures", { file: "RESULTS.md", seconds: 20, measure: measureFigures }],
+  ["matching", { file: "MATCHING.md", seconds: 20, measure: measureMatching }],
   ["alternatives", { file: "ALTERNATIVES.md", seconds: 10, measure: compareAlternatives }],
   ["scaling", { file: "SCALING.md", seconds: 10, measure: measureScaling }],
 ]);

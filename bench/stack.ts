@@ -14,12 +14,14 @@ import { descendants, parentOf } from "./measure/cpu.ts";
 import type { Contender } from "./measure/loss.ts";
 
 const ROOT = join(import.meta.dirname, "..");
-const STREAM = new PartitionKeys(0).orders;
+const KEYS = new PartitionKeys(0);
+const STREAM = KEYS.orders;
 
 // A stack that runs on this machine keeps the usual ones.
 const FREE_PORTS = {
   PENSTOCK_GRPC_PORT: "0",
   PENSTOCK_HTTP_PORT: "0",
+  PENSTOCK_ENGINE_PORT: "0",
   PENSTOCK_REDIS_PORT: "0",
   PENSTOCK_POSTGRES_PORT: "0",
 };
@@ -38,6 +40,8 @@ export interface StackOptions {
   readonly folder?: string;
   readonly workers?: number;
   readonly ingestProcesses?: number;
+  /** Without it orders are taken and written, and not matched. */
+  readonly engine?: boolean;
 }
 
 /** Penstock as `penstock up` starts it. */
@@ -80,7 +84,10 @@ export async function startStack(options: StackOptions = {}): Promise<Stack> {
   // In a group of its own, so that Ctrl-C reaches the bench alone, which then stops it.
   const up = await DetachedProcess.spawn({
     command: process.execPath,
-    args: [join(ROOT, "src", "main.ts"), "up", "--workers", String(options.workers ?? 1)],
+    args: [
+      ...[join(ROOT, "src", "main.ts"), "up", "--workers", String(options.workers ?? 1)],
+      ...(options.engine === true ? [] : ["--no-engine"]),
+    ],
     cwd: ROOT,
     env: {
       ...withoutServers(process.env),
@@ -110,7 +117,12 @@ export async function startStack(options: StackOptions = {}): Promise<Stack> {
       return pids;
     };
     let otherRedis = 0;
-    const waiting = (): Promise<number> => waitingEntries(redis);
+    const hasEngine = options.engine === true;
+    const waiting = async (): Promise<number> => {
+      const ofOrders = await waitingEntries(redis, STREAM, await endOf(redis, STREAM));
+      // The engine appends an event entry of the same ID for each entry of the log.
+      return hasEngine ? ofOrders + (await waitingEntries(redis, KEYS.events, await endOf(redis, STREAM))) : ofOrders;
+    };
     const settled = async (): Promise<void> => {
       const last = Date.now() + SETTLE_LIMIT_MS;
       while (Date.now() < last && (await waiting()) > 0) await delay(POLL_MS);
@@ -121,8 +133,10 @@ export async function startStack(options: StackOptions = {}): Promise<Stack> {
         port: Number(new URL(grpc).port),
         token,
         databaseUrl,
+        ...(hasEngine && { engine: { answers: false } }),
         processes: () => ({
           ingest: role("ingest"),
+          ...(hasEngine && { engine: role("engine") }),
           consumers: role("consumers"),
           redis: [redisPid],
           postgres: [postgresPid],
@@ -212,14 +226,14 @@ async function readStack(folder: string, up: DetachedProcess): Promise<StackFile
   throw new Error(`penstock up was not ready within ${START_LIMIT_MS / 1000} s`);
 }
 
-// Entries that were not delivered to the group yet, or not acknowledged by it; at least one where the log's end is not known
-// to be reached.
-async function waitingEntries(redis: Redis): Promise<number> {
-  const [stream, groups] = (await Promise.all([redis.xinfo("STREAM", STREAM), redis.xinfo("GROUPS", STREAM)])) as [
-    unknown[],
-    unknown[][],
-  ];
-  const end = field(stream, "last-generated-id");
+async function endOf(redis: Redis, stream: string): Promise<unknown> {
+  return field((await redis.xinfo("STREAM", stream)) as unknown[], "last-generated-id");
+}
+
+// Entries up to `end` that were not delivered to the group yet, or not acknowledged by it; at least one where that end is not
+// known to be reached.
+async function waitingEntries(redis: Redis, stream: string, end: unknown): Promise<number> {
+  const groups = (await redis.xinfo("GROUPS", stream)) as unknown[][];
   const group = groups.find((candidate) => field(candidate, "name") === PERSIST_GROUP);
   if (group === undefined) return 1;
   const undelivered = field(group, "last-delivered-id") === end ? 0 : Math.max(1, Number(field(group, "lag")));

@@ -76,6 +76,7 @@ Exit codes: 0 done, 1 failed or refused, 2 wrong usage or configuration, 3 the a
       "start everything on this machine: Redis and Postgres of its own, ingest, engine, consumers; Ctrl-C drains and stops",
     )
     .option("--workers <n>", "worker processes of the consumers", wholeNumber(1, 64), 1)
+    .option("--no-engine", "orders are taken and written, and not matched; for a state folder in which no engine ran")
     .addHelpText(
       "after",
       `

@@ -23,6 +23,8 @@ export interface LoadOptions {
   readonly warmupSeconds: number;
   /** 0 sends SubmitOrder, 1 to 1,000 SubmitOrders with so many orders. */
   readonly batch: number;
+  /** Asks for answers when the engine has matched, not when the order is in the log. */
+  readonly matched: boolean;
   readonly connections: number;
 }
 

@@ -9,6 +9,7 @@ const USAGE = `node bench/load/main.ts --address 127.0.0.1:50051 --rate 10000 --
   --seconds N           how long to send
   --warmup N            seconds before that, left out of the latencies (default 0)
   --batch N             orders in a SubmitOrders call; 0, the default, sends SubmitOrder
+  --matched             asks for answers of the engine
   --connections N       default 4
   --symbol S            default BTC-USD
   --run ID              begins every client_order_id (default: random)
@@ -25,6 +26,7 @@ const { values } = parseArgs({
     seconds: { type: "string" },
     warmup: { type: "string", default: "0" },
     batch: { type: "string", default: "0" },
+    matched: { type: "boolean", default: false },
     connections: { type: "string", default: "4" },
     symbol: { type: "string", default: "BTC-USD" },
     run: { type: "string", default: randomBytes(4).toString("hex") },
@@ -56,6 +58,7 @@ if (values.help) {
       seconds: number("seconds", values.seconds, 0.1, 86_400),
       warmupSeconds: number("warmup", values.warmup, 0, 3600),
       batch: number("batch", values.batch, 0, 1000),
+      matched: values.matched,
       connections: number("connections", values.connections, 1, 256),
     });
     if (values.acknowledged !== undefined) await record.write(values.acknowledged, values.run, values.symbol);

@@ -1,6 +1,6 @@
 import { create, toBinary } from "@bufbuild/protobuf";
 import { SubmitOrderRequestSchema, SubmitOrdersRequestSchema } from "../../src/gen/penstock/v1/order_service_pb.ts";
-import { OrderType, Side, TimeInForce } from "../../src/gen/penstock/v1/order_pb.ts";
+import { AckLevel, OrderType, Side, TimeInForce } from "../../src/gen/penstock/v1/order_pb.ts";
 
 // Different orders in rotation: enough that prices and sides vary, few enough to stay in the processor's cache.
 const VARIANTS = 64;
@@ -25,13 +25,16 @@ export class OrderBodies {
   readonly #batch: number;
 
   /** `batch` 0 makes SubmitOrder requests, 1 to 1,000 SubmitOrders with so many orders. */
-  constructor(options: { run: string; symbol: string; batch: number }) {
+  constructor(options: { run: string; symbol: string; batch: number; matched?: boolean }) {
     this.#batch = options.batch;
     const perBody = Math.max(1, options.batch);
     const count = Math.ceil(VARIANTS / perBody);
     this.#templates = Array.from({ length: count }, (_, body) => {
       const orders = Array.from({ length: perBody }, (_, at) =>
-        order(clientOrderId(options.run, at), options.symbol, body * perBody + at),
+        create(SubmitOrderRequestSchema, {
+          ...order(clientOrderId(options.run, at), options.symbol, body * perBody + at),
+          ackLevel: options.matched === true ? AckLevel.MATCHED : AckLevel.UNSPECIFIED,
+        }),
       );
       const [first] = orders;
       if (first === undefined) throw new Error("a body needs an order");
@@ -72,7 +75,7 @@ function order(id: string, symbol: string, variant: number) {
   const buys = variant % 2 === 0;
   const away = ((variant * 37) % VARIANTS) - VARIANTS / 3;
   const ticks = 5_000_000 + Math.round(buys ? -away : away);
-  return create(SubmitOrderRequestSchema, {
+  return {
     clientOrderId: id,
     symbol,
     side: buys ? Side.BUY : Side.SELL,
@@ -80,5 +83,5 @@ function order(id: string, symbol: string, variant: number) {
     timeInForce: TimeInForce.GTC,
     quantity: "0.01",
     price: (ticks / 100).toFixed(2),
-  });
+  };
 }

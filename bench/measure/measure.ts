@@ -6,8 +6,8 @@ import { promisify } from "node:util";
 import type { LoadReport } from "../load/load.ts";
 import { cpuBetween, sampleCpu } from "./cpu.ts";
 import type { Roots } from "./cpu.ts";
-import { compareWithRows } from "./rows.ts";
-import type { RowFigures } from "./rows.ts";
+import { compareWithRows, lastState } from "./rows.ts";
+import type { RowFigures, StateFigures } from "./rows.ts";
 
 const execute = promisify(execFile);
 
@@ -18,6 +18,8 @@ export interface Target {
   readonly token: string;
   /** Where its rows are; undefined where it writes none. */
   readonly databaseUrl: string | undefined;
+  /** Whether an engine matches what it takes, so that each order has a state; and whether its answers are asked for. */
+  readonly engine?: { readonly answers: boolean };
   /** The processes of each of its servers. Asked for at each measurement: a restart changes them. */
   readonly processes: () => Roots;
   /** Resolves when nothing that was acknowledged waits for its row any more, or nothing more can be hoped for. */
@@ -63,6 +65,10 @@ export async function measure(target: Target, load: Load): Promise<Measurement> 
     const used = cpuBetween(before, sampleCpu(processes));
 
     const rows = target.databaseUrl === undefined ? undefined : await compareWithRows(target.databaseUrl, file);
+    const states =
+      target.databaseUrl === undefined || target.engine === undefined
+        ? undefined
+        : await lastState(target.databaseUrl, file);
     const machineSeconds = used.wallSeconds * availableParallelism();
     const servers = Object.values(used.seconds).reduce((sum, seconds) => sum + seconds, 0);
     const generatorShare = report.cpuSeconds / machineSeconds;
@@ -78,7 +84,7 @@ export async function measure(target: Target, load: Load): Promise<Measurement> 
       ),
       generatorShare,
       othersShare: Math.max(0, used.machineShare - servers / machineSeconds - generatorShare),
-      faults: faultsOf(load, report, rows),
+      faults: [...faultsOf(load, report, rows), ...stateFaults(report, states)],
     };
   });
 }
@@ -108,6 +114,7 @@ export async function send(target: Target, load: Load, file: string, run?: strin
     ...(run !== undefined && { run }),
   };
   const args = Object.entries(options).map(([name, value]) => `--${name}=${value}`);
+  if (target.engine?.answers === true) args.push("--matched");
   const { stdout } = await execute(process.execPath, [join(import.meta.dirname, "../load/main.ts"), ...args], {
     env: { ...process.env, PENSTOCK_TOKEN: target.token },
   });
@@ -126,5 +133,14 @@ function faultsOf(load: Load, report: LoadReport, rows: RowFigures | undefined):
     faults.push(`${report.acknowledged - rows.written} acknowledged without a row`);
   const lateMs = (rows.lastCommitUs - report.endedUs) / 1000;
   if (lateMs > ROW_LIMIT_MS) faults.push(`the last row ${(lateMs / 1000).toFixed(1)} s after the end`);
+  return faults;
+}
+
+function stateFaults(report: LoadReport, states: StateFigures | undefined): string[] {
+  if (states === undefined) return [];
+  const faults: string[] = [];
+  if (states.missing > 0) faults.push(`${states.missing} acknowledged without a state`);
+  const lateMs = (states.lastCommitUs - report.endedUs) / 1000;
+  if (lateMs > ROW_LIMIT_MS) faults.push(`the last state ${(lateMs / 1000).toFixed(1)} s after the end`);
   return faults;
 }

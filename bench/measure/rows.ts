@@ -65,6 +65,26 @@ export async function countRows(databaseUrl: string, acknowledgedFile: string): 
   });
 }
 
+/** What became of acknowledged orders in `order_states`. */
+export interface StateFigures {
+  readonly missing: number;
+  /** The last commit of any state of them, microseconds since 1970. */
+  readonly lastCommitUs: number;
+}
+
+export async function lastState(databaseUrl: string, acknowledgedFile: string): Promise<StateFigures> {
+  return withAcknowledged(databaseUrl, acknowledgedFile, async (client) => {
+    const [row] = await client<{ missing: number; last: number | null }[]>`
+      WITH states AS (
+        SELECT order_id, extract(epoch FROM pg_xact_commit_timestamp(xmin))::float8 * 1e6 AS us
+        FROM order_states WHERE order_id >= (SELECT id FROM first_acknowledged)
+      )
+      SELECT count(*) FILTER (WHERE us IS NULL)::int AS missing, max(us) AS last
+      FROM acknowledged LEFT JOIN states USING (order_id)`;
+    return { missing: row?.missing ?? 0, lastCommitUs: row?.last ?? 0 };
+  });
+}
+
 // With the record as the temporary table `acknowledged`, and its least order id in `first_acknowledged`.
 async function withAcknowledged<T>(
   databaseUrl: string,

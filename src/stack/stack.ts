@@ -27,6 +27,8 @@ export interface StackOptions {
   readonly parts: StackParts;
   /** Worker processes of the consumers. */
   readonly workers: number;
+  /** Whether there is an engine. */
+  readonly engine: boolean;
   /** Told of each new process of a role. */
   readonly onSpawn: (name: string, pid: number) => void;
   /** A line for the person at the terminal. */
@@ -50,7 +52,8 @@ export class Stack {
   }
 
   /** Settles the ports; nothing is started yet. @throws where a port that was asked for is in use. */
-  static async assemble({ settings, env, parts, workers, onSpawn, say }: StackOptions): Promise<Stack> {
+  static async assemble(options: StackOptions): Promise<Stack> {
+    const { settings, env, parts, workers, onSpawn, say } = options;
     const { stateFolder, bind, drainMs } = settings;
     const file = join(stateFolder, "stack.json");
     rmSync(file, { force: true }); // of a stack that was killed
@@ -93,10 +96,13 @@ export class Stack {
       const port = await settlePort(bind, { port: httpPort + n, exact: false });
       consumers.push(supervise(roleProcess(frame, "consumers", name, port, { PENSTOCK_CONSUMER_NAME: name })));
     }
-    const engineHttpPort = await settlePort(bind, { port: httpPort + workers + 1, exact: false });
-    const engine = supervise(
-      roleProcess(frame, "engine", "engine", engineHttpPort, { PENSTOCK_ENGINE_PORT: String(enginePort) }),
-    );
+    const engines: Supervisor[] = [];
+    if (options.engine) {
+      const port = await settlePort(bind, { port: httpPort + workers + 1, exact: false });
+      engines.push(
+        supervise(roleProcess(frame, "engine", "engine", port, { PENSTOCK_ENGINE_PORT: String(enginePort) })),
+      );
+    }
 
     const announcement: Service = {
       name: "stack.json",
@@ -104,7 +110,7 @@ export class Stack {
         const urls = {
           grpc: urlOn(bind, grpcPort),
           http: urlOn(bind, httpPort),
-          engine: urlOn(bind, enginePort),
+          engine: options.engine ? urlOn(bind, enginePort) : null,
           redis: redis.url(),
           postgres: postgres.url(),
         };
@@ -115,12 +121,8 @@ export class Stack {
       },
       stop: async () => rmSync(file, { force: true }),
     };
-    const roles = [together("consumers", consumers), engine, ingest];
-    return new Stack(
-      [together("servers", servers), schema, ...roles, announcement],
-      [...consumers, engine, ingest],
-      file,
-    );
+    const services = [together("servers", servers), schema, together("consumers", consumers), ...engines, ingest];
+    return new Stack([...services, announcement], [...consumers, ...engines, ingest], file);
   }
 
   /**

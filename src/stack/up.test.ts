@@ -55,7 +55,7 @@ class Place {
     const program = `
       import { up } from ${JSON.stringify(new URL("up.ts", import.meta.url).href)};
       const prepareDemo = async () => ({ token: "of a trader", adminToken: "of an admin" });
-      up({ workers: 2 }, process.env, { program: ${JSON.stringify(this.#program)}, prepareDemo }).then(
+      up({ workers: 2, engine: true }, process.env, { program: ${JSON.stringify(this.#program)}, prepareDemo }).then(
         () => process.exit(0),
         (error) => { console.log(error.message); process.exit(1); },
       );

@@ -13,6 +13,8 @@ import type { StackParts } from "./stack.ts";
 export interface UpOptions {
   /** Worker processes of the consumers. */
   readonly workers: number;
+  /** Whether orders are matched. */
+  readonly engine: boolean;
 }
 
 const PARTS: StackParts = { program: join(import.meta.dirname, "..", "main.ts"), prepareDemo };
@@ -41,6 +43,7 @@ export async function up(options: UpOptions, env: NodeJS.ProcessEnv = process.en
     env,
     parts,
     workers: options.workers,
+    engine: options.engine,
     onSpawn: (name, pid) => lock.record(name, pid),
     say,
   });
