@@ -79,7 +79,7 @@ export async function lastState(databaseUrl: string, acknowledgedFile: string): 
         SELECT order_id, extract(epoch FROM pg_xact_commit_timestamp(xmin))::float8 * 1e6 AS us
         FROM order_states WHERE order_id >= (SELECT id FROM first_acknowledged)
       )
-      SELECT count(*) FILTER (WHERE us IS NULL)::int AS missing, max(us) AS last
+      SELECT count(*) FILTER (WHERE states.us IS NULL)::int AS missing, max(states.us) AS last
       FROM acknowledged LEFT JOIN states USING (order_id)`;
     return { missing: row?.missing ?? 0, lastCommitUs: row?.last ?? 0 };
   });
