@@ -3,11 +3,16 @@ import type { Durations } from "./bencher.ts";
 import { CALM_RATE, LEGEND } from "./figures.ts";
 import { startFloor } from "./floor.ts";
 import { describeMachine } from "./measure/machine.ts";
-import { measurementTable } from "./measure/table.ts";
+import { RestartBench } from "./measure/restart.ts";
+import type { Restart } from "./measure/restart.ts";
+import { measurementTable, restartTable } from "./measure/table.ts";
 import type { Stacks } from "./stacks.ts";
 
 /** Orders a second that the engine and all consumers are to keep up with. */
 const MATCHED_RATES = { unary: 8_000, batches: 30_000 } as const;
+
+/** Orders in the book of an engine that is killed. A tenth of it in a trial. */
+const RESTING_ORDERS = 1_000_000;
 
 /** Penstock with its engine: the sections of the results, each as soon as it is measured. */
 export async function* measureMatching(stacks: Stacks, durations: Durations): AsyncGenerator<string> {
@@ -35,5 +40,24 @@ export async function* measureMatching(stacks: Stacks, durations: Durations): As
     ]);
   } finally {
     await floor.stop();
+  }
+  await stacks.stop(stack);
+
+  const resting = durations.runs === 1 ? RESTING_ORDERS / 10 : RESTING_ORDERS;
+  const full = await stacks.start({ engine: true });
+  const bench = new RestartBench(full);
+  try {
+    await bench.fill(resting);
+    yield `## Killed with ${resting.toLocaleString("en")} orders in its book`;
+    yield (
+      "The engine gets SIGKILL, its supervisor starts it again, and it begins with its newest snapshot and the log behind that. An order " +
+      "that is sent right behind the kill has to meet the oldest of the best price, and that one alone. " +
+      `The engine's process held ${Math.round(bench.memory / 2 ** 20).toLocaleString("en")} MiB before.`
+    );
+    const restarts: Restart[] = [];
+    for (let run = 0; run < durations.runs; run++) restarts.push(await bench.restart());
+    yield restartTable(restarts);
+  } finally {
+    bench.close();
   }
 }

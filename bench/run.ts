@@ -15,7 +15,7 @@ import { Stacks } from "./stacks.ts";
 const USAGE = `penstock bench [figures | matching | alternatives | scaling] [options]: measures stacks of its own on this machine
 
   figures       rates, latencies, CPU and memory of Penstock, in about 40 minutes (this is the default)
-  matching      the same with the engine, in about 7 minutes
+  matching      the same with the engine, in about 10 minutes
   alternatives  Penstock beside what people would use instead, in about 45 minutes
   scaling       20 million rows before, and more processes, in about 45 minutes; takes 20 GB of disk meanwhile
 

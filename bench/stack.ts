@@ -48,6 +48,7 @@ export interface StackOptions {
 export interface Stack extends Contender {
   readonly redis: Redis;
   readonly redisUrl: string;
+  readonly adminToken: string;
   /** The HTTP port of ingest. */
   readonly httpUrl: string;
   /** The log's stream. */
@@ -103,7 +104,14 @@ export async function startStack(options: StackOptions = {}): Promise<Stack> {
     if (options.folder === undefined) await removeStateFolder(folder);
   };
   try {
-    const { grpc, http: httpUrl, redis: redisUrl, postgres: databaseUrl, token } = await readStack(folder, up);
+    const {
+      grpc,
+      http: httpUrl,
+      redis: redisUrl,
+      postgres: databaseUrl,
+      token,
+      adminToken,
+    } = await readStack(folder, up);
     const redis = new Redis(redisUrl, { maxRetriesPerRequest: 0 });
     const sql = postgres(databaseUrl, { ...clientOptions(STATEMENT_TIMEOUT_MS), max: 1 });
     const [server] = await sql<{ pid: number; version: string }[]>`
@@ -156,6 +164,7 @@ export async function startStack(options: StackOptions = {}): Promise<Stack> {
       },
       redis,
       redisUrl,
+      adminToken,
       httpUrl,
       stream: STREAM,
       postgresPid,
@@ -207,6 +216,7 @@ interface StackFile {
   readonly redis: string;
   readonly postgres: string;
   readonly token: string;
+  readonly adminToken: string;
 }
 
 // The file appears when everything is ready.

@@ -3,6 +3,7 @@ import type { Loss } from "./loss.ts";
 import type { ProbeLatency } from "./health.ts";
 import type { Measurement } from "./measure.ts";
 import type { MemorySample, WaitingMemory } from "./memory.ts";
+import type { Restart } from "./restart.ts";
 
 /** Several runs of one load against one target. */
 export interface Row {
@@ -118,6 +119,18 @@ export function memoryTable(samples: readonly MemorySample[]): string {
       mebibytes(stream),
       count(entries),
       mebibytes(seen),
+    ]),
+  );
+}
+
+export function restartTable(restarts: readonly Restart[]): string {
+  return table(
+    ["run", "orders in the book", "seconds from the kill to the first match", "that match"],
+    restarts.map(({ resting, seconds, isRight }, run) => [
+      String(run + 1),
+      count(resting),
+      seconds.toFixed(1),
+      isRight ? "right" : "WRONG",
     ]),
   );
 }
