@@ -187,6 +187,8 @@ export class EventWriter {
       }
     }
     if (waiting === undefined) return false;
+    // It was read just before it was trimmed itself.
+    if (compareEntryIds(entry, this.#last) <= 0) return true;
     if (!isSame(entry, waiting.outcome)) await this.#diverged(entry, waiting.outcome);
     this.#stands();
     return true;
