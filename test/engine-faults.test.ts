@@ -239,7 +239,9 @@ test("an emptied Redis behind a snapshot of all there was: nothing is to be made
   await writeReceipts(scene, await eventsOf(scene));
   await scene.redis.flushall();
   await appender.appender.open();
-  await until("the engine has come to the present", () => engine.status.state === "active");
+  await until("the engine has begun again, and come to the present", async () => {
+    return (await scene.redis.exists(scene.keys.engine)) === 1 && engine.status.state === "active";
+  });
   assert.ok((await scene.entries()).length > 0, "the log is back");
   assert.deepEqual(await eventsOf(scene), []);
   assert.equal((await readEventsState(scene.redis, scene.keys))?.oldestUnmatchedMs, 0);
