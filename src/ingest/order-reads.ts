@@ -77,16 +77,13 @@ export class OrderReads implements Pick<OrderMethods, "getOrder" | "listOrders">
     if (isRefused(page)) throw invalidArgument(page);
     // Looked at before the rows: what was finished by then is in them.
     const { partitions } = await admission.look();
-    const { before, openOnly } = page;
+    const { before, openOnly, limit } = page;
     const asOf = await Promise.all(partitions.map((state) => this.#finished(state, openOnly)));
     const symbol = page.instrument?.symbol;
     const { account } = call.principal;
-    // One more than asked for tells whether there is another page.
-    const found = await listOrders(sql, { account, symbol, before, openOnly, limit: page.limit + 1 });
-    const rows = found.slice(0, page.limit);
-    const orders = await this.#withNewest(rows);
-    const nextPageToken = found.length > page.limit ? rows.at(-1)!.orderId : "";
-    return { orders: openOnly ? orders.filter(isOpen) : orders, nextPageToken, asOf };
+    const list = await listOrders(sql, { account, symbol, before, openOnly, limit });
+    const orders = await this.#withNewest(list.orders);
+    return { orders: openOnly ? orders.filter(isOpen) : orders, nextPageToken: list.end ?? "", asOf };
   };
 
   /** Rows with what Redis knows of them beyond. */
