@@ -171,7 +171,7 @@ async function runProcess(config: Config, log: Log, number: number | undefined):
   const reads = new OrderReads({ ...logged, states, admission, engines, retentionDays });
   const commands = new OrderCommands({ instruments, partitioning, admission, reads, metrics });
   const matched = new MatchedAnswers({ waits, instruments, reads, metrics, log });
-  const disconnects = new DisconnectCancels({ log: orderLog, partitioning, metrics, logger: log });
+  const disconnects = new DisconnectCancels({ log: orderLog, partitioning, waits, metrics, logger: log });
   const entry = new OrderEntry({ commands, log: orderLog, matched, metrics });
   const gate = new Gate(tokens, metrics, log);
   const { requestTimeoutMs } = limits;
