@@ -22,8 +22,8 @@ test("reports tell of their orders, whether those are rows, still in the log, or
   const { redis, sql, keys } = scene;
   const appender = scene.appender();
   await Flow.define(appender);
-  for (const side of [Side.BUY, Side.SELL, Side.BUY])
-    await appender.append(...["a", "b"].map((name) => order(`${side}-${name}`, { side, quantity: side + 1 })));
+  for (const [i, side] of [Side.BUY, Side.SELL, Side.BUY].entries())
+    await appender.append(...["a", "b"].map((name) => order(`${i}-${name}`, { side, quantity: side + 1 })));
 
   const instruments = new InstrumentBook(redis, [keys], createLog("test", "silent"));
   await instruments.refresh();

@@ -153,11 +153,10 @@ export class ReportHistory {
       if (place === undefined || orderId === null || found.has(orderId)) continue;
       const entry = orderIdPrefix(partition, place);
       if (entry !== decoded) {
-        const { payload } =
+        const logged =
           (await findEntry(redis, partitions[partition]!, place)) ??
-          (await readReceipt(sql, ORDERS_STREAM, partition, place)) ??
-          {};
-        commands = payload ? decodeBatch(payload) : [];
+          (await readReceipt(sql, ORDERS_STREAM, partition, place));
+        commands = logged?.payload ? decodeBatch(logged.payload) : [];
         decoded = entry;
       }
       const command = commands[place.index];

@@ -58,7 +58,7 @@ class PartitionNews {
   readonly listeners = new Map<string, Set<NewsListener>>();
 
   entry({ epoch, ms, seq, batch }: FollowedEntry): void {
-    const found = new Map<string, News & { readonly levels: LevelChange[]; readonly events: EngineEvent[] }>();
+    const found = new Map<string, EntryPosition & { levels: LevelChange[]; events: EngineEvent[] }>();
     const newsOf = (symbol: string) => {
       if (!this.listeners.has(symbol)) return undefined;
       const news = found.get(symbol) ?? { epoch, ms, seq, levels: [], events: [] };
