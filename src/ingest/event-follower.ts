@@ -218,7 +218,17 @@ class FollowedPartition {
         return;
       }
       this.ring.push(entry);
+      this.#announce(entry);
+    }
+  }
+
+  /** A mistake of one listener must not cost another one an entry in silence: then there is a hole for all. */
+  #announce(entry: Followed): void {
+    try {
       for (const listener of this.listeners) listener.entry(entry);
+    } catch (error) {
+      this.#isLost = true;
+      throw error;
     }
   }
 
