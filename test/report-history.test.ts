@@ -29,7 +29,11 @@ test("reports tell of their orders, whether those are rows, still in the log, or
   await instruments.refresh();
   const history = new ReportHistory({ redis, sql, partitions: [keys], instruments });
   const read = async () => {
-    const page = await history.next(0, { epoch: 0, ...START, index: WHOLE_ENTRY }, { account: "demo", symbol: undefined });
+    const page = await history.next(
+      0,
+      { epoch: 0, ...START, index: WHOLE_ENTRY },
+      { account: "demo", symbol: undefined },
+    );
     return page!.reports.map(({ bytes }) => {
       const { update } = fromBinary(WatchOrdersResponseSchema, bytes);
       assert.ok(update.case === "execution");

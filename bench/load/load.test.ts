@@ -40,7 +40,13 @@ test("a call that the server refuses under overload is refused; what fails in an
   await once(server, "listening");
   t.after(() => server.close());
   const { report } = await runLoad({
-    ...{ host: "127.0.0.1", port: (server.address() as AddressInfo).port, token: "secret", run: "run", symbol: "BTC-USD" },
+    ...{
+      host: "127.0.0.1",
+      port: (server.address() as AddressInfo).port,
+      token: "secret",
+      run: "run",
+      symbol: "BTC-USD",
+    },
     ...{ rate: 200, seconds: 0.2, warmupSeconds: 0, batch: 0, matched: false, connections: 1 },
   });
   const { sent, acknowledged, refused, errors, problems } = report;

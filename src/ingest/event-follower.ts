@@ -4,12 +4,7 @@ import { Backoff, delay } from "../runtime/backoff.ts";
 import { messageOf } from "../runtime/errors.ts";
 import type { Service } from "../runtime/service.ts";
 import { type Entry, EntryError, type StreamReply } from "../stream/entry.ts";
-import {
-  decodeEvent,
-  decodeEventBatch,
-  type EngineEvent,
-  type EventBatch,
-} from "../stream/event-batch.ts";
+import { decodeEvent, decodeEventBatch, type EngineEvent, type EventBatch } from "../stream/event-batch.ts";
 import { readEventEntry } from "../stream/event-pages.ts";
 import type { PartitionKeys } from "../stream/keys.ts";
 import { compareEntryIds, type EntryId, type EntryPosition, parseEntryId, START } from "../stream/position.ts";

@@ -119,7 +119,11 @@ test("each change gives the next version, the levels and the checksum; a gap and
   );
   assert.equal(second.value.checksum, crc32("1.05:0.002:3|1:0.005:1|"));
   assert.equal(book.apply(news([change(8, Side.BUY, level(105, 9))], [], entries)), undefined, "it has that");
-  assert.equal(book.apply(news([change(8, Side.BUY, level(105, 9))])), "gap", "a later entry with a version that it has");
+  assert.equal(
+    book.apply(news([change(8, Side.BUY, level(105, 9))])),
+    "gap",
+    "a later entry with a version that it has",
+  );
   assert.equal(book.apply(news([change(10, Side.BUY, level(105, 9))])), "gap");
   assert.equal(book.version, 8);
   assert.equal(book.apply(news([], [{ kind: 4, account: "", trade: 0 }])), "stale");
@@ -141,7 +145,10 @@ test("each change gives the next version, the levels and the checksum; a gap and
 
 test("what the engine's snapshot has already changes nothing, the last price neither", () => {
   const book = new LiveBook(instrument, engineBook(7, [level(100, 5)], [], 2_000));
-  assert.equal(book.apply(news([change(7, Side.BUY, level(100, 5))], [{ kind: 1, trade: 1, lastPrice: 90 }], 2_000)), undefined);
+  assert.equal(
+    book.apply(news([change(7, Side.BUY, level(100, 5))], [{ kind: 1, trade: 1, lastPrice: 90 }], 2_000)),
+    undefined,
+  );
   assert.equal(book.apply(news([], [{ kind: 4, account: "", trade: 0 }], 1_999)), undefined, "an operator's command");
   const first = decode(book.answers()[0]);
   assert.ok(first.case === "snapshot");

@@ -23,7 +23,11 @@ test("an open order whose rows were dropped is found in the engine's book, by it
   t.after(() => sql.end({ timeout: 1 }));
   const partitions = [new PartitionKeys(0)];
   const log = { info: () => {}, warn: () => {}, error: () => {} } as never;
-  const states = new OrderStates({ follower: new EventFollower({ partitions, redis: [redis], log }), redis, partitions });
+  const states = new OrderStates({
+    follower: new EventFollower({ partitions, redis: [redis], log }),
+    redis,
+    partitions,
+  });
   const asked: string[] = [];
   let answer: RequestError | undefined;
   const engines: Pick<EngineClient, "getOrder"> = {

@@ -28,7 +28,9 @@ export async function readEvents(redis: Redis, keys: PartitionKeys, page: EventP
 export function readEventEntry([bytes, fields]: StreamReply): Entry {
   const version = versionOf(fields ?? []);
   if (version > EVENTS_VERSION) {
-    throw new NewerEventsError(`events of schema version ${version} stand in the log; this code knows ${EVENTS_VERSION}`);
+    throw new NewerEventsError(
+      `events of schema version ${version} stand in the log; this code knows ${EVENTS_VERSION}`,
+    );
   }
   return readEntry(bytes.toString(), fields ?? []);
 }
