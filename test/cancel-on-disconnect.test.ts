@@ -8,16 +8,18 @@ import assert from "node:assert/strict";
 import { suite, test } from "node:test";
 import type { TestContext } from "node:test";
 
+import { AdminService, Role } from "../src/gen/penstock/v1/admin_service_pb.ts";
 import { AckLevel, OrderStatus } from "../src/gen/penstock/v1/order_pb.ts";
 import { OrderService } from "../src/gen/penstock/v1/order_service_pb.ts";
-import type { Caller } from "./support/caller.ts";
+import { Caller } from "./support/caller.ts";
 import { MiniEngine } from "./support/mini-engine.ts";
 import { eventually, tokenOf } from "./support/pipeline.ts";
 import { Proxy } from "./support/proxy.ts";
 import { type StreamOptions, TestStream } from "./support/stream.ts";
 import { order, Venue } from "./support/venue.ts";
 
-const { submitOrder, getOrder } = OrderService.method;
+const { submitOrder, submitOrders, getOrder } = OrderService.method;
+const { createAccount, setAccountLimits } = AdminService.method;
 const { MATCHED } = AckLevel;
 
 /** A stream of an account of its own, with one order that rests; `armed`: to be canceled on disconnect. */
@@ -137,6 +139,24 @@ suite("cancel on disconnect", { concurrency: 2 }, () => {
       "it",
     );
     assert.equal((await venue.logged()).filter((id) => id.startsWith("disconnect-")).length, 1);
+  });
+
+  test("more orders than an entry has room for: another cancel takes the rest", async (t) => {
+    const venue = await Venue.trading(t);
+    const engine = MiniEngine.start(t, venue.server.url);
+    const admin = new Caller(venue.ingest.address, `Bearer ${await tokenOf("root", "admin")}`);
+    t.after(() => admin.close());
+    await admin.call(createAccount, { account: "demo", role: Role.TRADER });
+    await admin.call(setAccountLimits, { requestId: "limits", account: "demo", maxOpenOrders: 60_000 });
+    const { stream, caller } = await resting(t, venue, "demo");
+    for (let batch = 0; batch < 50; batch++) {
+      const orders = Array.from({ length: 1_000 }, (_, i) => order(`${batch}-${i}`, { price: "1" }));
+      await caller.call(submitOrders, { orders });
+    }
+    await eventually(async () => engine.engine().openOrders === 50_001, "all of them");
+    stream.call.cancel();
+    await eventually(async () => engine.engine().openOrders === 0, "nothing is open");
+    assert.equal((await venue.logged()).filter((id) => id.startsWith("disconnect-")).length, 2);
   });
 
   test("a client that goes while an order is looked up: what was not in the log stays out, and the cancel does not wait", async (t) => {

@@ -840,6 +840,37 @@ suite("under trouble", { concurrency: true }, () => {
     assert.ok(!(await door.logged()).includes("batch"));
   });
 
+  test("what one partition has piled up stands in the way of its own orders alone (I11)", async (t) => {
+    const door = await Door.open(t, { env: { PENSTOCK_MAX_BACKLOG: "3", PENSTOCK_PARTITIONS: "2" } });
+    await door.define("ETH-USD"); // in the other one
+    const client = await door.client();
+    const first = { symbol: "BTC-USD", clientOrderId: "0" };
+    let n = 0;
+    const refusal = await eventually(async () => {
+      const outcome = await client.call(submitOrder, order(String(n++))).catch((error: unknown) => error);
+      return outcome instanceof Refusal && outcome;
+    }, "a refusal");
+    assert.equal(refusal.code, "RESOURCE_EXHAUSTED");
+    assert.match(refusal.message, /partition 0 is more than 3 entries behind/);
+    assert.ok(refusal.retryAfterMs! > 0);
+    const other = { symbol: "ETH-USD" };
+    await client.call(submitOrder, order("other", other));
+    const { results } = await client.call(submitOrders, { orders: [order("batch"), order("beside", other)] });
+    assert.deepEqual(
+      results.map(({ result }) => [result.case, result.case === "refused" && result.value.code]),
+      [
+        ["refused", 8],
+        ["accepted", false],
+      ],
+    );
+    const replace = client.call(replaceOrder, { ...first, clientRequestId: "1", quantity: "0.2" });
+    assert.equal((await refusalOf(replace)).code, "RESOURCE_EXHAUSTED");
+    await client.call(cancelOrder, { ...first, clientRequestId: "2" });
+    const admin = await door.client("root", "admin");
+    const { refusing } = await admin.call(getPipelineStatus, {});
+    assert.equal(refusing, refusal.message);
+  });
+
   test("SIGTERM while calls are under way: what was taken is answered, and it ends with 0 (I1)", async (t) => {
     const door = await Door.open(t);
     const clients = await Promise.all([1, 2, 3].map(() => door.client()));

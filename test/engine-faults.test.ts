@@ -6,8 +6,9 @@ import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 
-import type { StreamReply } from "../src/stream/entry.ts";
-import { formatEntryId } from "../src/stream/position.ts";
+import type { Entry, StreamReply } from "../src/stream/entry.ts";
+import { formatEntryId, START } from "../src/stream/position.ts";
+import { readEventsState } from "../src/stream/status.ts";
 import {
   assertMatched,
   eventsOf,
@@ -177,6 +178,14 @@ test("I8: a Redis that lost its end: what was lost for good has no events, what 
   await until("it is active", () => engine.status.state === "active");
 });
 
+/** As a worker would of the events stream, without their rows. */
+async function writeReceipts({ sql }: LogScene, events: readonly Entry[]): Promise<void> {
+  for (const { epoch, ms, seq, previous } of events) {
+    await sql`INSERT INTO journal (stream, partition, epoch, ms, seq, prev_ms, prev_seq, version, commands, hash)
+      VALUES (1, 0, ${epoch}, ${ms}, ${seq}, ${previous.ms}, ${previous.seq}, 1, 0, ${Buffer.alloc(32)})`;
+  }
+}
+
 test("I8: an emptied Redis: all events that nobody surely has are made again", async (t) => {
   const { scene, appender, snapshots, flow } = await setScene(t, 18);
   const { engine } = await startEngine(t, scene, { snapshots, snapshotCommands: 60 });
@@ -197,11 +206,10 @@ test("I8: an emptied Redis: all events that nobody surely has are made again", a
   await scene.persist();
   const all = await eventsOf(scene);
   const missing = all.findIndex(({ id }) => id === formatEntryId(snapshots.all()[1]!)) + 3;
-  for (const [i, { epoch, ms, seq, previous }] of all.entries()) {
-    if (i === missing) continue;
-    await scene.sql`INSERT INTO journal (stream, partition, epoch, ms, seq, prev_ms, prev_seq, version, commands, hash)
-      VALUES (1, 0, ${epoch}, ${ms}, ${seq}, ${previous.ms}, ${previous.seq}, 1, 0, ${Buffer.alloc(32)})`;
-  }
+  await writeReceipts(
+    scene,
+    all.filter((_, i) => i !== missing),
+  );
   await scene.redis.flushall();
   await flow.append(appender, 10);
   await untilMatched(scene);
@@ -216,6 +224,30 @@ test("I8: an emptied Redis: all events that nobody surely has are made again", a
     assert.equal(again[i]!.id, id);
     assert.ok(again[i]!.payload.equals(payload));
   }
+});
+
+test("an emptied Redis behind a snapshot of all there was: nothing is to be made, and nothing counts as unmatched", async (t) => {
+  const { scene, appender, snapshots } = await setScene(t, 19);
+  const { engine } = await startEngine(t, scene, { snapshots, snapshotIntervalMs: 0 });
+  let n = 0;
+  await until("the last entry has a snapshot: one is taken where none is being stored", async () => {
+    await appender.append(order(`order-${n++}`));
+    await untilMatched(scene);
+    return formatEntryId(snapshots.all()[0] ?? START) === (await scene.redis.hget(scene.keys.head, "last"));
+  });
+  await scene.persist();
+  await writeReceipts(scene, await eventsOf(scene));
+  await scene.redis.flushall();
+  await appender.appender.open();
+  await until("the engine has begun again, and come to the present", async () => {
+    return (await scene.redis.exists(scene.keys.engine)) === 1 && engine.status.state === "active";
+  });
+  assert.ok((await scene.entries()).length > 0, "the log is back");
+  assert.deepEqual(await eventsOf(scene), []);
+  assert.equal((await readEventsState(scene.redis, scene.keys))?.oldestUnmatchedMs, 0);
+  await appender.append(order("next"));
+  await untilMatched(scene);
+  assert.equal((await eventsOf(scene)).length, 1);
 });
 
 test("what the stream has trimmed is read from the journal; what neither has is waited for, with an alarm (I4)", async (t) => {

@@ -121,6 +121,22 @@ test("at a switch of rules a snapshot is kept", async (t) => {
   await assertMatched(scene, undefined, new Engine(rules));
 });
 
+test("where no snapshot can be taken, every entry has its events all the same (I8)", async (t) => {
+  const { scene, appender, snapshots, flow } = await setScene(t, 5);
+  class Poor extends Engine {
+    override snapshot(): Uint8Array {
+      throw new RangeError("Array buffer allocation failed");
+    }
+  }
+  const engines: EngineFactory = { create: () => new Poor(), restore: (data) => Engine.restore(data) };
+  const engine = await startEngine(t, scene, { snapshots, snapshotCommands: 20, engines });
+  await flow.append(appender, 30);
+  await untilMatched(scene);
+  await assertMatched(scene);
+  assert.ok(engine.logged("no snapshot could be taken") > 1, "it is tried again when the next one is due");
+  assert.deepEqual(snapshots.all(), []);
+});
+
 test("where the newest event of an order stands is found in Redis, for two generations of orders", async (t) => {
   const { scene, appender, snapshots, flow } = await setScene(t, 4);
   await startEngine(t, scene, { snapshots });

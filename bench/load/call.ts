@@ -1,8 +1,14 @@
 // gRPC puts a flag and the length before each message.
 const MESSAGE_PREFIX_BYTES = 5;
 
-/** gRPC's codes for what the generator finds itself: no answer in time, queue full, connection lost, nonsense received. */
-export const Code = { OK: 0, UNKNOWN: 2, DEADLINE_EXCEEDED: 4, RESOURCE_EXHAUSTED: 8, INTERNAL: 13, UNAVAILABLE: 14 };
+/**
+ * gRPC's codes. RESOURCE_EXHAUSTED is the server's refusal of a call; the others are for what the generator finds itself: its queue
+ * full (CANCELLED), no answer in time, connection lost, nonsense received.
+ */
+export const Code = {
+  ...{ OK: 0, CANCELLED: 1, UNKNOWN: 2, DEADLINE_EXCEEDED: 4 },
+  ...{ RESOURCE_EXHAUSTED: 8, INTERNAL: 13, UNAVAILABLE: 14 },
+};
 
 /** How one call ended: with code 0 and the message of the answer, or with another code and why. */
 export interface Outcome {

@@ -123,7 +123,7 @@ export class Connection<T> {
     if (!this.usable) return this.#end(call, Code.UNAVAILABLE, this.#closed ?? "no stream numbers left");
     if (this.#waiting.length === 0 && this.#send(call)) return;
     if (this.#waiting.length >= WAITING_LIMIT) {
-      return this.#end(call, Code.RESOURCE_EXHAUSTED, "the generator's queue is full");
+      return this.#end(call, Code.CANCELLED, "the generator's queue is full");
     }
     call.body = Buffer.from(body);
     this.#waiting.push(call);

@@ -42,6 +42,7 @@ export interface LoadReport {
   readonly acknowledged: number;
   /** Of the acknowledged: answered as a duplicate, which a fresh id never is. */
   readonly duplicates: number;
+  /** By the server, by itself or with its whole call under overload; it may be sent again. */
   readonly refused: number;
   readonly errors: number;
   /** What was refused or failed, with how often; the first few reasons only. */
@@ -176,6 +177,7 @@ class Tally {
 
   ended(tag: Tag, { code, reason, message }: Outcome, now: number): void {
     this.open--;
+    if (code === Code.RESOURCE_EXHAUSTED) return this.#refuse(this.#size, reason);
     if (code !== Code.OK || message === undefined) return this.#failed(this.#size, `code ${code}: ${reason}`);
     this.#lastAnswer = now;
     if (tag.first >= this.#measuredFrom) this.#latency.recordValue(microseconds(now - tag.intended));
@@ -188,10 +190,7 @@ class Tally {
           if (duplicate) this.#duplicates++;
           this.record.add(tag.first + order, bytes, orderId, acknowledgedUs);
         },
-        refused: (_: number, why: string) => {
-          this.#refused++;
-          this.#problem(`refused: ${why}`, 1);
-        },
+        refused: (_: number, why: string) => this.#refuse(1, why),
       };
       if (this.#batch === 0) readAnswer(message, visitor);
       else readBatchAnswer(message, this.#batch, visitor);
@@ -218,6 +217,11 @@ class Tally {
       startedUs: Math.round(start * 1000 + this.#offsetUs),
       endedUs: Math.round(this.#lastAnswer * 1000 + this.#offsetUs),
     };
+  }
+
+  #refuse(orders: number, reason: string): void {
+    this.#refused += orders;
+    this.#problem(`refused: ${reason}`, orders);
   }
 
   #failed(orders: number, reason: string): void {

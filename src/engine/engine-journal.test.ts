@@ -16,11 +16,11 @@ function place(n: number, epoch = 1): EntryPosition {
   return { epoch, ms: NOON + (n < 5 ? 0 : DAY_MS), seq: n };
 }
 
-async function setScene(t: TestContext) {
+async function setScene(t: TestContext, walkedAtOnce?: number) {
   const { url } = await createTestDatabase(t);
   const writer = openWriter(t, url);
   return {
-    journal: engineJournal(openSql(t, url)),
+    journal: engineJournal(openSql(t, url), walkedAtOnce),
     /** Writes receipts of these places, each behind the one before it in the chain, or behind the one given. */
     write: async (
       stream: StreamNumber,
@@ -37,8 +37,13 @@ async function setScene(t: TestContext) {
   };
 }
 
-test("the receipts of the events stream count up to the first that is missing", async (t) => {
-  const { journal, write } = await setScene(t);
+for (const walkedAtOnce of [undefined, 1, 2, 3]) {
+  test(`the receipts of the events stream count up to the first that is missing, ${walkedAtOnce} at once`, async (t) => {
+    await assertCounted(await setScene(t, walkedAtOnce));
+  });
+}
+
+async function assertCounted({ journal, write }: Awaited<ReturnType<typeof setScene>>): Promise<void> {
   assert.deepEqual(await journal.eventsEnd(0, START), START);
   await write(0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9);
   assert.deepEqual(await journal.eventsEnd(0, START), START, "commands are no events");
@@ -52,7 +57,7 @@ test("the receipts of the events stream count up to the first that is missing", 
   assert.deepEqual(await journal.eventsEnd(0, START), place(6));
   assert.deepEqual(await journal.eventsEnd(0, place(8)), place(8));
   assert.deepEqual(await journal.eventsEnd(1, START), START, "another partition's are its own");
-});
+}
 
 test("where the first receipt of all is missing, none counts; but what the retention dropped is not missing", async (t) => {
   const young = await setScene(t);
@@ -66,7 +71,7 @@ test("where the first receipt of all is missing, none counts; but what the reten
 });
 
 test("what the log lost when it was opened anew is no gap in the receipts", async (t) => {
-  const { journal, write } = await setScene(t);
+  const { journal, write } = await setScene(t, 2);
   await write(0, 0, 1, 2, 3, [4, 2, 2], [5, 2, 4]);
   await write(1, 0, 1, 2, 3, [4, 2, 2], [5, 2, 4]);
   assert.deepEqual(await journal.eventsEnd(0, START), place(5, 2));

@@ -1,6 +1,14 @@
 import type postgres from "postgres";
 import { EVENTS_STREAM, ORDERS_STREAM } from "../store/entry-record.ts";
-import { findGaps, journalBefore, journalBegin, journalEnd, readEntry, readJournal } from "../store/journal.ts";
+import {
+  findGaps,
+  journalAhead,
+  journalBefore,
+  journalBegin,
+  journalEnd,
+  readEntry,
+  readJournal,
+} from "../store/journal.ts";
 import type { JournalEntry } from "../stream/journal.ts";
 import { compareEntries, type EntryPosition } from "../stream/position.ts";
 
@@ -17,8 +25,14 @@ export interface EngineJournal {
 /** At epoch 0 the journal has what stood in the stream and is no entry of the log (consumers/record.ts). */
 const LOG_BEGIN: EntryPosition = { epoch: 1, ms: 0, seq: 0 };
 
+/**
+ * Receipts that one statement looks through, in some tenths of a second. Behind a Redis that was emptied it is all that are kept:
+ * hundreds of millions in a month, for which no statement has the time.
+ */
+const WALKED_AT_ONCE = 100_000;
+
 /** The journal in Postgres. */
-export function engineJournal(sql: postgres.Sql): EngineJournal {
+export function engineJournal(sql: postgres.Sql, walkedAtOnce = WALKED_AT_ONCE): EngineJournal {
   return {
     async read(partition, position, limit) {
       const after = compareEntries(position, LOG_BEGIN) < 0 ? LOG_BEGIN : position;
@@ -39,10 +53,17 @@ export function engineJournal(sql: postgres.Sql): EngineJournal {
       if (newest === undefined || compareEntries(newest, after) <= 0) return after;
       // Both streams' receipts are kept for the same time: what is older than the oldest command was dropped, and is no gap.
       const oldest = await journalBegin(sql, ORDERS_STREAM, partition);
-      const range = { stream: EVENTS_STREAM, partition, fromMs: after.ms, toMs: newest.ms, limit: 1 };
-      const [gap] = await findGaps(sql, { ...range, oldestMs: oldest?.ms ?? 0 });
-      const end = gap === undefined ? newest : await journalBefore(sql, EVENTS_STREAM, partition, gap);
-      return end !== undefined && compareEntries(end, after) > 0 ? end : after;
+      for (let from = after; ;) {
+        const to = (await journalAhead(sql, EVENTS_STREAM, partition, from, walkedAtOnce)) ?? newest;
+        const range = { stream: EVENTS_STREAM, partition, fromMs: from.ms, toMs: to.ms, limit: 1 };
+        const [gap] = await findGaps(sql, { ...range, oldestMs: oldest?.ms ?? 0 });
+        if (gap !== undefined) {
+          const end = await journalBefore(sql, EVENTS_STREAM, partition, gap);
+          return end !== undefined && compareEntries(end, after) > 0 ? end : after;
+        }
+        if (compareEntries(to, newest) >= 0) return to;
+        from = to;
+      }
     },
   };
 }

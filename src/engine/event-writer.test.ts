@@ -94,6 +94,21 @@ test("events that were trimmed before they could be compared are taken to stand"
   assert.deepEqual(await stream(), ids(5, 8));
 });
 
+test("events that are trimmed between being read and being compared are taken to stand, too", async (t) => {
+  const { redis, keys, events, write, writer, ids: stream } = await setScene(t);
+  await write(1, 9);
+  await redis.xtrim(keys.events, "MINID", "4-0");
+  const { standing, run } = writer(1, 9, ...outcomes(2, 9));
+  const bounds = events.bounds.bind(events);
+  t.mock.method(events, "bounds", async () => {
+    await redis.xtrim(keys.events, "MINID", "7-0");
+    return bounds();
+  });
+  await run();
+  assert.deepEqual(standing, ids(2, 9));
+  assert.deepEqual(await stream(), ids(7, 9));
+});
+
 test("behind an events stream that was lost, it goes on where others began further back", async (t) => {
   const { write, writer, ids: stream } = await setScene(t);
   const { standing, run } = writer(4, 0, ...outcomes(5, 8));

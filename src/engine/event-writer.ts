@@ -3,7 +3,8 @@ import type { Logger } from "pino";
 import { Backoff, delay } from "../runtime/backoff.ts";
 import type { Entry } from "../stream/entry.ts";
 import { decodeEventBatch } from "../stream/event-batch.ts";
-import { type EventLog, type NewEvents, NewerEventsError } from "../stream/event-log.ts";
+import type { EventLog, NewEvents } from "../stream/event-log.ts";
+import { NewerEventsError } from "../stream/event-pages.ts";
 import { type Head, readHead } from "../stream/head.ts";
 import type { PartitionKeys } from "../stream/keys.ts";
 import { compareEntryIds, type EntryId, formatEntryId, START } from "../stream/position.ts";
@@ -187,6 +188,8 @@ export class EventWriter {
       }
     }
     if (waiting === undefined) return false;
+    // It was read just before it was trimmed itself.
+    if (compareEntryIds(entry, this.#last) <= 0) return true;
     if (!isSame(entry, waiting.outcome)) await this.#diverged(entry, waiting.outcome);
     this.#stands();
     return true;

@@ -19,7 +19,6 @@ import { EngineAnswers } from "./engine-service.ts";
 import { engineJournal } from "./engine-journal.ts";
 import { EngineMetrics } from "./metrics.ts";
 import { PartitionEngine } from "./partition-engine.ts";
-
 import { StoreSnapshots } from "./store-snapshots.ts";
 
 /** A server that answers this late is gone; a blocking read may take READ_BLOCK_MS longer. */

@@ -57,6 +57,7 @@ export class SnapshotKeeper {
   /**
    * One behind the entry that was just worked: where it is time and this engine is the one that appends (`isOurs`), or where
    * the rules were switched by the entry. To take it makes a pause, in which a standby may take over: it is stored all the same.
+   * Never throws: where there is no memory for one, the entry has its events without it.
    */
   take(
     engine: MatchingEngine,
@@ -76,7 +77,13 @@ export class SnapshotKeeper {
     this.#inHand++;
     this.#commands = 0;
     this.#since = now;
-    return takeSnapshot(engine, entry, isSwitch);
+    try {
+      return takeSnapshot(engine, entry, isSwitch);
+    } catch (error) {
+      this.#inHand--;
+      log.error({ err: error, partition: keys.partition, entry: entry.id }, "no snapshot could be taken");
+      return undefined;
+    }
   }
 
   /** The events up to it stand. */

@@ -47,9 +47,10 @@ const INTERVAL_MS = 500;
 const RETRY_AFTER_MS = 1_000;
 
 /**
- * Decides whether new orders are taken, by what the pipeline behind the log can hold.
+ * Decides whether new orders are taken, by what the pipeline behind the log can hold. What a partition has piled up stands in the
+ * way of its own orders; Redis' memory is everybody's.
  *
- * Invariant: `refusal` says what the last look found. Cancels are not asked: they make room.
+ * Invariant: `refusal` and `refusalOf` say what the last look found. Cancels are not asked: they make room.
  */
 export class Admission {
   readonly name = "admission";
@@ -58,6 +59,8 @@ export class Admission {
   readonly #limits: AdmissionLimits;
   readonly #metrics: IngestMetrics;
   readonly #log: Logger;
+  /** By partition. */
+  #refusals: readonly (RequestError | undefined)[] = [];
   #refusal: RequestError | undefined;
   readonly #looks: Periodic;
 
@@ -78,9 +81,19 @@ export class Admission {
     this.#looks = new Periodic(INTERVAL_MS, () => this.look(), complain);
   }
 
-  /** Why new orders are refused at present, or undefined where they are taken. */
+  /** Why no new orders at all are taken at present; undefined where those of some partition are. */
   get refusal(): RequestError | undefined {
     return this.#refusal;
+  }
+
+  /** Why new orders of a partition are refused at present; undefined where they are taken. */
+  refusalOf(partition: number): RequestError | undefined {
+    return this.#refusals[partition];
+  }
+
+  /** All reasons for which orders are refused at present; "" where none are. */
+  get refusing(): string {
+    return [...new Set(this.#refusals.flatMap((refusal) => refusal?.message ?? []))].join("; ");
   }
 
   async start(): Promise<void> {
@@ -101,46 +114,52 @@ export class Admission {
       partitions.push({ partition: keys.partition, state, events: await readEventsState(this.#redis, keys) });
     }
     const state = { partitions, memory };
-    const reason = this.#judge(state);
-    if (reason !== this.#refusal?.message) {
-      this.#log.warn({ reason }, reason === undefined ? "new orders are taken again" : "NEW ORDERS ARE REFUSED");
+    const before = this.refusing;
+    this.#refusals = this.#judge(state);
+    this.#refusal = this.#refusals.includes(undefined) ? undefined : this.#refusals[0];
+    const reason = this.refusing;
+    if (reason !== before) {
+      this.#log.warn({ reason }, reason === "" ? "new orders are taken again" : "NEW ORDERS ARE REFUSED");
     }
-    this.#refusal = reason === undefined ? undefined : resourceExhausted(reason, RETRY_AFTER_MS);
     this.#show(state);
     return state;
   }
 
-  /** The message stays the same while the reason does, so that it is logged once. */
-  #judge({ partitions, memory }: PipelineState): string | undefined {
-    const { maxBacklog, maxBacklogAgeMs, maxMemoryShare } = this.#limits;
-    if (memory.usedBytes > memory.maxBytes * maxMemoryShare) {
-      return `Redis uses more than ${Math.round(maxMemoryShare * 100)} % of its memory`;
-    }
-    for (const state of partitions) {
-      const { partition, events } = state;
-      for (const { stream, group } of groupsOf(state)) {
-        const named = `group ${group.group} of the ${stream} of partition ${partition}`;
-        if (Math.max(group.lag, 0) + group.pending > maxBacklog) {
-          return `${named} is more than ${maxBacklog} entries behind`;
-        }
-        if (Math.max(group.oldestPendingMs, group.oldestUndeliveredMs) > maxBacklogAgeMs) {
-          return `${named} is more than ${maxBacklogAgeMs} ms behind`;
-        }
+  #judge({ partitions, memory }: PipelineState): (RequestError | undefined)[] {
+    const { maxMemoryShare } = this.#limits;
+    const isFull = memory.usedBytes > memory.maxBytes * maxMemoryShare;
+    const full = `Redis uses more than ${Math.round(maxMemoryShare * 100)} % of its memory`;
+    return partitions.map((state) => {
+      const reason = isFull ? full : this.#backlogOf(state);
+      return reason === undefined ? undefined : resourceExhausted(reason, RETRY_AFTER_MS);
+    });
+  }
+
+  /** What a partition has piled up beyond its bounds. The message stays the same while the reason does, so that it is logged once. */
+  #backlogOf(state: PartitionState): string | undefined {
+    const { maxBacklog, maxBacklogAgeMs } = this.#limits;
+    const { partition, events } = state;
+    for (const { stream, group } of groupsOf(state)) {
+      const named = `group ${group.group} of the ${stream} of partition ${partition}`;
+      if (Math.max(group.lag, 0) + group.pending > maxBacklog) {
+        return `${named} is more than ${maxBacklog} entries behind`;
       }
-      // Redis counts entries for groups only, and the engine is none. What an engine that is away leaves in the log is bounded
-      // by the memory above.
-      if (events !== undefined && events.oldestUnmatchedMs > maxBacklogAgeMs) {
-        return `the engine of partition ${partition} is more than ${maxBacklogAgeMs} ms behind`;
+      if (Math.max(group.oldestPendingMs, group.oldestUndeliveredMs) > maxBacklogAgeMs) {
+        return `${named} is more than ${maxBacklogAgeMs} ms behind`;
       }
     }
-    return undefined;
+    // Redis counts entries for groups only, and the engine is none. What an engine that is away leaves in the log is bounded by
+    // Redis' memory.
+    return events !== undefined && events.oldestUnmatchedMs > maxBacklogAgeMs
+      ? `the engine of partition ${partition} is more than ${maxBacklogAgeMs} ms behind`
+      : undefined;
   }
 
   #show({ partitions, memory }: PipelineState): void {
     const { backlog, oldest, unmatched, entries, recognised, redisMemory, refusing } = this.#metrics;
     redisMemory.set({ limit: "used" }, memory.usedBytes);
     redisMemory.set({ limit: "max" }, memory.maxBytes);
-    refusing.set(this.#refusal === undefined ? 0 : 1);
+    refusing.set(this.refusing === "" ? 0 : 1);
     for (const partitionState of partitions) {
       const { partition, state, events } = partitionState;
       entries.set({ partition, stream: "orders" }, state.entries);

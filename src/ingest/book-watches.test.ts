@@ -7,6 +7,8 @@ import { EngineLevelSchema, GetEngineBookResponseSchema } from "../gen/penstock/
 import { InstrumentSchema } from "../gen/penstock/v1/instrument_pb.ts";
 import { WatchBookResponseSchema } from "../gen/penstock/v1/market_data_service_pb.ts";
 import { Side } from "../gen/penstock/v1/order_pb.ts";
+import type { EngineEvent } from "../stream/event-batch.ts";
+import { EVENT_KIND } from "../stream/event-names.ts";
 import { prepareInstrument } from "../stream/instrument.ts";
 import { BookWatches } from "./book-watches.ts";
 import type { Feed } from "./call.ts";
@@ -17,17 +19,18 @@ import type { NewsListener, SymbolNews } from "./symbol-news.ts";
 const definition = { symbol: "BTC-USD", tickSize: "1", lotSize: "1", version: 1 };
 const instrument = prepareInstrument(create(InstrumentSchema, definition));
 
-/** An engine and a log by hand: the engine answers with version `at` when it is let. */
+/** An engine and a log by hand: the engine answers with a version when it is let; the entry that makes it has its number. */
 function scene() {
-  const asked: PromiseWithResolvers<number>[] = [];
+  const asked: PromiseWithResolvers<{ version: number; epoch: number; ms: number }>[] = [];
   let listener: NewsListener | undefined;
   const engines = {
     getBook: async () => {
-      const answer = Promise.withResolvers<number>();
+      const answer: (typeof asked)[number] = Promise.withResolvers();
       asked.push(answer);
-      const version = await answer.promise;
+      const { version, epoch, ms } = await answer.promise;
       const bids = [create(EngineLevelSchema, { price: 5n, quantityLow: BigInt(version), orders: 1 })];
-      return create(GetEngineBookResponseSchema, { symbol: "BTC-USD", version: BigInt(version), bids });
+      const position = { epoch, entryId: `${ms}-0` };
+      return create(GetEngineBookResponseSchema, { symbol: "BTC-USD", version: BigInt(version), bids, position });
     },
   } as unknown as EngineClient;
   const news = {
@@ -40,18 +43,18 @@ function scene() {
   return {
     watches,
     /** Lets the engine answer the next question. */
-    answer: async (version: number | Error) => {
+    answer: async (version: number | Error, epoch = 1, ms = Number(version)) => {
       for (let i = 0; asked.length === 0 && i < 400; i++) await sleep(5);
       const next = asked.shift();
       assert.ok(next !== undefined, "the engine was not asked");
       if (version instanceof Error) next.reject(version);
-      else next.resolve(version);
+      else next.resolve({ version, epoch, ms });
       await sleep(0);
     },
     get isListening() {
       return listener !== undefined;
     },
-    change: (version: number) => {
+    change: (version: number, epoch = 1, ms = version) => {
       const level = {
         symbol: "BTC-USD",
         version,
@@ -61,7 +64,12 @@ function scene() {
         quantityLow: version,
         orders: 1,
       };
-      listener?.news({ ms: 1, levels: [level], events: [] });
+      listener?.news({ epoch, ms, seq: 0, levels: [level], events: [] });
+    },
+    /** An operator's command. */
+    halt: (ms: number) => {
+      const events = [{ kind: EVENT_KIND.COMMAND, account: "", trade: 0 } as EngineEvent];
+      listener?.news({ epoch: 1, ms, seq: 0, levels: [], events });
     },
     reset: () => listener?.reset(),
   };
@@ -123,6 +131,37 @@ test("a gap, a reset and an engine that is behind: the book is taken anew, and g
   await answer(7);
   change(8);
   assert.deepEqual(told, ["snapshot 1", "increment 2", "snapshot 5", "snapshot 7", "increment 8"]);
+  leave();
+  await done;
+});
+
+test("an engine that has what the log has lost: the book is taken anew as soon as the log goes on without it", async () => {
+  const { watches, answer, change, reset } = scene();
+  const { feed, told, leave } = watcher();
+  const done = watches.watch(instrument, feed);
+  await answer(6);
+  change(7);
+  reset(); // 6 and 7 are gone, and the engine has not seen it yet
+  await answer(7);
+  change(6, 2, 8);
+  change(7, 2, 9);
+  await answer(7, 2, 9);
+  change(8, 2, 10);
+  assert.deepEqual(told, ["snapshot 6", "increment 7", "snapshot 7", "snapshot 7", "increment 8"]);
+  leave();
+  await done;
+});
+
+test("a standby that is behind what was followed is not believed, though nothing came since", async () => {
+  const { watches, answer, change, halt } = scene();
+  const { feed, told, leave } = watcher();
+  const done = watches.watch(instrument, feed);
+  await answer(1);
+  change(2);
+  halt(3); // changes no level, and so has no version
+  await answer(2);
+  await answer(2, 1, 3);
+  assert.deepEqual(told, ["snapshot 1", "increment 2", "snapshot 2"]);
   leave();
   await done;
 });

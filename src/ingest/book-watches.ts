@@ -1,6 +1,7 @@
 import type { Logger } from "pino";
 import { Backoff, delay } from "../runtime/backoff.ts";
 import type { TradedInstrument } from "../stream/instrument.ts";
+import { compareEntries, type EntryPosition } from "../stream/position.ts";
 import type { Feed } from "./call.ts";
 import type { EngineClient } from "./engine-client.ts";
 import { asRequestError, RequestError } from "./errors.ts";
@@ -65,6 +66,8 @@ class WatchedBook implements NewsListener {
   readonly #beats: NodeJS.Timeout;
   #book: LiveBook | undefined;
   #missed: News[] = [];
+  /** The last entry that was followed, unless something was missed behind it: no snapshot may be older. */
+  #newest: EntryPosition | undefined;
   /** Something was missed since the engine was asked. */
   #isLost = false;
   #lingering: NodeJS.Timeout | undefined;
@@ -92,6 +95,7 @@ class WatchedBook implements NewsListener {
   }
 
   news(news: News): void {
+    this.#newest = news;
     if (this.#book === undefined) {
       if (this.#missed.length < MAX_MISSED) this.#missed.push(news);
       else this.#isLost = true;
@@ -99,10 +103,15 @@ class WatchedBook implements NewsListener {
     }
     const applied = this.#book.apply(news);
     if (applied instanceof Uint8Array) this.#tell([applied]);
-    if (applied === "gap" || applied === "stale" || this.#book.isWorn) this.reset();
+    if (applied === "gap" || applied === "stale" || this.#book.isWorn) this.#renew();
   }
 
   reset(): void {
+    this.#newest = undefined; // the log may have lost it
+    this.#renew();
+  }
+
+  #renew(): void {
     this.#isLost = true;
     if (this.#book === undefined) return; // it is being taken
     this.#book = undefined;
@@ -119,12 +128,14 @@ class WatchedBook implements NewsListener {
       for (let tries = 1; !signal.aborted; tries++) {
         this.#missed = [];
         this.#isLost = false;
+        const newest = this.#newest;
         const book = new LiveBook(this.#instrument, await engines.getBook(symbol, MAX_LEVELS));
+        const isOld = newest !== undefined && compareEntries(book.place, newest) < 0;
         const fits = this.#missed.every((news) => {
           const applied = book.apply(news);
           return applied !== "gap" && applied !== "stale";
         });
-        if (fits && !this.#isLost) {
+        if (fits && !isOld && !this.#isLost) {
           this.#missed = [];
           this.#book = book;
           return this.#tell(book.answers());

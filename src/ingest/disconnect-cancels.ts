@@ -3,13 +3,17 @@ import type { Logger } from "pino";
 import { Backoff, delay } from "../runtime/backoff.ts";
 import type { Service } from "../runtime/service.ts";
 import { prepareMassCancel } from "../stream/command.ts";
+import type { Placement } from "../stream/flush.ts";
 import type { Partitioning } from "../stream/partition.ts";
+import { parseOrderId } from "../stream/position.ts";
+import type { EventWaits } from "./event-waits.ts";
 import type { IngestMetrics } from "./metrics.ts";
 import type { OrderLog } from "./order-log.ts";
 
 export interface DisconnectCancelsOptions {
   readonly log: OrderLog;
   readonly partitioning: Partitioning;
+  readonly waits: Pick<EventWaits, "outcome">;
   readonly metrics: IngestMetrics;
   readonly logger: Logger;
 }
@@ -23,7 +27,8 @@ const MOST_RETRY_MS = 2_000;
  * Cancels the open orders of accounts whose stream ended, by a mass cancel in the log.
  *
  * Always true: each cancel that was asked for ends in the log or, after its time or a stop, as an error in our own log;
- * tries of one cancel have one request id, so the log has it once.
+ * tries of one cancel have one request id, so the log has it once. Another one follows it where it left orders for which its entry
+ * had no room, as the engine says within two seconds.
  */
 export class DisconnectCancels implements Service {
   readonly name = "disconnect-cancels";
@@ -53,23 +58,55 @@ export class DisconnectCancels implements Service {
   }
 
   async #cancel(account: string): Promise<void> {
+    for (let isMore = true; isMore;) {
+      const placements = await this.#log(account);
+      isMore = placements !== undefined && (await this.#hasLeft(placements, account));
+    }
+  }
+
+  /** The places of one mass cancel, or undefined where it is not in the log. */
+  async #log(account: string): Promise<readonly Placement[] | undefined> {
     const { log, partitioning, metrics, logger } = this.#options;
     const command = prepareMassCancel(account, `disconnect-${randomUUID()}`, "");
     const caller = { deadline: Date.now() + TRY_FOR_MS, cancelled: false };
     const backoff = new Backoff(LEAST_RETRY_MS, MOST_RETRY_MS);
     for (;;) {
       try {
-        await log.appendToEach(partitioning.all(), command, caller);
+        const placements = await log.appendToEach(partitioning.all(), command, caller);
         metrics.disconnectCancels.inc({ outcome: "logged" });
-        return;
+        return placements;
       } catch (error) {
         if (this.#stopping.signal.aborted || Date.now() >= caller.deadline) {
           metrics.disconnectCancels.inc({ outcome: "failed" });
           logger.error({ err: error, account }, "ORDERS OF A CLIENT THAT IS GONE WERE NOT CANCELED");
-          return;
+          return undefined;
         }
         await delay(backoff.next(), this.#stopping.signal);
       }
+    }
+  }
+
+  /** Whether the next one may cancel what this one could not. What nothing was canceled beside is halted, and stays. */
+  async #hasLeft(placements: readonly Placement[], account: string): Promise<boolean> {
+    const { waits, logger } = this.#options;
+    const { signal } = this.#stopping;
+    const caller = {
+      deadline: Infinity,
+      get cancelled() {
+        return signal.aborted;
+      },
+    };
+    try {
+      const events = await Promise.all(
+        placements.map(async ({ id }) => {
+          const place = parseOrderId(id)!;
+          return (await waits.outcome(place.partition, place, caller))?.last(place.index);
+        }),
+      );
+      return events.some((event) => event !== undefined && event.affected > 0 && event.remaining > 0);
+    } catch (error) {
+      logger.warn({ err: error, account }, "what a cancel on disconnect left is not known");
+      return false;
     }
   }
 }

@@ -105,6 +105,27 @@ test("it begins with what the stream has, and goes on with what comes", async (t
   assert.deepEqual(more, ["104-1"]);
 });
 
+test("a listener that throws costs no other one an entry: all are told of a hole (I4)", async (t) => {
+  const { follower, events, told, lines } = new Scene(t, await startTestRedis(t));
+  await follower.start();
+  const end = follower.listen(0, {
+    entry: () => {
+      throw new Error("a mistake");
+    },
+    reset: () => {},
+  });
+  const behind: string[] = [];
+  follower.listen(0, { entry: ({ id }) => behind.push(id), reset: () => behind.push("reset") });
+  await events.fill(1, 1);
+  await until("all are told", () => told.length === 2 && behind.length === 1);
+  assert.deepEqual([told, behind], [["1-1", "reset at 1"], ["reset"]]);
+  assert.ok(lines.some(({ msg }) => msg.includes("events cannot be followed")));
+  end();
+  await events.fill(2, 2);
+  await until("the next one", () => behind.length === 2);
+  assert.deepEqual(behind, ["reset", "2-1"]);
+});
+
 test("where the stream begins anew, or has lost entries, it starts again and says so (I4)", async (t) => {
   const server = await startTestRedis(t);
   const scene = new Scene(t, server);

@@ -3,14 +3,9 @@ import type { Logger } from "pino";
 import { Backoff, delay } from "../runtime/backoff.ts";
 import { messageOf } from "../runtime/errors.ts";
 import type { Service } from "../runtime/service.ts";
-import { type Entry, EntryError, readEntry, type StreamReply, versionOf } from "../stream/entry.ts";
-import {
-  decodeEvent,
-  decodeEventBatch,
-  type EngineEvent,
-  type EventBatch,
-  EVENTS_VERSION,
-} from "../stream/event-batch.ts";
+import { type Entry, EntryError, type StreamReply } from "../stream/entry.ts";
+import { decodeEvent, decodeEventBatch, type EngineEvent, type EventBatch } from "../stream/event-batch.ts";
+import { readEventEntry } from "../stream/event-pages.ts";
 import type { PartitionKeys } from "../stream/keys.ts";
 import { compareEntryIds, type EntryId, type EntryPosition, parseEntryId, START } from "../stream/position.ts";
 import { EntryRing, type RingBounds, type RingEntry } from "./entry-ring.ts";
@@ -173,7 +168,7 @@ class FollowedPartition {
     let bytes = 0;
     try {
       for await (const reply of this.#newestFirst()) {
-        const entry = this.#entryOf(reply);
+        const entry = new Followed(readEventEntry(reply), this);
         const newer = found.at(-1);
         if (newer !== undefined && compareEntryIds(newer.previous, entry) !== 0) break;
         found.push(entry);
@@ -211,14 +206,24 @@ class FollowedPartition {
     const reply = (await this.#answered(reading)) as [[Buffer, StreamReply[]]] | null;
     if (reply === null) return this.#verify();
     for (const read of reply[0][1]) {
-      const entry = this.#entryOf(read);
+      const entry = new Followed(readEventEntry(read), this);
       const before = this.ring.end;
       if (before !== undefined && (compareEntryIds(entry.previous, before) !== 0 || entry.epoch < before.epoch)) {
         this.#isLost = true;
         return;
       }
       this.ring.push(entry);
+      this.#announce(entry);
+    }
+  }
+
+  /** A mistake of one listener must not cost another one an entry in silence: then there is a hole for all. */
+  #announce(entry: Followed): void {
+    try {
       for (const listener of this.listeners) listener.entry(entry);
+    } catch (error) {
+      this.#isLost = true;
+      throw error;
     }
   }
 
@@ -247,12 +252,6 @@ class FollowedPartition {
       signal.addEventListener("abort", stop, { once: true });
       answer.then(resolve, reject).finally(() => signal.removeEventListener("abort", stop));
     });
-  }
-
-  #entryOf([id, fields]: StreamReply): Followed {
-    const version = versionOf(fields ?? []);
-    if (version > EVENTS_VERSION) throw new EntryError(`event entries of version ${version} are newer than this code`);
-    return new Followed(readEntry(id.toString(), fields ?? []), this);
   }
 
   decode(entry: Followed, payload: Buffer): EventBatch {

@@ -28,12 +28,15 @@ const change = (version: number, side: Side, source: LevelSource): LevelChange =
   side,
   ...source,
 });
-const news = (levels: LevelChange[], events: Partial<EngineEvent>[] = []): News => ({
-  ms: 1_000,
+let entries = 1_000;
+/** Of the next entry, or of the one with this number. */
+const news = (levels: LevelChange[], events: Partial<EngineEvent>[] = [], ms = ++entries): News => ({
+  ...{ epoch: 1, ms, seq: 0 },
   levels,
   events: events as EngineEvent[],
 });
-const engineBook = (version: number, bids: LevelSource[], asks: LevelSource[]) => {
+/** As the engine has it behind an entry. */
+const engineBook = (version: number, bids: LevelSource[], asks: LevelSource[], at = 1_000) => {
   const side = (levels: LevelSource[]) =>
     levels.map(({ price, quantityHigh, quantityLow, orders }) =>
       create(EngineLevelSchema, {
@@ -44,7 +47,8 @@ const engineBook = (version: number, bids: LevelSource[], asks: LevelSource[]) =
       }),
     );
   return create(GetEngineBookResponseSchema, {
-    ...{ symbol: "BTC-USD", version: BigInt(version), tradingStatus: TradingStatus.OPEN },
+    ...{ symbol: "BTC-USD", version: BigInt(version), tradingStatus: TradingStatus.OPEN, lastPrice: 103n },
+    position: { epoch: 1, entryId: `${at}-0` },
     bids: side(bids),
     asks: side(asks),
   });
@@ -98,7 +102,7 @@ test("each change gives the next version, the levels and the checksum; a gap and
   const [snapshot] = book.answers();
   const first = decode(snapshot);
   assert.ok(first.case === "snapshot");
-  assert.deepEqual([first.value.version, first.value.tradingStatus, first.value.lastPrice], [7n, 1, ""]);
+  assert.deepEqual([first.value.version, first.value.tradingStatus, first.value.lastPrice], [7n, 1, "1.03"]);
   assert.equal(first.value.checksum, crc32("1:0.005:1|1.1:0.006:1|"));
 
   const second = decode(
@@ -114,7 +118,12 @@ test("each change gives the next version, the levels and the checksum; a gap and
     ],
   );
   assert.equal(second.value.checksum, crc32("1.05:0.002:3|1:0.005:1|"));
-  assert.equal(book.apply(news([change(8, Side.BUY, level(105, 9))])), undefined, "it has that");
+  assert.equal(book.apply(news([change(8, Side.BUY, level(105, 9))], [], entries)), undefined, "it has that");
+  assert.equal(
+    book.apply(news([change(8, Side.BUY, level(105, 9))])),
+    "gap",
+    "a later entry with a version that it has",
+  );
   assert.equal(book.apply(news([change(10, Side.BUY, level(105, 9))])), "gap");
   assert.equal(book.version, 8);
   assert.equal(book.apply(news([], [{ kind: 4, account: "", trade: 0 }])), "stale");
@@ -132,6 +141,18 @@ test("each change gives the next version, the levels and the checksum; a gap and
   const beat = decode(book.heartbeat(5));
   assert.ok(beat.case === "heartbeat");
   assert.deepEqual([beat.value.version, beat.value.checksum], [108n, last.value.checksum]);
+});
+
+test("what the engine's snapshot has already changes nothing, the last price neither", () => {
+  const book = new LiveBook(instrument, engineBook(7, [level(100, 5)], [], 2_000));
+  assert.equal(
+    book.apply(news([change(7, Side.BUY, level(100, 5))], [{ kind: 1, trade: 1, lastPrice: 90 }], 2_000)),
+    undefined,
+  );
+  assert.equal(book.apply(news([], [{ kind: 4, account: "", trade: 0 }], 1_999)), undefined, "an operator's command");
+  const first = decode(book.answers()[0]);
+  assert.ok(first.case === "snapshot");
+  assert.equal(first.value.lastPrice, "1.03");
 });
 
 test("a book is worn when half of what is known of it has gone, or it has twice as much", () => {

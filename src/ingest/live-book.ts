@@ -7,6 +7,7 @@ import type { LevelChange } from "../stream/event-batch.ts";
 import { EVENT_KIND } from "../stream/event-names.ts";
 import { fromUnits } from "../stream/decimal.ts";
 import type { TradedInstrument } from "../stream/instrument.ts";
+import { compareEntries, type EntryPosition, parseEntryId, START } from "../stream/position.ts";
 import { BookSide, CHECKED_LEVELS, type Level, levelOf, type LevelSource, messageOf } from "./book-side.ts";
 import type { News } from "./symbol-news.ts";
 import { timestampOf } from "./timestamp.ts";
@@ -24,7 +25,8 @@ type Update = MessageInitShape<typeof WatchBookResponseSchema>["update"];
 /**
  * A symbol's book as all its watchers have it, from a snapshot of the engine and the changes behind that.
  *
- * Always true: `version` is that of the last change that was taken; each side has every level up to its horizon.
+ * Always true: `version` is that of the last change that was taken, `place` is the last entry of which it knows; each side has
+ * every level up to its horizon.
  */
 export class LiveBook {
   readonly #instrument: TradedInstrument;
@@ -33,6 +35,7 @@ export class LiveBook {
   readonly #tradingStatus: Book["tradingStatus"];
   #lastPrice: number;
   #version: number;
+  #place: EntryPosition;
   #checksum: number;
   /** A snapshot that was made, and all that came behind it. */
   #snapshot: { readonly bytes: Uint8Array; readonly since: Uint8Array[] } | undefined;
@@ -44,11 +47,17 @@ export class LiveBook {
     this.#tradingStatus = book.tradingStatus;
     this.#lastPrice = Number(book.lastPrice);
     this.#version = Number(book.version);
+    const { position } = book;
+    this.#place = position ? { epoch: position.epoch, ...parseEntryId(position.entryId) } : { epoch: 0, ...START };
     this.#checksum = checksumOf(this.#bids.best(CHECKED_LEVELS), this.#asks.best(CHECKED_LEVELS));
   }
 
   get version(): number {
     return this.#version;
+  }
+
+  get place(): EntryPosition {
+    return this.#place;
   }
 
   /** Whether so much has come and gone that it is to be taken from the engine anew. */
@@ -60,16 +69,19 @@ export class LiveBook {
 
   /**
    * Takes what an entry did. Gives the answer that tells of it, if it touched the book; "gap" where a change before it is missing,
-   * and "stale" where it tells more than levels can: then the book is to be taken anew.
+   * or where the book has what the log has lost since, and "stale" where it tells more than levels can: then the book is to be
+   * taken anew.
    */
-  apply({ ms, levels, events }: News): Uint8Array | "gap" | "stale" | undefined {
+  apply({ epoch, ms, seq, levels, events }: News): Uint8Array | "gap" | "stale" | undefined {
+    // What the engine's snapshot had already.
+    if (compareEntries({ epoch, ms, seq }, this.#place) <= 0) return undefined;
     for (const { trade, lastPrice } of events) if (trade > 0) this.#lastPrice = lastPrice;
     // An operator's command, that sets the trading status perhaps, which no increment has.
     if (events.some(({ kind, account }) => kind === EVENT_KIND.COMMAND && account === "")) return "stale";
     const version = levels[0]?.version;
-    // What the engine's snapshot had already.
-    if (version === undefined || version <= this.#version) return undefined;
-    if (version !== this.#version + 1) return "gap";
+    if (version !== undefined && version !== this.#version + 1) return "gap";
+    this.#place = { epoch, ms, seq };
+    if (version === undefined) return undefined;
     this.#version = version;
     const bids = this.#take(this.#bids, levels, Side.BUY);
     const asks = this.#take(this.#asks, levels, Side.SELL);

@@ -85,7 +85,7 @@ export class IngestMetrics {
     this.redisMemory = metrics.gauge("redis_memory_bytes", "Memory of Redis: used, and the most it may use.", [
       "limit",
     ]);
-    this.refusing = metrics.gauge("refusing", "1 while new orders are refused.");
+    this.refusing = metrics.gauge("refusing", "1 while new orders are refused, be it those of one partition.");
     this.accountsRead = metrics.gauge(
       "accounts_read_timestamp_seconds",
       "When what is known of the accounts was read last, in seconds since 1970.",

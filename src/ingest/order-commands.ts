@@ -58,7 +58,7 @@ export class OrderCommands {
     this.#alone = options.partitioning.all().map((partition) => [partition]);
   }
 
-  /** Throws where new orders are refused at present. */
+  /** Throws where no new orders at all are taken at present: before any work is done for one. */
   admit(): void {
     const refusal = this.#options.admission.refusal;
     if (refusal !== undefined) throw refusal;
@@ -72,10 +72,13 @@ export class OrderCommands {
 
   /** `now` in milliseconds since 1970. Never throws. */
   submit(request: SubmitOrderRequest, account: string, now: number): Checked | RequestError {
-    const { instruments, partitioning } = this.#options;
+    const { instruments, partitioning, admission } = this.#options;
     const fields = validateSubmit(request, instruments, now);
     if (isRefused(fields)) return invalidArgument(fields);
-    return { partitions: this.#alone[partitioning.of(fields.symbol)]!, command: prepareSubmit(account, fields) };
+    const partition = partitioning.of(fields.symbol);
+    const refusal = admission.refusalOf(partition);
+    if (refusal !== undefined) return refusal;
+    return { partitions: this.#alone[partition]!, command: prepareSubmit(account, fields) };
   }
 
   /** A promise where an order that is named by its id is looked up. Throws, or rejects with, a RequestError. */
@@ -90,11 +93,13 @@ export class OrderCommands {
 
   /** As `cancel`. */
   replace(request: ReplaceOrderRequest, account: string): Checked | Promise<Checked> {
-    const { instruments } = this.#options;
+    const { instruments, admission } = this.#options;
     const fields = validateReplace(request, instruments);
     if (isRefused(fields)) throw invalidArgument(fields);
     this.admit();
     return aimed(this.#aim(fields.target, account), ({ partition, symbol, target }) => {
+      const refusal = admission.refusalOf(partition);
+      if (refusal !== undefined) throw refusal;
       const instrument = instruments.get(symbol);
       if (instrument === undefined)
         throw new RequestError("UNAVAILABLE", "the order's instrument cannot be read at present");

@@ -19,6 +19,7 @@ import {
   type EntryId,
   formatEntryId,
   formatOrderId,
+  orderIdBytes,
   parseEntryId,
   type Place,
   START,
@@ -26,6 +27,7 @@ import {
 import type { GroupState } from "../stream/status.ts";
 import type { Admission, PartitionState } from "./admission.ts";
 import type { Implementation } from "./call.ts";
+import type { EngineClient } from "./engine-client.ts";
 import { invalidArgument, RequestError } from "./errors.ts";
 import { createdMsOf, type OrderInit, orderOf, storedAveragePrice } from "./execution-reports.ts";
 import { isBehind, type OrderStates } from "./order-states.ts";
@@ -46,7 +48,12 @@ export interface OrderReadsOptions {
   readonly partitioning: Partitioning;
   readonly instruments: InstrumentBook;
   readonly admission: Admission;
+  readonly engines: Pick<EngineClient, "getOrder">;
+  /** For so long an order's rows are kept, however long it is open; 0: for ever. */
+  readonly retentionDays: number;
 }
+
+const DAY_MS = 86_400_000;
 
 /**
  * Reads of orders. An acknowledged order is never NOT_FOUND: it is in Postgres, or still in the log at its place, or by then
@@ -77,16 +84,13 @@ export class OrderReads implements Pick<OrderMethods, "getOrder" | "listOrders">
     if (isRefused(page)) throw invalidArgument(page);
     // Looked at before the rows: what was finished by then is in them.
     const { partitions } = await admission.look();
-    const { before, openOnly } = page;
+    const { before, openOnly, limit } = page;
     const asOf = await Promise.all(partitions.map((state) => this.#finished(state, openOnly)));
     const symbol = page.instrument?.symbol;
     const { account } = call.principal;
-    // One more than asked for tells whether there is another page.
-    const found = await listOrders(sql, { account, symbol, before, openOnly, limit: page.limit + 1 });
-    const rows = found.slice(0, page.limit);
-    const orders = await this.#withNewest(rows);
-    const nextPageToken = found.length > page.limit ? rows.at(-1)!.orderId : "";
-    return { orders: openOnly ? orders.filter(isOpen) : orders, nextPageToken, asOf };
+    const list = await listOrders(sql, { account, symbol, before, openOnly, limit });
+    const orders = await this.#withNewest(list.orders);
+    return { orders: openOnly ? orders.filter(isOpen) : orders, nextPageToken: list.end ?? "", asOf };
   };
 
   /** Rows with what Redis knows of them beyond. */
@@ -129,8 +133,20 @@ export class OrderReads implements Pick<OrderMethods, "getOrder" | "listOrders">
   /** The order that a request means, if it is the account's own, as far as it never changes. Throws NOT_FOUND. */
   async find({ place }: Target & { readonly by: "order_id" }, account: string): Promise<{ readonly symbol: string }> {
     const { event } = (await this.#newestIn(place)) ?? {};
-    const order = event ?? (await this.#beyond(place));
+    const order = event ?? (await this.#beyond(place)) ?? (await this.#inBook(place));
     return { symbol: own(order, account).symbol ?? "" };
+  }
+
+  /** One that is open for longer than its rows are kept: the engine alone knows it. */
+  async #inBook(place: Place): Promise<{ readonly account: string; readonly symbol: string } | undefined> {
+    const { engines, retentionDays } = this.#options;
+    if (retentionDays === 0 || place.ms > Date.now() - retentionDays * DAY_MS) return undefined;
+    try {
+      return await engines.getOrder(orderIdBytes(formatOrderId(place)));
+    } catch (error) {
+      if (error instanceof RequestError && error.code === "NOT_FOUND") return undefined;
+      throw error;
+    }
   }
 
   async #get(target: Target, account: string): Promise<OrderInit> {

@@ -51,7 +51,7 @@ export class PipelineStatus implements Pick<Implementation<typeof AdminService>,
       redisUsedMemoryBytes: BigInt(memory.usedBytes),
       redisMaxMemoryBytes: BigInt(memory.maxBytes),
       deadLetters: BigInt(deadLetters),
-      refusing: this.#admission.refusal?.message ?? "",
+      refusing: this.#admission.refusing,
     };
   };
 }

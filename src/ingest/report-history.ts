@@ -1,15 +1,17 @@
 import type { Redis } from "ioredis";
 import type postgres from "postgres";
 import { Slots } from "../runtime/slots.ts";
-import { readExecutions } from "../store/executions.ts";
+import { EVENTS_STREAM, ORDERS_STREAM } from "../store/entry-record.ts";
+import { readExecutions, type StoredExecution } from "../store/executions.ts";
 import { findWritten, readEntry as readReceipt } from "../store/journal.ts";
+import { decodeBatch, type SubmitFields } from "../stream/command.ts";
 import type { Entry } from "../stream/entry.ts";
 import { decodeEventBatch } from "../stream/event-batch.ts";
 import { readEvents } from "../stream/event-pages.ts";
 import type { InstrumentBook } from "../stream/instrument-book.ts";
 import type { PartitionKeys } from "../stream/keys.ts";
 import { findEntry } from "../stream/lookup.ts";
-import { compareEntryIds, formatEntryId, START } from "../stream/position.ts";
+import { compareEntryIds, formatEntryId, orderIdPrefix, parseOrderId, START } from "../stream/position.ts";
 import { RequestError } from "./errors.ts";
 import {
   isWanted,
@@ -42,9 +44,6 @@ const PAGE_ENTRIES = 32;
 const PAGE_ROWS = 500;
 /** Pages that are read and decoded at once, of however many watches: half of the connections to Postgres, and some 20 MB. */
 const PAGES_AT_ONCE = 2;
-
-/** Of the events stream, in the journal. */
-const EVENTS_STREAM = 1;
 
 /**
  * Reports that are over: from the events stream as far as it reaches back, and from Postgres before that. What was trimmed
@@ -130,12 +129,40 @@ export class ReportHistory {
     const rows = await readExecutions(sql, partition, after, { ...filter, limit: PAGE_ROWS });
     const older = first === undefined ? rows : rows.filter((row) => compareEntryIds(row, first) < 0);
     if (older.some(({ symbol }) => instruments.isUnknown(symbol))) await instruments.refresh();
-    const reports = older.map((row) => storedReportOf(row, instruments));
+    const submitted = await this.#submitted(partition, older);
+    const reports = older.map((row) => storedReportOf(row, instruments, submitted.get(row.orderId ?? "")));
     const last = reports.at(-1);
     if (last !== undefined && older.length === PAGE_ROWS) return { reports, end: last };
     if (first === undefined) return last && { reports, end: last };
     await this.#proveWritten(partition, after, first);
     return { reports, end: { ...first.previous, epoch: first.epoch, index: WHOLE_ENTRY } };
+  }
+
+  /**
+   * The orders of reports that Postgres has without them, by their ids. Each stream has its own workers; what those of the orders
+   * have not written yet is in the log (I10), and a row that became a dead letter in the journal.
+   */
+  async #submitted(partition: number, rows: readonly StoredExecution[]): Promise<ReadonlyMap<string, SubmitFields>> {
+    const { redis, sql, partitions } = this.#options;
+    const found = new Map<string, SubmitFields>();
+    // Of the entry that was asked for last: those of an entry mostly stand together.
+    let commands: ReturnType<typeof decodeBatch> = [];
+    let decoded = "";
+    for (const { order, orderId } of rows) {
+      const place = order === null && orderId !== null ? parseOrderId(orderId) : undefined;
+      if (place === undefined || orderId === null || found.has(orderId)) continue;
+      const entry = orderIdPrefix(partition, place);
+      if (entry !== decoded) {
+        const logged =
+          (await findEntry(redis, partitions[partition]!, place)) ??
+          (await readReceipt(sql, ORDERS_STREAM, partition, place));
+        commands = logged?.payload ? decodeBatch(logged.payload) : [];
+        decoded = entry;
+      }
+      const command = commands[place.index];
+      if (command?.kind === "submit") found.set(orderId, command.submit);
+    }
+    return found;
   }
 
   /** Between a place and an entry of the stream nothing is missing where the one before that entry was written. */

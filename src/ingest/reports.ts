@@ -6,7 +6,8 @@ import {
   Side,
   TimeInForce,
 } from "../gen/penstock/v1/order_pb.ts";
-import type { StoredExecution } from "../store/executions.ts";
+import type { FixedFacts, StoredExecution } from "../store/executions.ts";
+import type { SubmitFields } from "../stream/command.ts";
 import type { EngineEvent } from "../stream/event-batch.ts";
 import type { Instruments, TradedInstrument } from "../stream/instrument.ts";
 import { type EntryPosition, formatEntryId } from "../stream/position.ts";
@@ -57,20 +58,41 @@ export function reportOf(
   return { epoch, ms, seq, index, account, symbol, sequence, bytes: encodeReport(report) };
 }
 
-/** The same from what Postgres has of it. */
-export function storedReportOf(stored: StoredExecution, instruments: Instruments): Report {
-  const { account, symbol, sequence, epoch, ms, seq, index } = stored;
-  const bytes = encodeReport(fromStored(stored, instruments.get(symbol)));
+/** What an order keeps from its submission. */
+type Facts = Pick<
+  SubmitFields,
+  "clientOrderId" | "side" | "type" | "timeInForce" | "expireTime" | "postOnly" | "selfTradePrevention"
+>;
+
+/** The same from what Postgres has of it; `submitted` where that lacks the order. */
+export function storedReportOf(stored: StoredExecution, instruments: Instruments, submitted?: Facts): Report {
+  const { account, symbol, sequence, epoch, ms, seq, index, order } = stored;
+  const facts = order === null ? submitted : factsOf(order);
+  const bytes = encodeReport(fromStored(stored, facts, instruments.get(symbol)));
   return { epoch, ms, seq, index, account, symbol, sequence, bytes };
 }
 
-function fromStored(stored: StoredExecution, instrument: TradedInstrument | undefined): ExecutionReportInit {
+function factsOf({ side, type, timeInForce, expireTime, selfTradePrevention, ...rest }: FixedFacts): Facts {
+  return {
+    ...rest,
+    side: Side[side],
+    type: OrderType[type],
+    timeInForce: TimeInForce[timeInForce],
+    expireTime: expireTime ?? 0,
+    selfTradePrevention: SelfTradePrevention[selfTradePrevention ?? "UNSPECIFIED"],
+  };
+}
+
+function fromStored(
+  stored: StoredExecution,
+  facts: Facts | undefined,
+  instrument: TradedInstrument | undefined,
+): ExecutionReportInit {
   const execType = ExecType[stored.execType as keyof typeof ExecType];
   const isExecution = execType <= ExecType.RESTATED;
   const isKnown = stored.status !== null && instrument !== undefined;
   const cumQuantity = stored.cumQuantity ?? "0";
   const reason = stored.reason ?? "";
-  const facts = stored.order;
   const orderId = stored.orderId ?? "";
   const createdMs = createdMsOf(orderId);
   return {
@@ -82,16 +104,16 @@ function fromStored(stored: StoredExecution, instrument: TradedInstrument | unde
       clientOrderId: facts?.clientOrderId ?? stored.clientOrderId ?? "",
       account: stored.account,
       symbol: stored.symbol,
-      side: Side[facts?.side ?? "UNSPECIFIED"],
-      type: OrderType[facts?.type ?? "UNSPECIFIED"],
-      timeInForce: TimeInForce[facts?.timeInForce ?? "UNSPECIFIED"],
+      side: facts?.side ?? Side.UNSPECIFIED,
+      type: facts?.type ?? OrderType.UNSPECIFIED,
+      timeInForce: facts?.timeInForce ?? TimeInForce.UNSPECIFIED,
       quantity: stored.quantity ?? "",
       price: stored.price ?? "",
       stopPrice: stored.stopPrice ?? "",
       displayQuantity: stored.displayQuantity ?? "",
       ...(facts?.expireTime ? { expireTime: timestampOf(facts.expireTime) } : {}),
       postOnly: facts?.postOnly ?? false,
-      selfTradePrevention: SelfTradePrevention[facts?.selfTradePrevention ?? "UNSPECIFIED"],
+      selfTradePrevention: facts?.selfTradePrevention ?? SelfTradePrevention.UNSPECIFIED,
       status: OrderStatus[(stored.status ?? "UNSPECIFIED") as keyof typeof OrderStatus],
       cumQuantity: isKnown ? cumQuantity : "",
       leavesQuantity: isKnown ? (stored.leavesQuantity ?? "0") : "",

@@ -165,10 +165,13 @@ async function runProcess(config: Config, log: Log, number: number | undefined):
   const waits = new EventWaits({ follower, redis: reading, partitions });
   registry.gauge("waiting_matches", "Calls that wait for the engine.", [], (gauge) => gauge.set(waits.waiting));
   const states = new OrderStates({ follower, redis: reading, partitions });
-  const reads = new OrderReads({ redis: reading, sql, states, partitions, partitioning, instruments, admission });
+  const engines = new EngineClient(config.engine.urls);
+  const { retentionDays } = config;
+  const logged = { redis: reading, sql, partitions, partitioning, instruments };
+  const reads = new OrderReads({ ...logged, states, admission, engines, retentionDays });
   const commands = new OrderCommands({ instruments, partitioning, admission, reads, metrics });
   const matched = new MatchedAnswers({ waits, instruments, reads, metrics, log });
-  const disconnects = new DisconnectCancels({ log: orderLog, partitioning, metrics, logger: log });
+  const disconnects = new DisconnectCancels({ log: orderLog, partitioning, waits, metrics, logger: log });
   const entry = new OrderEntry({ commands, log: orderLog, matched, metrics });
   const gate = new Gate(tokens, metrics, log);
   const { requestTimeoutMs } = limits;
@@ -183,15 +186,13 @@ async function runProcess(config: Config, log: Log, number: number | undefined):
     requestTimeoutMs,
   });
   const instrumentMethods = new InstrumentMethods(instruments, partitioning, orderLog, trail, log);
-  const engines = new EngineClient(config.engine.urls);
   const history = new ReportHistory({ redis: reading, sql, partitions, instruments });
   const orderWatches = new OrderWatches({ follower, history, instruments, partitioning });
   const news = new SymbolNews(follower, partitioning);
   const books = new BookWatches({ engines, news, log });
   const marketData = new MarketData({ sql, engines, instruments, books, trades: new TradeWatches(news) });
   const watches = new Watches(metrics);
-  const logged = { sql, partitions, partitioning, instruments, orderLog, trail, log };
-  const engineCommands = new EngineCommands({ ...logged, redis: reading, engines });
+  const engineCommands = new EngineCommands({ ...logged, orderLog, trail, log, engines });
   const status = new PipelineStatus(admission, engines, sql);
 
   const served = [

@@ -1,12 +1,11 @@
 import type { EngineEvent, LevelChange } from "../stream/event-batch.ts";
 import type { Partitioning } from "../stream/partition.ts";
+import type { EntryPosition } from "../stream/position.ts";
 import type { FollowedEntry } from "./event-follower.ts";
 import type { Follower } from "./report-hub.ts";
 
-/** What one entry did to a symbol. */
-export interface News {
-  /** The entry's time, in milliseconds. */
-  readonly ms: number;
+/** What one entry, that of this place, did to a symbol. */
+export interface News extends EntryPosition {
   /** The levels of its book that were touched, each as it is now. */
   readonly levels: readonly LevelChange[];
   /** In their order. */
@@ -58,11 +57,11 @@ class PartitionNews {
   /** By symbol; none is empty. */
   readonly listeners = new Map<string, Set<NewsListener>>();
 
-  entry({ ms, batch }: FollowedEntry): void {
-    const found = new Map<string, { ms: number; levels: LevelChange[]; events: EngineEvent[] }>();
+  entry({ epoch, ms, seq, batch }: FollowedEntry): void {
+    const found = new Map<string, EntryPosition & { levels: LevelChange[]; events: EngineEvent[] }>();
     const newsOf = (symbol: string) => {
       if (!this.listeners.has(symbol)) return undefined;
-      const news = found.get(symbol) ?? { ms, levels: [], events: [] };
+      const news = found.get(symbol) ?? { epoch, ms, seq, levels: [], events: [] };
       found.set(symbol, news);
       return news;
     };

@@ -53,6 +53,22 @@ export async function journalBefore(
   return row && toPosition(row);
 }
 
+/** The position so many entries behind another one, or undefined where fewer follow it. */
+export async function journalAhead(
+  sql: postgres.Sql,
+  stream: StreamNumber,
+  partition: number,
+  { epoch, ms, seq }: LogPosition,
+  entries: number,
+): Promise<LogPosition | undefined> {
+  const [row] = await sql<PositionRow[]>`
+    SELECT epoch, ms, seq FROM journal
+    WHERE stream = ${stream} AND partition = ${partition}
+      AND (epoch, ms, seq) > (${epoch}::smallint, ${ms}::bigint, ${seq}::bigint)
+    ORDER BY epoch, ms, seq OFFSET ${entries - 1} LIMIT 1`;
+  return row && toPosition(row);
+}
+
 export interface JournalRange {
   readonly stream: StreamNumber;
   readonly partition: number;

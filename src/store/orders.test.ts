@@ -61,16 +61,32 @@ test("lists an account's orders, newest first, page by page, over days", async (
   const mine = entries.flatMap(({ orders }) => orders.filter(({ account }) => account === "mine")).toReversed();
   for (const symbol of [undefined, "ETH-USD"]) {
     const ids: string[] = [];
-    for (;;) {
-      const page = await listOrders(sql, { account: "mine", symbol, before: ids.at(-1), limit: 5 });
-      if (page.length === 0) break;
-      assert.ok(page.length <= 5);
-      ids.push(...page.map(({ orderId }) => orderId));
-    }
+    let before: string | undefined;
+    do {
+      const { orders, end } = await listOrders(sql, { account: "mine", symbol, before, limit: 6 });
+      assert.equal(orders.length, 6, "24 and 12 are whole pages");
+      ids.push(...orders.map(({ orderId }) => orderId));
+      before = end;
+    } while (before !== undefined);
     const expected = mine.filter((order) => symbol === undefined || order.symbol === symbol);
     assert.deepEqual(ids, expected.map(({ orderId }) => orderId)); // prettier-ignore
   }
-  assert.deepEqual(await listOrders(sql, { account: "nobody", limit: 5 }), []);
+  assert.deepEqual(await listOrders(sql, { account: "nobody", limit: 5 }), { orders: [], end: undefined });
+});
+
+test("open orders whose own rows are not written yet do not end the list", async (t) => {
+  const { url } = await createTestDatabase(t);
+  const [writer, sql] = [openWriter(t, url), openSql(t, url)];
+  const [old, young] = [0, 1].map((seq) => makeEntry({ seq, orders: 4, order: () => ({ account: "a" }) }));
+  await persist(writer, [old!, makeEvents(0, old!.orders), makeEvents(1, young!.orders)]);
+  const ids: string[] = [];
+  let before: string | undefined;
+  do {
+    const { orders, end } = await listOrders(sql, { account: "a", openOnly: true, before, limit: 3 });
+    ids.push(...orders.map(({ orderId }) => orderId));
+    before = end;
+  } while (before !== undefined);
+  assert.deepEqual(ids, old!.orders.map(({ orderId }) => orderId).toReversed()); // prettier-ignore
 });
 
 const ENDED = { execType: "CANCELED", status: "CANCELED", reason: "REQUESTED", leavesQuantity: "0" } as const;
@@ -85,7 +101,7 @@ test("an order has its newest state, however it is found; none before the engine
     ...{ quantity: "0.75", tradedValue: "3.5", triggered: true },
   };
   await persist(writer, [makeEvents(0, [first, second]), makeEvents(1, [second], filled)]); // before the orders themselves
-  assert.deepEqual(await listOrders(sql, { account: "a", openOnly: true, limit: 9 }), []);
+  assert.deepEqual((await listOrders(sql, { account: "a", openOnly: true, limit: 9 })).orders, []);
   await persist(writer, [entry, makeEvents(2, [first], ENDED)]);
 
   const place = { epoch: 1, ms: NOON, index: 0 };
@@ -108,12 +124,12 @@ test("an order has its newest state, however it is found; none before the engine
     assert.deepEqual(found?.state, states[i]);
     assert.deepEqual(await findOrderByClientId(sql, account, symbol, clientOrderId, clientKey), found);
   }
-  const listed = await listOrders(sql, { account: "a", limit: 9 });
+  const { orders: listed } = await listOrders(sql, { account: "a", limit: 9 });
   assert.deepEqual(
     listed.map(({ orderId, state }) => [orderId, state]),
     [third, second, first].map(({ orderId }, i) => [orderId, states[2 - i]]),
   );
-  const open = await listOrders(sql, { account: "a", openOnly: true, limit: 9 });
+  const { orders: open } = await listOrders(sql, { account: "a", openOnly: true, limit: 9 });
   assert.deepEqual(open, [listed[1]]);
 
   const current = await sql`
@@ -179,8 +195,8 @@ test("open orders, an account's reports and trades are found by indexes, among m
     return row!.scans;
   };
   const before = await scans();
-  assert.equal((await listOrders(sql, { account: "mine", openOnly: true, limit: 9 })).length, 6);
-  assert.equal((await listOrders(sql, { account: "mine", limit: 9 })).length, 9);
+  assert.equal((await listOrders(sql, { account: "mine", openOnly: true, limit: 9 })).orders.length, 6);
+  assert.equal((await listOrders(sql, { account: "mine", limit: 9 })).orders.length, 9);
   const place = { epoch: 1, ms: NOON + DAY_MS, seq: 0, index: 0 };
   assert.equal((await readExecutions(sql, 0, place, { account: "mine", limit: 9 })).length, 9);
   assert.equal((await readExecutions(sql, 0, place, { limit: 9 })).length, 9);

@@ -30,7 +30,8 @@ export interface StoredState extends EventPosition {
 
 interface Row {
   readonly order_id: string;
-  readonly created_at: Date;
+  /** Null where the order has no row; it is not nullable there. */
+  readonly created_at: Date | null;
   readonly expire_time: Date | null;
   readonly post_only: boolean;
   readonly account: string;
@@ -95,26 +96,36 @@ export interface OrderPage {
   readonly limit: number;
 }
 
-/** An account's orders, newest first. */
-export async function listOrders(sql: postgres.Sql, page: OrderPage): Promise<StoredOrder[]> {
-  // The page is cut in the table whose index begins with the account. What the other one lacks may be missing there only until
-  // its workers have come to it.
+export interface OrderList {
+  readonly orders: readonly StoredOrder[];
+  /** The order id at which the page ended; undefined where it is the last one. */
+  readonly end: string | undefined;
+}
+
+/** An account's orders, newest first. An open one may be missing whose own row is not written yet. */
+export async function listOrders(sql: postgres.Sql, page: OrderPage): Promise<OrderList> {
+  // The page is cut in the table whose index begins with the account, with one more to tell whether there is another page. What the
+  // other table lacks may be missing there only until its workers have come to it: that ends no list.
   const cut = (table: postgres.Fragment) => sql`
     SELECT * FROM ${table}
     WHERE account = ${page.account}
       ${page.symbol === undefined ? sql`` : sql`AND symbol = ${page.symbol}`}
       ${page.before === undefined ? sql`` : sql`AND order_id < ${page.before}`}
       ${page.openOnly === true ? sql`AND open` : sql``}
-    ORDER BY order_id DESC LIMIT ${page.limit}`;
-  const rows =
+    ORDER BY order_id DESC LIMIT ${page.limit + 1}`;
+  const found =
     page.openOnly === true
       ? await sql<Row[]>`
-          SELECT ${columns(sql)} FROM (${cut(sql`order_states`)}) AS state JOIN orders USING (order_id)
+          SELECT ${columns(sql)} FROM (${cut(sql`order_states`)}) AS state LEFT JOIN orders USING (order_id)
           ORDER BY order_id DESC`
       : await sql<Row[]>`
           SELECT ${columns(sql)} FROM (${cut(sql`orders`)}) AS orders LEFT JOIN order_states AS state USING (order_id)
           ORDER BY order_id DESC`;
-  return rows.map(toOrder);
+  const rows = found.slice(0, page.limit);
+  return {
+    orders: rows.flatMap((row) => toOrder(row) ?? []),
+    end: found.length > page.limit ? rows.at(-1)?.order_id : undefined,
+  };
 }
 
 function columns(sql: postgres.Sql) {
@@ -128,7 +139,9 @@ function columns(sql: postgres.Sql) {
     state.leaves_quantity, state.traded_value`;
 }
 
-function toOrder(row: Row): StoredOrder {
+/** Undefined where the order has no row of its own. */
+function toOrder(row: Row): StoredOrder | undefined {
+  if (row.created_at === null) return undefined;
   return {
     orderId: row.order_id,
     createdAt: row.created_at,

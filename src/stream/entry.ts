@@ -3,7 +3,7 @@ import { type EntryId, MAX_EPOCH, parseEntryId } from "./position.ts";
 /** An entry of a stream as Redis returns it: its ID, and its fields and values in turns; null where it was deleted. */
 export type StreamReply = readonly [id: Buffer, fields: readonly Buffer[] | null];
 
-/** An entry of the orders stream. */
+/** An entry of the orders or of the events stream. */
 export interface Entry extends EntryId {
   /** "<ms>-<seq>" */
   readonly id: string;
@@ -11,13 +11,13 @@ export interface Entry extends EntryId {
   /** ID of the entry before it. */
   readonly previous: EntryId;
   readonly version: number;
-  /** An encoded CommandBatch. */
+  /** An encoded CommandBatch, or EventBatch. */
   readonly payload: Buffer;
 }
 
 /** The entry is none of ours: fields are missing or are not what they should be. */
 export class EntryError extends Error {
-  override readonly name = "EntryError";
+  override readonly name: string = "EntryError";
 }
 
 /** The schema version that an entry names, whatever else it holds; NaN where it names none. */

@@ -1,6 +1,7 @@
 import type { Redis } from "ioredis";
-import { type Entry, readEntry, type StreamReply, versionOf } from "./entry.ts";
+import type { Entry, StreamReply } from "./entry.ts";
 import { EVENTS_VERSION } from "./event-batch.ts";
+import { readEventEntry, readEvents } from "./event-pages.ts";
 import type { Head } from "./head.ts";
 import type { PartitionKeys } from "./keys.ts";
 import { type EntryId, type EntryPosition, formatEntryId, parseEntryId } from "./position.ts";
@@ -28,11 +29,6 @@ export interface EventLogOptions {
 
 /** LAST: the newest entry is another one. REOPENED: the log is not the one of that head any more. */
 export type AppendReply = { readonly status: "OK" | "REOPENED" } | { readonly status: "LAST"; readonly last: EntryId };
-
-/** The entry was written by a newer Penstock, of which this one knows nothing. */
-export class NewerEventsError extends Error {
-  override readonly name = "NewerEventsError";
-}
 
 const appendScript = new Script("append_events");
 
@@ -89,30 +85,17 @@ export class EventLog {
     throw new Error(`the generation of order states turned ${TRIES} times in a row`);
   }
 
-  /** Up to `count` entries behind `after`. Throws a NewerEventsError. */
-  async read(after: EntryId, count: number): Promise<Entry[]> {
+  /** Up to `count` entries behind `after`. Throws an EntryError, as `bounds`. */
+  read(after: EntryId, count: number): Promise<Entry[]> {
     const { redis, keys } = this.#options;
-    return entriesOf(await redis.callBuffer("XRANGE", keys.events, `(${formatEntryId(after)}`, "+", "COUNT", count));
+    return readEvents(redis, keys, { from: after, isBehind: true, count });
   }
 
   /** The first and the newest entry; undefined where there is none. */
   async bounds(): Promise<{ readonly first: Entry; readonly newest: Entry } | undefined> {
     const { redis, keys } = this.#options;
-    const [first] = entriesOf(await redis.callBuffer("XRANGE", keys.events, "-", "+", "COUNT", 1));
-    const [newest] = entriesOf(await redis.callBuffer("XREVRANGE", keys.events, "+", "-", "COUNT", 1));
-    return first && newest && { first, newest };
+    const [first] = (await redis.callBuffer("XRANGE", keys.events, "-", "+", "COUNT", 1)) as StreamReply[];
+    const [newest] = (await redis.callBuffer("XREVRANGE", keys.events, "+", "-", "COUNT", 1)) as StreamReply[];
+    return first && newest && { first: readEventEntry(first), newest: readEventEntry(newest) };
   }
-}
-
-function entriesOf(reply: unknown): Entry[] {
-  return (reply as StreamReply[]).map(([bytes, fields]) => {
-    const id = bytes.toString();
-    const version = versionOf(fields ?? []);
-    if (version > EVENTS_VERSION) {
-      throw new NewerEventsError(
-        `event entry ${id} has schema version ${version}; this engine knows ${EVENTS_VERSION}`,
-      );
-    }
-    return readEntry(id, fields ?? []);
-  });
 }

@@ -12,16 +12,25 @@ export interface EventPage {
   readonly count: number;
 }
 
+/** The entry was written by a newer Penstock, of which this one knows nothing. */
+export class NewerEventsError extends EntryError {
+  override readonly name = "NewerEventsError";
+}
+
 /** The next entries of the events stream. Throws an EntryError where one of them cannot be read by this code. */
 export async function readEvents(redis: Redis, keys: PartitionKeys, page: EventPage): Promise<Entry[]> {
   const from = `${page.isBehind ? "(" : ""}${formatEntryId(page.from)}`;
-  const replies = (await redis.callBuffer(
-    ...["XRANGE", keys.events, from, "+"],
-    ...["COUNT", page.count],
-  )) as StreamReply[];
-  return replies.map(([id, fields]) => {
-    const version = versionOf(fields ?? []);
-    if (version > EVENTS_VERSION) throw new EntryError(`event entries of version ${version} are newer than this code`);
-    return readEntry(id.toString(), fields ?? []);
-  });
+  const replies = await redis.callBuffer("XRANGE", keys.events, from, "+", "COUNT", page.count);
+  return (replies as StreamReply[]).map(readEventEntry);
+}
+
+/** Throws an EntryError. */
+export function readEventEntry([bytes, fields]: StreamReply): Entry {
+  const version = versionOf(fields ?? []);
+  if (version > EVENTS_VERSION) {
+    throw new NewerEventsError(
+      `events of schema version ${version} stand in the log; this code knows ${EVENTS_VERSION}`,
+    );
+  }
+  return readEntry(bytes.toString(), fields ?? []);
 }

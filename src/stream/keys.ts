@@ -12,7 +12,7 @@ export class PartitionKeys {
   readonly head: string;
   /** Hash: symbol → encoded penstock.v1.Instrument. */
   readonly instruments: string;
-  /** Hash: the engine's state. run and epoch (as of the log's head when it was opened), snapshot (ID behind which the newest stored one was taken), generation and turned (of `status`). */
+  /** Hash: the engine's state. snapshot (ID behind which the newest stored one was taken, or the one from which an engine began last), generation and turned (of `status`). */
   readonly engine: string;
 
   constructor(partition: number) {

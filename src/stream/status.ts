@@ -2,7 +2,7 @@ import type { Redis } from "ioredis";
 import { parseInfo } from "./durability.ts";
 import { type Head, readHead } from "./head.ts";
 import type { PartitionKeys } from "./keys.ts";
-import { type EntryId, formatEntryId, parseEntryId } from "./position.ts";
+import { compareEntryIds, type EntryId, formatEntryId, parseEntryId, START } from "./position.ts";
 
 /** What a group still has to do on a stream. Ages in ms, 0 where there is nothing. */
 export interface GroupState {
@@ -56,11 +56,15 @@ export async function readStreamState(redis: Redis, keys: PartitionKeys): Promis
 export async function readEventsState(redis: Redis, keys: PartitionKeys): Promise<EventsState | undefined> {
   if ((await redis.exists(keys.engine)) === 0) return undefined;
   const [newest] = await redis.xrevrange(keys.events, "+", "-", "COUNT", 1);
+  const snapshot = await redis.hget(keys.engine, "snapshot");
+  const events = newest === undefined ? START : parseEntryId(newest[0]);
+  const begun = snapshot === null ? START : parseEntryId(snapshot);
   return {
     entries: await redis.xlen(keys.events),
     groups: await readGroups(redis, keys.events),
-    // The events of an entry have its ID. So the first entry of the log behind the newest of them has none yet.
-    oldestUnmatchedMs: await readAgeBehind(redis, keys.orders, newest && parseEntryId(newest[0])),
+    // The events of an entry have its ID. So the first entry of the log behind the newest of them has none yet. Where Redis has lost
+    // events that are in Postgres, none are made again for what is before the snapshot from which the engine began.
+    oldestUnmatchedMs: await readAgeBehind(redis, keys.orders, compareEntryIds(events, begun) < 0 ? begun : events),
   };
 }
 

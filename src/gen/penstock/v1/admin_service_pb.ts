@@ -631,7 +631,7 @@ export type GetPipelineStatusResponse = Message<"penstock.v1.GetPipelineStatusRe
   deadLetters: bigint;
 
   /**
-   * Why new orders are refused at present; empty where they are taken.
+   * Why new orders are refused at present, be it those of one partition; empty where all are taken.
    *
    * @generated from field: string refusing = 5;
    */
