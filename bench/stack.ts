@@ -42,6 +42,8 @@ export interface StackOptions {
   readonly ingestProcesses?: number;
   /** Without it orders are taken and written, and not matched. */
   readonly engine?: boolean;
+  /** More settings of the roles. */
+  readonly env?: Readonly<Record<string, string>>;
 }
 
 /** Penstock as `penstock up` starts it. */
@@ -61,6 +63,8 @@ export interface Stack extends Contender {
   startRedis(): Promise<RedisServer>;
   /** The pid of the Postgres server. */
   readonly postgresPid: number;
+  /** The pid of `penstock up`, of which all else are children. */
+  readonly pid: number;
   readonly versions: Readonly<Record<string, string>>;
   /** Stops the consumers in their tracks, or lets them go on. */
   pauseConsumers(pause: boolean): void;
@@ -96,6 +100,7 @@ export async function startStack(options: StackOptions = {}): Promise<Stack> {
       PENSTOCK_STATE_DIR: folder,
       PENSTOCK_LOG_LEVEL: "warn",
       PENSTOCK_INGEST_PROCESSES: String(options.ingestProcesses ?? 1),
+      ...options.env,
     },
     orphan: { signal: "SIGTERM", graceSeconds: STOP_LIMIT_MS / 1000, remove: folder },
   });
@@ -168,6 +173,7 @@ export async function startStack(options: StackOptions = {}): Promise<Stack> {
       httpUrl,
       stream: STREAM,
       postgresPid,
+      pid: up.pid,
       versions: { Redis: redisInfo.get("redis_version") ?? "", Postgres: server?.version ?? "" },
       databaseUrl,
       startRedis: async () => {

@@ -8,10 +8,10 @@ import assert from "node:assert/strict";
 import { suite, test } from "node:test";
 import type { TestContext } from "node:test";
 
-import { AdminService, Role } from "../src/gen/penstock/v1/admin_service_pb.ts";
+import { checked, FIRST_RULES, RULES } from "../src/engine/matching/rules.ts";
 import { AckLevel, OrderStatus } from "../src/gen/penstock/v1/order_pb.ts";
 import { OrderService } from "../src/gen/penstock/v1/order_service_pb.ts";
-import { Caller } from "./support/caller.ts";
+import type { Caller } from "./support/caller.ts";
 import { MiniEngine } from "./support/mini-engine.ts";
 import { eventually, tokenOf } from "./support/pipeline.ts";
 import { Proxy } from "./support/proxy.ts";
@@ -19,7 +19,6 @@ import { type StreamOptions, TestStream } from "./support/stream.ts";
 import { order, Venue } from "./support/venue.ts";
 
 const { submitOrder, submitOrders, getOrder } = OrderService.method;
-const { createAccount, setAccountLimits } = AdminService.method;
 const { MATCHED } = AckLevel;
 
 /** A stream of an account of its own, with one order that rests; `armed`: to be canceled on disconnect. */
@@ -143,20 +142,18 @@ suite("cancel on disconnect", { concurrency: 2 }, () => {
 
   test("more orders than an entry has room for: another cancel takes the rest", async (t) => {
     const venue = await Venue.trading(t);
-    const engine = MiniEngine.start(t, venue.server.url);
-    const admin = new Caller(venue.ingest.address, `Bearer ${await tokenOf("root", "admin")}`);
-    t.after(() => admin.close());
-    await admin.call(createAccount, { account: "demo", role: Role.TRADER });
-    await admin.call(setAccountLimits, { requestId: "limits", account: "demo", maxOpenOrders: 60_000 });
+    const bounds = { maxFills: 1, maxTriggered: 1, maxExpiries: 10, maxEntryEvents: 600 };
+    const rules = checked({ ...RULES.get(FIRST_RULES)!, ...bounds });
+    const engine = MiniEngine.start(t, venue.server.url, 1, new Map([[FIRST_RULES, rules]]));
     const { stream, caller } = await resting(t, venue, "demo");
-    for (let batch = 0; batch < 50; batch++) {
-      const orders = Array.from({ length: 1_000 }, (_, i) => order(`${batch}-${i}`, { price: "1" }));
+    for (let batch = 0; batch < 7; batch++) {
+      const orders = Array.from({ length: 200 }, (_, i) => order(`${batch}-${i}`, { price: "1" }));
       await caller.call(submitOrders, { orders });
     }
-    await eventually(async () => engine.engine().openOrders === 50_001, "all of them");
+    await eventually(async () => engine.engine().openOrders === 1_401, "all of them");
     stream.call.cancel();
     await eventually(async () => engine.engine().openOrders === 0, "nothing is open");
-    assert.equal((await venue.logged()).filter((id) => id.startsWith("disconnect-")).length, 2);
+    assert.equal((await venue.logged()).filter((id) => id.startsWith("disconnect-")).length, 3);
   });
 
   test("a client that goes while an order is looked up: what was not in the log stays out, and the cancel does not wait", async (t) => {

@@ -868,7 +868,7 @@ suite("under trouble", { concurrency: true }, () => {
     await client.call(cancelOrder, { ...first, clientRequestId: "2" });
     const admin = await door.client("root", "admin");
     const { refusing } = await admin.call(getPipelineStatus, {});
-    assert.equal(refusing, refusal.message);
+    assert.equal(refusal.message, `RESOURCE_EXHAUSTED: ${refusing}`);
   });
 
   test("SIGTERM while calls are under way: what was taken is answered, and it ends with 0 (I1)", async (t) => {

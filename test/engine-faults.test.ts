@@ -17,9 +17,10 @@ import {
   type TestEngine,
   untilMatched,
 } from "./support/engine.ts";
-import { Flow, random } from "./support/flow.ts";
+import { Flow } from "./support/flow.ts";
 import { LogScene, order, orders } from "./support/log.ts";
 import { Proxy } from "./support/proxy.ts";
+import { random } from "./support/random.ts";
 import { until } from "./support/until.ts";
 
 async function setScene(t: TestContext, seed: number) {

@@ -92,7 +92,7 @@ async function auditReports(sql: postgres.Sql, { partition, fromMs, toMs }: Rang
     SELECT account, before, sequence, ms, seq FROM told
     WHERE sequence <> before + 1 AND NOT EXISTS (
       SELECT FROM dead_letters AS letter
-      WHERE letter.stream = ${EVENTS_STREAM} AND letter.partition = ${partition}
+      WHERE letter.stream = ${EVENTS_STREAM} AND letter.partition = ${partition} AND letter.state <> 'redriven'
         AND (letter.epoch, letter.ms, letter.seq, letter.index) > (before_epoch, before_ms, before_seq, before_index)
         AND (letter.epoch, letter.ms, letter.seq, letter.index) < (told.epoch, told.ms, told.seq, told.index)
     )

@@ -76,6 +76,7 @@ export interface Config {
     readonly readBlockMs: number;
     readonly minIdleMs: number;
     readonly claimIntervalMs: number;
+    readonly goneMs: number;
     readonly transactionRows: number;
     readonly transactionTimeoutMs: number;
   };
@@ -273,6 +274,7 @@ function assemble(o: Variables, signingKey: string | undefined, adminSecret: str
       readBlockMs: o.PENSTOCK_READ_BLOCK_MS,
       minIdleMs: o.PENSTOCK_MIN_IDLE_MS,
       claimIntervalMs: o.PENSTOCK_CLAIM_INTERVAL_MS,
+      goneMs: o.PENSTOCK_CONSUMER_GONE_MS,
       transactionRows: o.PENSTOCK_TRANSACTION_ROWS,
       transactionTimeoutMs: o.PENSTOCK_TRANSACTION_TIMEOUT_MS,
     }),

@@ -313,6 +313,13 @@ export const variables = v.object(
       15 * second,
       "Milliseconds between two looks for stalled entries. A quarter of the idle time delays none much.",
     ),
+    PENSTOCK_CONSUMER_GONE_MS: whole(
+      second,
+      30 * day,
+      hour,
+      "Milliseconds of silence after which a consumer that holds nothing is removed from its group. A live one is heard of each " +
+        "minute, or twice in this time where that is more often.",
+    ),
     PENSTOCK_TRANSACTION_ROWS: whole(
       500,
       100_000,

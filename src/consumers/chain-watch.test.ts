@@ -17,7 +17,11 @@ function makeWatch({ redis, sql, log: { keys } }: Scene) {
   const log = createLog("consumers", "error", {
     write: (line) => alarms.push(JSON.parse(line) as { gaps: EntryId[] }),
   });
-  const metrics = new ConsumerMetrics(createMetrics("consumers"), () => Promise.resolve([]));
+  const metrics = new ConsumerMetrics(
+    createMetrics("consumers"),
+    () => Promise.resolve([]),
+    () => Promise.resolve([]),
+  );
   const streams = [{ partition: 0, stream: ORDERS_STREAM, key: keys.orders }];
   const watch = new ChainWatch({ redis, sql, streams, retentionDays: 30, metrics, log });
   return { watch, alarms, counted: async () => (await metrics.gaps.get()).values[0]?.value };

@@ -2,7 +2,7 @@ import { Side } from "../gen/penstock/v1/order_pb.ts";
 import type { AnswerRow, ChangeRow, DeadLetter, ExecutionRow, TradeRow } from "../store/entry-record.ts";
 import { EVENTS_STREAM } from "../store/entry-record.ts";
 import { fromUnits, fromValue, type Scale } from "../stream/decimal.ts";
-import { decodeEvents, type EngineEvent, EVENTS_VERSION, rawEvent } from "../stream/event-batch.ts";
+import { decodeEvents, decodeRawEvent, type EngineEvent, EVENTS_VERSION, rawEvent } from "../stream/event-batch.ts";
 import {
   EVENT_KIND,
   EXEC_TYPE_NAMES,
@@ -12,7 +12,7 @@ import {
   STATUS_NAMES,
 } from "../stream/event-names.ts";
 import type { TradedInstrument } from "../stream/instrument.ts";
-import { deadLetter, instrumentOf, type RecordOptions, type StreamRows } from "./record.ts";
+import { deadLetter, instrumentOf, type RecordOptions, type StreamRows, type TradeSide } from "./record.ts";
 
 /** What the engine made of the commands: reports to accounts, and trades. The states of orders are in the reports. */
 export const EVENT_ROWS: StreamRows = {
@@ -22,29 +22,46 @@ export const EVENT_ROWS: StreamRows = {
   keepsPayload: false,
   rowsOf({ payload }, options) {
     const events = decodeEvents(payload);
-    const executions: ExecutionRow[] = [];
-    const trades: TradeRow[] = [];
+    const rows: EventRows = { executions: [], trades: [] };
     const deadLetters: DeadLetter[] = [];
-    const refuse = (index: number, reason: string) =>
-      deadLetters.push(deadLetter(index, rawEvent(payload, index) ?? payload, reason));
     for (let index = 0; index < events.length; index++) {
-      const event = events[index]!;
-      const report = reportTypeOf(event);
-      if (report === 0) continue; // the system's: what became of a command about an instrument, a status or limits
-      const row = executionRow(event, index, report, options);
-      if (typeof row === "string") {
-        refuse(index, row);
-        continue;
-      }
-      executions.push(row);
-      if (!event.aggressor || !row.isChange) continue;
-      const trade = tradeRow(event, row, events[index + 1]);
-      if (typeof trade === "string") refuse(index, trade);
-      else trades.push(trade);
+      const reason = addRows(events[index]!, index, events[index + 1], options, rows);
+      if (reason !== undefined) deadLetters.push(deadLetter(index, rawEvent(payload, index) ?? payload, reason));
     }
-    return { count: events.length, executions, trades, deadLetters, raw: (index) => rawEvent(payload, index) };
+    return { count: events.length, ...rows, deadLetters, raw: (index) => rawEvent(payload, index) };
+  },
+  rowsAt({ payload }, index, options, resting) {
+    const rows: EventRows = { executions: [], trades: [] };
+    const reason = addRows(decodeRawEvent(payload), index, resting, options, rows);
+    const deadLetters = reason === undefined ? [] : [deadLetter(index, payload, reason)];
+    return { count: 1, ...rows, deadLetters, raw: () => payload };
   },
 };
+
+interface EventRows {
+  readonly executions: ExecutionRow[];
+  readonly trades: TradeRow[];
+}
+
+/** Adds the rows of an event, `resting` being the one behind it; returns why not, where one of them cannot be made. */
+function addRows(
+  event: EngineEvent,
+  index: number,
+  resting: TradeSide | undefined,
+  options: RecordOptions,
+  { executions, trades }: EventRows,
+): string | undefined {
+  const report = reportTypeOf(event);
+  if (report === 0) return undefined; // the system's: what became of a command about an instrument, a status or limits
+  const row = executionRow(event, index, report, options);
+  if (typeof row === "string") return row;
+  executions.push(row);
+  if (!event.aggressor || !row.isChange) return undefined;
+  const trade = tradeRow(event, row, resting);
+  if (typeof trade === "string") return trade;
+  trades.push(trade);
+  return undefined;
+}
 
 const SIDES = namesOf(Side);
 
@@ -155,7 +172,7 @@ function answerRow(
 }
 
 /** The trade of an aggressor's event, which the resting order's follows; or why it cannot be a row. */
-function tradeRow(event: EngineEvent, row: ChangeRow, resting: EngineEvent | undefined): TradeRow | string {
+function tradeRow(event: EngineEvent, row: ChangeRow, resting: TradeSide | undefined): TradeRow | string {
   const aggressor = SIDES[event.side];
   if (aggressor === undefined) return `unknown side ${event.side}`;
   const { symbol, trade, lastQuantity, lastPrice } = row;

@@ -12,8 +12,8 @@ import { BORN, eventBatch, tradeOf } from "../../test/support/hand-events.ts";
 import { HandStream } from "../../test/support/hand-stream.ts";
 import { eventually } from "../../test/support/pipeline.ts";
 import { setScene, unfinishedOf, untilFinished } from "../../test/support/worker.ts";
-import { listDeadLetters } from "../store/dead-letters.ts";
 import { EVENTS_STREAM } from "../store/entry-record.ts";
+import { allLetters } from "../store/test-entries.ts";
 import { rawEvent } from "../stream/event-batch.ts";
 import { PERSIST_GROUP } from "../stream/groups.ts";
 import { formatOrderId, parseEntryId } from "../stream/position.ts";
@@ -60,7 +60,7 @@ test("I4: poison among good events: dead letters with their bytes, the others ro
 
   // 8 is a report though no trade, and so is each side of the pair that came in the wrong order.
   assert.deepEqual(await scene.count(), { journal: 5, executions: 6, trades: 0, states: 4, letters: 12 });
-  const letters = (await listDeadLetters(sql, { limit: 100 })).toReversed();
+  const letters = (await allLetters(sql)).toReversed();
   const reasons = [/unknown reason 99/, /unknown event: kind 9/, /execution type 9/, /unknown status 77/];
   reasons.push(/symbol is unknown/, /without an id/, /0x00/, /unknown side 9/, /without its other side/);
   const ofFirst = letters.filter(({ seq, ms, index }) => index >= 0 && index < 11 && `${ms}-${seq}` < events.last);
@@ -147,7 +147,7 @@ test("I4: event entries that were removed before they were written are told, as 
   const worker = await scene.worker({ stream: "events", minIdleMs: 0 });
   await worker.hasLogged("ENTRIES LOST");
   await untilFinished(scene, "events");
-  const [letter] = await listDeadLetters(scene.sql, { limit: 10 });
+  const [letter] = await allLetters(scene.sql);
   const { ms, seq } = parseEntryId(first);
   assert.deepEqual([letter?.stream, letter?.ms, letter?.seq], [EVENTS_STREAM, ms, seq]);
   assert.match(String(letter?.reason), /^LOST/);

@@ -1,5 +1,6 @@
 import type { Counter, Gauge, Histogram } from "prom-client";
 import type { PersistOutcome } from "../store/batch.ts";
+import type { LetterKind } from "../store/dead-letter-shelf.ts";
 import type { EntryRecord } from "../store/entry-record.ts";
 import type { GroupState } from "../stream/status.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
@@ -9,15 +10,28 @@ export type ReadGroups = () => Promise<
   readonly { readonly partition: number; readonly stream: string; readonly groups: readonly GroupState[] }[]
 >;
 
+/** The dead letters that are open, as Postgres has them now. */
+export type CountLetters = () => Promise<
+  readonly { readonly stream: string; readonly kind: LetterKind; readonly count: number }[]
+>;
+
+const LETTER_KINDS: readonly LetterKind[] = ["unreadable", "refused", "fork", "lost", "foreign"];
+
 /** What the workers of a process tell of themselves, and of the groups that they belong to. */
 export class ConsumerMetrics {
   readonly trimmed: Counter<"stream">;
+  readonly consumersRemoved: Counter<"stream">;
   readonly gaps: Gauge;
   readonly #counters: Record<CounterName, Counter<"stream">>;
   readonly #histograms: Record<HistogramName, Histogram<"stream">>;
 
-  constructor(metrics: Metrics, readGroups: ReadGroups) {
+  constructor(metrics: Metrics, readGroups: ReadGroups, countLetters: CountLetters) {
     this.trimmed = metrics.counter("entries_trimmed_total", "Entries removed that nobody needs any more.", ["stream"]);
+    this.consumersRemoved = metrics.counter(
+      "consumers_removed_total",
+      "Consumers removed from their group that were gone and held nothing.",
+      ["stream"],
+    );
     this.gaps = metrics.gauge("journal_gaps", "Entries in the journal whose predecessor is missing there.");
     const counter = (name: string, help: string) => metrics.counter(name, help, ["stream"]);
     this.#counters = {
@@ -42,6 +56,18 @@ export class ConsumerMetrics {
       age: histogram("entry_age_seconds", "From the time of an entry until it was written and acknowledged."),
     };
     this.#gaugeGroups(metrics, readGroups);
+    metrics.gauge(
+      "dead_letters_open",
+      "Dead letters that nobody has redriven or discarded yet.",
+      ["stream", "kind"],
+      async (gauge) => {
+        const letters = await countLetters().catch(() => undefined);
+        gauge.reset(); // what Postgres does not tell now is absent, not old
+        if (letters === undefined) return;
+        for (const stream of ["orders", "events"]) for (const kind of LETTER_KINDS) gauge.set({ stream, kind }, 0);
+        for (const { stream, kind, count } of letters) gauge.set({ stream, kind }, count);
+      },
+    );
   }
 
   /** Those of one stream's workers, all of them 0 so far. */

@@ -9,7 +9,14 @@ import type {
   SelfTradePrevention as SelfTradePreventionName,
 } from "../store/entry-record.ts";
 import { ORDERS_STREAM } from "../store/entry-record.ts";
-import { decodeBatch, type LoggedSubmit, SCHEMA_VERSION } from "../stream/command.ts";
+import {
+  decodeBatch,
+  type LoggedCommand,
+  type LoggedSubmit,
+  readCommand,
+  SCHEMA_VERSION,
+  type Undecodable,
+} from "../stream/command.ts";
 import { fromUnits } from "../stream/decimal.ts";
 import { namesOf } from "../stream/event-names.ts";
 import { prepareInstrument } from "../stream/instrument.ts";
@@ -25,30 +32,47 @@ export const ORDER_ROWS: StreamRows = {
   rowsOf(entry, options) {
     const commands = decodeBatch(entry.payload);
     const prefix = orderIdPrefix(options.partition, entry);
-    const orders: OrderRow[] = [];
-    const instruments: InstrumentRow[] = [];
-    const deadLetters: DeadLetter[] = [];
-    for (const [index, command] of commands.entries()) {
-      if (command.kind === "undecodable") {
-        deadLetters.push(deadLetter(index, command.raw, `the command cannot be decoded: ${command.reason}`));
-      } else if (command.kind === "submit") {
-        const row = orderRow(command, index, prefix, options);
-        if (typeof row === "string") deadLetters.push(deadLetter(index, command.raw, row));
-        else orders.push(row);
-      } else if (command.command.kind.case === "instrument") {
-        const { value } = command.command.kind;
-        try {
-          prepareInstrument(value); // a definition that makes no instrument would stop all who read it
-          const definition = Buffer.from(toBinary(InstrumentSchema, value));
-          instruments.push({ index, symbol: value.symbol, version: value.version, definition });
-        } catch (error) {
-          deadLetters.push(deadLetter(index, command.raw, `the instrument cannot be defined so: ${messageOf(error)}`));
-        }
-      }
-    }
-    return { count: commands.length, orders, instruments, deadLetters, raw: (index) => commands[index]?.raw };
+    const rows: CommandRows = { orders: [], instruments: [], deadLetters: [] };
+    for (const [index, command] of commands.entries()) addRows(command, index, prefix, options, rows);
+    return { count: commands.length, ...rows, raw: (index) => commands[index]?.raw };
+  },
+  rowsAt(entry, index, options) {
+    const rows: CommandRows = { orders: [], instruments: [], deadLetters: [] };
+    addRows(readCommand(entry.payload), index, orderIdPrefix(options.partition, entry), options, rows);
+    return { count: 1, ...rows, raw: () => entry.payload };
   },
 };
+
+interface CommandRows {
+  readonly orders: OrderRow[];
+  readonly instruments: InstrumentRow[];
+  readonly deadLetters: DeadLetter[];
+}
+
+function addRows(
+  command: LoggedCommand | Undecodable,
+  index: number,
+  prefix: string,
+  options: RecordOptions,
+  { orders, instruments, deadLetters }: CommandRows,
+): void {
+  if (command.kind === "undecodable") {
+    deadLetters.push(deadLetter(index, command.raw, `the command cannot be decoded: ${command.reason}`));
+  } else if (command.kind === "submit") {
+    const row = orderRow(command, index, prefix, options);
+    if (typeof row === "string") deadLetters.push(deadLetter(index, command.raw, row));
+    else orders.push(row);
+  } else if (command.command.kind.case === "instrument") {
+    const { value } = command.command.kind;
+    try {
+      prepareInstrument(value); // a definition that makes no instrument would stop all who read it
+      const definition = Buffer.from(toBinary(InstrumentSchema, value));
+      instruments.push({ index, symbol: value.symbol, version: value.version, definition });
+    } catch (error) {
+      deadLetters.push(deadLetter(index, command.raw, `the instrument cannot be defined so: ${messageOf(error)}`));
+    }
+  }
+}
 
 /** By their numbers in penstock.v1; what is not listed is refused at the door and becomes a dead letter here. */
 const SIDES = namesOf(Side);

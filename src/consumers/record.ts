@@ -1,9 +1,10 @@
 import { hash } from "node:crypto";
 import type { DeadLetter, EntryRecord, StreamNumber } from "../store/entry-record.ts";
 import { type Entry, EntryError, readEntry, versionOf } from "../stream/entry.ts";
+import type { EngineEvent } from "../stream/event-batch.ts";
 import type { Delivered } from "../stream/group-reader.ts";
 import type { Instruments, TradedInstrument } from "../stream/instrument.ts";
-import { parseEntryId, START } from "../stream/position.ts";
+import { type EntryPosition, formatEntryId, parseEntryId, START } from "../stream/position.ts";
 import { WireError } from "../stream/wire.ts";
 
 /** The entry was written by a newer Penstock: this worker must leave it to one that knows it, and not guess. */
@@ -34,7 +35,15 @@ export interface StreamRows {
   readonly keepsPayload: boolean;
   /** Throws a WireError where the payload cannot be taken apart, and an UnknownSymbolError. */
   readonly rowsOf: (entry: Entry, options: RecordOptions) => EntryRows;
+  /**
+   * The same of one command or event alone, the payload being its bytes. Of a trade, the other side is asked for.
+   * Throws a WireError.
+   */
+  readonly rowsAt: (entry: Entry, index: number, options: RecordOptions, resting: TradeSide | undefined) => EntryRows;
 }
+
+/** What the report of a trade's resting order says, as far as the trade needs it. */
+export type TradeSide = Pick<EngineEvent, "trade" | "symbol" | "aggressor" | "orderId" | "account">;
 
 /** What one entry becomes. */
 export interface EntryRows extends Partial<Pick<EntryRecord, "orders" | "instruments" | "executions" | "trades">> {
@@ -60,13 +69,44 @@ export function recordOf(rows: StreamRows, delivered: Delivered, options: Record
     if (!(error instanceof EntryError)) throw error;
     return strangeRecord(rows, delivered, options.partition, error.message);
   }
+  const made = orLetter(-1, entry.payload, () => rows.rowsOf(entry, options));
+  return entryRecord(rows, entry, options.partition, delivered.deliveries, made);
+}
+
+/** The rows that can be made, or a dead letter of all of it. */
+function orLetter(index: number, payload: Buffer, make: () => EntryRows): EntryRows {
   try {
-    return entryRecord(rows, entry, options.partition, delivered, rows.rowsOf(entry, options));
+    return make();
   } catch (error) {
     if (!(error instanceof WireError)) throw error;
-    const letter = deadLetter(-1, entry.payload, `the batch cannot be decoded: ${error.message}`);
-    return entryRecord(rows, entry, options.partition, delivered, lettersOnly(letter));
+    const what = index < 0 ? "the batch" : "it";
+    return lettersOnly(deadLetter(index, payload, `${what} cannot be decoded: ${error.message}`));
   }
+}
+
+/** A dead letter, as far as its rows need it: its bytes and their place. */
+export interface LetterSource extends EntryPosition {
+  readonly index: number;
+  readonly raw: Buffer;
+  readonly attempts: number;
+}
+
+/**
+ * What a dead letter becomes in Postgres where it is tried again: of its receipt only the place is right, for that stands
+ * already. Throws an UnknownSymbolError.
+ */
+export function recordOfLetter(
+  rows: StreamRows,
+  letter: LetterSource,
+  options: RecordOptions,
+  resting: TradeSide | undefined,
+): EntryRecord {
+  const { epoch, ms, seq, index, raw } = letter;
+  const entry = { id: formatEntryId(letter), epoch, ms, seq, previous: START, version: rows.version, payload: raw };
+  const made = orLetter(index, raw, () =>
+    index < 0 ? rows.rowsOf(entry, options) : rows.rowsAt(entry, index, options, resting),
+  );
+  return entryRecord(rows, entry, options.partition, letter.attempts + 1, made);
 }
 
 /** For an entry that the group still had to process and that is gone from the stream. */
@@ -79,7 +119,7 @@ export function lostRecord(rows: StreamRows, id: string, partition: number): Ent
 function strangeRecord(rows: StreamRows, delivered: Delivered, partition: number, reason: string): EntryRecord {
   const payload = Buffer.concat(delivered.fields);
   const entry = { id: delivered.id, ...parseEntryId(delivered.id), epoch: 0, previous: START, version: 0, payload };
-  return entryRecord(rows, entry, partition, delivered, lettersOnly(deadLetter(-1, payload, reason)));
+  return entryRecord(rows, entry, partition, delivered.deliveries, lettersOnly(deadLetter(-1, payload, reason)));
 }
 
 function lettersOnly(letter: DeadLetter): EntryRows {
@@ -90,7 +130,7 @@ function entryRecord(
   { stream, keepsPayload }: StreamRows,
   entry: Entry,
   partition: number,
-  { deliveries }: Delivered,
+  deliveries: number,
   { count, deadLetters, raw, orders = [], instruments = [], executions = [], trades = [] }: EntryRows,
 ): EntryRecord {
   const { epoch, ms, seq, previous, version, payload } = entry;

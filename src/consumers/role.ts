@@ -2,11 +2,13 @@ import type { Config } from "../config/config.ts";
 import { runServices } from "../runtime/run.ts";
 import type { Service } from "../runtime/service.ts";
 import { connect } from "../store/connection.ts";
+import { countOpenLetters } from "../store/dead-letter-shelf.ts";
 import { listInstruments } from "../store/instruments.ts";
 import { findWritten } from "../store/journal.ts";
 import { claimPartitionCount as claimInStore } from "../store/settings.ts";
 import { Writer } from "../store/writer.ts";
 import { verifyDurability } from "../stream/durability.ts";
+import { GoneConsumers } from "../stream/gone-consumers.ts";
 import { ensureGroup, GroupReader } from "../stream/group-reader.ts";
 import { EVENTS_GROUPS, ORDERS_GROUPS, PERSIST_GROUP } from "../stream/groups.ts";
 import { InstrumentBook } from "../stream/instrument-book.ts";
@@ -23,6 +25,7 @@ import { createMetrics } from "../telemetry/metrics.ts";
 import { ChainWatch } from "./chain-watch.ts";
 import { EVENT_ROWS } from "./event-rows.ts";
 import { ConsumerMetrics } from "./metrics.ts";
+import { LetterAlarm } from "./letter-alarm.ts";
 import { ORDER_ROWS } from "./order-rows.ts";
 import { Retention } from "./retention.ts";
 import { Worker, type WorkerStore } from "./worker.ts";
@@ -57,15 +60,22 @@ export async function runConsumers(config: Config): Promise<void> {
     { partition, rows: ORDER_ROWS, key: orders, transactionRows: settings.transactionRows },
     { partition, rows: EVENT_ROWS, key: events, transactionRows: settings.transactionRows * ROWS_OF_AN_ORDER },
   ]);
-  const metrics = new ConsumerMetrics(registry, () =>
-    Promise.all(
-      streams.map(async ({ partition, rows, key }) => {
-        return { partition, stream: rows.name, groups: await readGroups(redis, key) };
-      }),
-    ),
+  const metrics = new ConsumerMetrics(
+    registry,
+    () =>
+      Promise.all(
+        streams.map(async ({ partition, rows, key }) => {
+          return { partition, stream: rows.name, groups: await readGroups(redis, key) };
+        }),
+      ),
+    async () => {
+      const letters = await countOpenLetters(sql);
+      return letters.map((open) => ({ ...open, stream: open.stream === EVENT_ROWS.stream ? "events" : "orders" }));
+    },
   );
   const metricsOf = { orders: metrics.of("orders"), events: metrics.of("events") };
   const instruments = new InstrumentBook(redis, partitions, log);
+  const alarm = new LetterAlarm(log);
   const store: WorkerStore = {
     instruments: () => listInstruments(sql),
     written: async (stream, partition, ids) =>
@@ -106,6 +116,7 @@ export async function runConsumers(config: Config): Promise<void> {
         store,
         transactionRows,
         metrics: metricsOf[rows.name],
+        onDeadLetters: alarm.tell,
         log,
       }),
   );
@@ -123,6 +134,7 @@ export async function runConsumers(config: Config): Promise<void> {
       await instruments.start();
     },
     stop: async () => {
+      alarm.close();
       await instruments.stop();
       for (const connection of [redis, ...blocking]) connection.disconnect();
       await sql.end({ timeout: 1 });
@@ -141,6 +153,15 @@ export async function runConsumers(config: Config): Promise<void> {
     intervalMs: logConfig.trimIntervalMs,
     log,
     onTrimmed: (stream, entries) => metrics.trimmed.inc({ stream }, entries),
+  });
+  const gone = new GoneConsumers({
+    redis,
+    streams: streams.map(({ key }) => key),
+    group: PERSIST_GROUP,
+    self: settings.name,
+    goneMs: settings.goneMs,
+    log,
+    onRemoved: (stream, consumers) => metrics.consumersRemoved.inc({ stream }, consumers),
   });
   const watched = streams.map(({ partition, rows, key }) => ({ partition, stream: rows.stream, key }));
   const watch = new ChainWatch({ redis, sql, streams: watched, retentionDays: config.retentionDays, metrics, log });
@@ -164,7 +185,7 @@ export async function runConsumers(config: Config): Promise<void> {
     start: async () => void (await Promise.all(workers.map((worker) => worker.start()))),
     stop: async () => void (await Promise.all(workers.map((worker) => worker.stop()))),
   };
-  await runServices([connections, http, retention, trimmer, watch, allWorkers], log, {
+  await runServices([connections, http, retention, trimmer, gone, watch, allWorkers], log, {
     drainTimeoutMs: config.drainTimeoutMs,
   });
 }

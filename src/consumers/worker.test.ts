@@ -15,8 +15,7 @@ import { eventually } from "../../test/support/pipeline.ts";
 import { pendingOf, type Scene, setScene, unfinishedOf, untilFinished } from "../../test/support/worker.ts";
 import { InstrumentSchema } from "../gen/penstock/v1/instrument_pb.ts";
 import type { OrderType, SelfTradePrevention, Side, TimeInForce } from "../gen/penstock/v1/order_pb.ts";
-import { listDeadLetters } from "../store/dead-letters.ts";
-import { countRows } from "../store/test-entries.ts";
+import { allLetters, countRows } from "../store/test-entries.ts";
 import { prepareInstrument } from "../stream/command.ts";
 import { PERSIST_GROUP } from "../stream/groups.ts";
 import { InstrumentBook } from "../stream/instrument-book.ts";
@@ -93,7 +92,7 @@ test("I4: bad rows become dead letters, the good ones beside them rows, and all 
 
   const counted = { journal: 1 + 14 + 3, orders: good + 3, deadLetters: bad.length };
   assert.deepEqual(await countRows(scene.sql), counted);
-  const letters = (await listDeadLetters(scene.sql, { limit: 100 })).toReversed();
+  const letters = (await allLetters(scene.sql)).toReversed();
   for (const [i, reason] of bad.entries()) {
     assert.ok(
       letters.some((letter) => reason.test(letter.reason)),
@@ -187,7 +186,7 @@ test("I4: a rule that is added to a table makes dead letters of the rows that br
   await scene.worker();
   await untilFinished(scene);
   assert.deepEqual(await countRows(scene.sql), { journal: 6, orders: 9, deadLetters: 1 });
-  const [letter] = await listDeadLetters(scene.sql, { limit: 1 });
+  const [letter] = await allLetters(scene.sql);
   assert.equal(letter?.sqlstate, "23514");
   assert.match(letter.reason, /no_threes/);
 });
@@ -212,7 +211,7 @@ for (const found of ["by a claim", "in the own pending list"]) {
     await eventually(async () => (await worker.count("retries_total")) >= 2, "two tries");
     await sql`ALTER TABLE hidden RENAME TO dead_letters`;
     await untilFinished(scene);
-    const letters = await listDeadLetters(sql, { limit: 10 });
+    const letters = await allLetters(sql);
     assert.deepEqual(
       letters.map(({ ms, seq }) => ({ ms, seq })).toSorted((a, b) => a.ms - b.ms || a.seq - b.seq),
       [gone!, alsoGone!].map(parseEntryId),

@@ -2,6 +2,7 @@ import type { Logger } from "pino";
 import { Backoff, delay } from "../runtime/backoff.ts";
 import type { Service } from "../runtime/service.ts";
 import { persist, type PersistOutcome } from "../store/batch.ts";
+import type { NewDeadLetter } from "../store/dead-letters.ts";
 import type { EntryRecord, StreamNumber } from "../store/entry-record.ts";
 import { endStalledCopies } from "../store/stalled.ts";
 import type { Writer } from "../store/writer.ts";
@@ -21,6 +22,8 @@ export interface WorkerOptions {
   /** How many rows a transaction should have at most. Entries are not divided, so the last one may go beyond it. */
   readonly transactionRows: number;
   readonly metrics: WorkerMetrics;
+  /** Told of each dead letter that is new, once it is committed. */
+  readonly onDeadLetters: (letters: readonly NewDeadLetter[]) => void;
   readonly log: Logger;
 }
 
@@ -170,10 +173,10 @@ export class Worker implements Service {
   }
 
   async #write(records: readonly EntryRecord[]): Promise<PersistOutcome> {
-    const { writer, metrics } = this.#options;
+    const { writer, metrics, onDeadLetters } = this.#options;
     const committed = metrics.startTransaction();
     try {
-      const outcome = await persist(writer, records);
+      const outcome = await persist(writer, records, onDeadLetters);
       committed();
       return outcome;
     } catch (error) {
@@ -186,7 +189,7 @@ export class Worker implements Service {
 
   /** Entries that are gone from the stream: some may have been written, by a worker that died before it acknowledged them. */
   async #writeLost(ids: readonly string[]): Promise<void> {
-    const { writer, reader, partition, rows, metrics, store } = this.#options;
+    const { writer, reader, partition, rows, metrics, store, onDeadLetters } = this.#options;
     const written = await store.written(rows.stream, partition, ids);
     const missing = ids.filter((id) => !written.has(id));
     if (missing.length > 0) {
@@ -194,6 +197,7 @@ export class Worker implements Service {
         await persist(
           writer,
           missing.map((id) => lostRecord(rows, id, partition)),
+          onDeadLetters,
         ),
       );
       metrics.add("lost", missing.length);
@@ -204,10 +208,9 @@ export class Worker implements Service {
 
   #note(outcome: PersistOutcome): void {
     this.#options.metrics.count(outcome);
-    const { forks, deadLetters } = outcome;
+    const { forks } = outcome;
     if (forks > 0)
       this.#log.error({ forks }, "FORK OF THE LOG: entries differ from what the journal has under their ID");
-    if (deadLetters > 0) this.#log.error({ deadLetters }, "dead letters were written");
   }
 
   /** The records of a transaction: of the entries from this one on, up to its size or to the first entry of a newer version. */

@@ -54,14 +54,14 @@ export function engineJournal(sql: postgres.Sql, walkedAtOnce = WALKED_AT_ONCE):
       // Both streams' receipts are kept for the same time: what is older than the oldest command was dropped, and is no gap.
       const oldest = await journalBegin(sql, ORDERS_STREAM, partition);
       for (let from = after; ;) {
-        const to = (await journalAhead(sql, EVENTS_STREAM, partition, from, walkedAtOnce)) ?? newest;
+        const to = await journalAhead(sql, EVENTS_STREAM, partition, from, walkedAtOnce);
+        if (to === undefined) return from;
         const range = { stream: EVENTS_STREAM, partition, fromMs: from.ms, toMs: to.ms, limit: 1 };
         const [gap] = await findGaps(sql, { ...range, oldestMs: oldest?.ms ?? 0 });
         if (gap !== undefined) {
           const end = await journalBefore(sql, EVENTS_STREAM, partition, gap);
           return end !== undefined && compareEntries(end, after) > 0 ? end : after;
         }
-        if (compareEntries(to, newest) >= 0) return to;
         from = to;
       }
     },

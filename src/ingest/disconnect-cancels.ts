@@ -3,9 +3,10 @@ import type { Logger } from "pino";
 import { Backoff, delay } from "../runtime/backoff.ts";
 import type { Service } from "../runtime/service.ts";
 import { prepareMassCancel } from "../stream/command.ts";
+import type { EngineEvent } from "../stream/event-batch.ts";
 import type { Placement } from "../stream/flush.ts";
 import type { Partitioning } from "../stream/partition.ts";
-import { parseOrderId } from "../stream/position.ts";
+import { parseOrderId, type Place } from "../stream/position.ts";
 import type { EventWaits } from "./event-waits.ts";
 import type { IngestMetrics } from "./metrics.ts";
 import type { OrderLog } from "./order-log.ts";
@@ -13,7 +14,7 @@ import type { OrderLog } from "./order-log.ts";
 export interface DisconnectCancelsOptions {
   readonly log: OrderLog;
   readonly partitioning: Partitioning;
-  readonly waits: Pick<EventWaits, "outcome">;
+  readonly waits: Pick<EventWaits, "outcome" | "isProcessed">;
   readonly metrics: IngestMetrics;
   readonly logger: Logger;
 }
@@ -28,7 +29,7 @@ const MOST_RETRY_MS = 2_000;
  *
  * Always true: each cancel that was asked for ends in the log or, after its time or a stop, as an error in our own log;
  * tries of one cancel have one request id, so the log has it once. Another one follows it where it left orders for which its entry
- * had no room, as the engine says within two seconds.
+ * had no room, if the engine says so within the same time.
  */
 export class DisconnectCancels implements Service {
   readonly name = "disconnect-cancels";
@@ -86,27 +87,32 @@ export class DisconnectCancels implements Service {
     }
   }
 
-  /** Whether the next one may cancel what this one could not. What nothing was canceled beside is halted, and stays. */
+  /** Whether the next one may cancel what this one could not. Where it canceled nothing either, that is halted, and stays. */
   async #hasLeft(placements: readonly Placement[], account: string): Promise<boolean> {
-    const { waits, logger } = this.#options;
+    try {
+      const events = await Promise.all(placements.map(({ id }) => this.#outcomeOf(parseOrderId(id)!)));
+      return events.some((event) => event !== undefined && event.affected > 0 && event.remaining > 0);
+    } catch (error) {
+      this.#options.logger.warn({ err: error, account }, "what a cancel on disconnect left is not known");
+      return false;
+    }
+  }
+
+  /** What the engine made of it; undefined where it does not say so in time, or before a stop. */
+  async #outcomeOf({ partition, index, ...entry }: Place): Promise<EngineEvent | undefined> {
+    const { waits } = this.#options;
     const { signal } = this.#stopping;
     const caller = {
-      deadline: Infinity,
+      deadline: Date.now() + TRY_FOR_MS,
       get cancelled() {
         return signal.aborted;
       },
     };
-    try {
-      const events = await Promise.all(
-        placements.map(async ({ id }) => {
-          const place = parseOrderId(id)!;
-          return (await waits.outcome(place.partition, place, caller))?.last(place.index);
-        }),
-      );
-      return events.some((event) => event !== undefined && event.affected > 0 && event.remaining > 0);
-    } catch (error) {
-      logger.warn({ err: error, account }, "what a cancel on disconnect left is not known");
-      return false;
+    for (;;) {
+      const outcome = await waits.outcome(partition, entry, caller);
+      const isOver = waits.isProcessed(partition, entry) || signal.aborted || Date.now() >= caller.deadline;
+      if (outcome !== undefined || isOver) return outcome?.last(index);
+      await delay(LEAST_RETRY_MS, signal);
     }
   }
 }

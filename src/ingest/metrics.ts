@@ -28,6 +28,7 @@ export class IngestMetrics {
   readonly watches: Gauge<"method">;
   readonly updates: Counter<"method">;
   readonly connectionsCut: Counter<"reason">;
+  readonly lettersSettled: Counter<"outcome">;
 
   constructor(metrics: Metrics, waiting: () => number) {
     const orders = metrics.counter("orders_total", "Orders answered, by outcome: each order of a batch counts.", [
@@ -99,6 +100,12 @@ export class IngestMetrics {
       "Connections of the gRPC port that were ended for what the client did, or did not do in time.",
       ["reason"],
     );
+    this.lettersSettled = metrics.counter(
+      "dead_letters_settled_total",
+      "Dead letters that operators took up: redriven, failed (which stay open), or discarded.",
+      ["outcome"],
+    );
+    for (const outcome of ["redriven", "failed", "discarded"]) this.lettersSettled.inc({ outcome }, 0);
     metrics.gauge("waiting_commands", "Commands waiting for the log.", [], (gauge) => gauge.set(waiting()));
   }
 }

@@ -1,6 +1,6 @@
 import type postgres from "postgres";
 import type { AdminService } from "../gen/penstock/v1/admin_service_pb.ts";
-import { countDeadLetters } from "../store/dead-letters.ts";
+import { countOpenLetters } from "../store/dead-letter-shelf.ts";
 import { formatEntryId } from "../stream/position.ts";
 import { type Admission, groupsOf } from "./admission.ts";
 import type { Implementation } from "./call.ts";
@@ -25,7 +25,7 @@ export class PipelineStatus implements Pick<Implementation<typeof AdminService>,
     const [{ partitions, memory }, engines, deadLetters] = await Promise.all([
       this.#admission.look(),
       this.#engines.getStatus(deadline),
-      countDeadLetters(this.#sql),
+      countOpenLetters(this.#sql),
     ]);
     const engineOf = new Map(engines.map((engine) => [engine.partition, { engine }]));
     return {
@@ -50,7 +50,7 @@ export class PipelineStatus implements Pick<Implementation<typeof AdminService>,
       })),
       redisUsedMemoryBytes: BigInt(memory.usedBytes),
       redisMaxMemoryBytes: BigInt(memory.maxBytes),
-      deadLetters: BigInt(deadLetters),
+      deadLetters: BigInt(deadLetters.reduce((sum, { count }) => sum + count, 0)),
       refusing: this.#admission.refusing,
     };
   };

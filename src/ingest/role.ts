@@ -4,6 +4,7 @@ import { AdminService } from "../gen/penstock/v1/admin_service_pb.ts";
 import { AuthService } from "../gen/penstock/v1/auth_service_pb.ts";
 import { MarketDataService } from "../gen/penstock/v1/market_data_service_pb.ts";
 import { OrderService } from "../gen/penstock/v1/order_service_pb.ts";
+import { Letters } from "../letters/letters.ts";
 import { runServices } from "../runtime/run.ts";
 import type { Service } from "../runtime/service.ts";
 import { AccountChanges } from "../store/account-changes.ts";
@@ -29,6 +30,7 @@ import { Secrets } from "./auth/secrets.ts";
 import { TokenService } from "./auth/tokens.ts";
 import { BookWatches } from "./book-watches.ts";
 import { Certificates } from "./certificates.ts";
+import { DeadLetterMethods } from "./dead-letters.ts";
 import { DisconnectCancels } from "./disconnect-cancels.ts";
 import { EngineClient } from "./engine-client.ts";
 import { EngineCommands } from "./engine-commands.ts";
@@ -194,6 +196,8 @@ async function runProcess(config: Config, log: Log, number: number | undefined):
   const watches = new Watches(metrics);
   const engineCommands = new EngineCommands({ ...logged, orderLog, trail, log, engines });
   const status = new PipelineStatus(admission, engines, sql);
+  const letters = new Letters({ databaseUrl: config.databaseUrl, sql, instruments });
+  const deadLetters = new DeadLetterMethods({ letters, instruments, settled: metrics.lettersSettled, log });
 
   const served = [
     serve(OrderService, {
@@ -230,6 +234,10 @@ async function runProcess(config: Config, log: Log, number: number | undefined):
       setAccountLimits: ["admin", engineCommands.setAccountLimits],
       voidEntry: ["admin", engineCommands.voidEntry],
       getPipelineStatus: ["admin", status.getPipelineStatus],
+      listDeadLetters: ["admin", deadLetters.listDeadLetters],
+      getDeadLetter: ["admin", deadLetters.getDeadLetter],
+      redriveDeadLetter: ["admin", deadLetters.redriveDeadLetter],
+      discardDeadLetter: ["admin", deadLetters.discardDeadLetter],
     }),
   ].map((service) => watches.around(rateLimits.around(service)));
 
@@ -274,6 +282,7 @@ async function runProcess(config: Config, log: Log, number: number | undefined):
       engines.close();
       for (const redis of [reading, ...appending, ...following]) redis.disconnect();
       await changes.close();
+      await letters.close();
       await sql.end({ timeout: 1 });
     },
   };

@@ -1,4 +1,5 @@
-import { type Transaction, Writer } from "./writer.ts";
+import type { Transaction } from "./writer.ts";
+import { WriterQueue } from "./writer-queue.ts";
 
 /** Of one change, in ms: some statements on a few rows, and the wait for another process' change. A call has 10 s. */
 const TIMEOUT_MS = 5_000;
@@ -31,37 +32,23 @@ export class ChangesBusyError extends Error {
  * what a change reads nobody else changes before it commits.
  */
 export class AccountChanges {
-  readonly #writer: Writer;
-  #last: Promise<unknown> = Promise.resolve();
-  #waiting = 0;
-  #closed = false;
+  readonly #queue: WriterQueue;
 
   constructor(databaseUrl: string) {
-    this.#writer = new Writer(databaseUrl, { timeoutMs: TIMEOUT_MS });
+    const busy = () => new ChangesBusyError();
+    this.#queue = new WriterQueue(databaseUrl, { timeoutMs: TIMEOUT_MS, maxWaiting: MAX_WAITING, busy });
   }
 
   /** Where `work` throws, nothing is changed. Throws what it threw, a ChangesBusyError, or as Writer.transaction. */
   async change<T>(work: (change: Change) => Promise<T>): Promise<T> {
-    if (this.#waiting >= MAX_WAITING) throw new ChangesBusyError();
-    this.#waiting++;
-    const result = this.#last.then(() => {
-      if (this.#closed) throw new ChangesBusyError();
-      return this.#writer.transaction(async (transaction) =>
-        work({ transaction, revision: await nextRevision(transaction) }),
-      );
-    });
-    this.#last = result.catch(() => {});
-    try {
-      return await result;
-    } finally {
-      this.#waiting--;
-    }
+    return await this.#queue.run((writer) =>
+      writer.transaction(async (transaction) => work({ transaction, revision: await nextRevision(transaction) })),
+    );
   }
 
   /** Those that still wait are refused. */
   async close(): Promise<void> {
-    this.#closed = true;
-    await this.#writer.close();
+    await this.#queue.close();
   }
 }
 

@@ -1,6 +1,6 @@
 import { copyRows } from "./copy.ts";
 import { writeDeadLetters } from "./dead-letters.ts";
-import type { EntryDeadLetter } from "./dead-letters.ts";
+import type { EntryDeadLetter, NewDeadLetter } from "./dead-letters.ts";
 import type { EntryRecord } from "./entry-record.ts";
 import { isAbortedBefore, isDatabaseError, isMissingPartition, isPoison, TransientStoreError } from "./errors.ts";
 import { EXECUTIONS } from "./execution-table.ts";
@@ -35,6 +35,8 @@ export interface PersistOutcome {
  * Where a row is refused, each entry gets a transaction of its own, in which the bad rows become dead letters beside the good
  * ones. Throws a TransientStoreError where the batch is to be given again later: whole, because parts of it may be written.
  *
+ * `told` learns of the dead letters that are new, once they are committed.
+ *
  * Larger is cheaper. The best of three or four runs with everything on 2 busy cores, so a lower bound (others took up to twice
  * that), fsync on, µs of CPU a row in Node and in Postgres:
  *
@@ -43,12 +45,18 @@ export interface PersistOutcome {
  *     500      50         9.1          55,000    2.9     12.5
  *     5,000    10         52           97,000    1.1     9.5
  */
-export async function persist(writer: Writer, entries: readonly EntryRecord[]): Promise<PersistOutcome> {
+export async function persist(
+  writer: Writer,
+  entries: readonly EntryRecord[],
+  told: (letters: readonly NewDeadLetter[]) => void = () => {},
+): Promise<PersistOutcome> {
   try {
-    const moments = [...entries.map(({ receipt }) => receipt.ms), ...daysOfStates(entries)];
+    const moments = momentsOf(entries);
     if (!partitionsKnown(writer, moments)) await ensurePartitions(writer, moments);
     try {
-      return await writer.transaction((transaction) => writeTogether(transaction, entries));
+      const written = await writer.transaction((transaction) => writeTogether(transaction, entries));
+      if (written.letters.length > 0) told(written.letters);
+      return written.outcome;
     } catch (error) {
       // 25P02: what the COPY failed of stays hidden, and shows when the rows are written alone.
       if (!isPoison(error) && !isAbortedBefore(error)) throw error;
@@ -58,7 +66,9 @@ export async function persist(writer: Writer, entries: readonly EntryRecord[]): 
       const days = new OrderDays();
       for (const { orderId } of entry.orders) days.add(orderId);
       await ensurePartitions(writer, days.moments);
-      total = sum(total, await writer.transaction((transaction) => writeAlone(transaction, entry)));
+      const written = await writer.transaction((transaction) => writeAlone(transaction, entry));
+      if (written.letters.length > 0) told(written.letters);
+      total = sum(total, written.outcome);
     }
     return total;
   } catch (error) {
@@ -67,8 +77,14 @@ export async function persist(writer: Writer, entries: readonly EntryRecord[]): 
   }
 }
 
+/** What a transaction did, and the dead letters that it wrote. */
+interface Written {
+  readonly outcome: PersistOutcome;
+  readonly letters: readonly NewDeadLetter[];
+}
+
 /** The usual way: everything by one statement a table. Tables always in this sequence, keys sorted within each. */
-async function writeTogether(transaction: Transaction, entries: readonly EntryRecord[]): Promise<PersistOutcome> {
+async function writeTogether(transaction: Transaction, entries: readonly EntryRecord[]): Promise<Written> {
   const receipts = await writeReceipts(transaction, entries);
   const { fresh } = receipts;
   let rows = await copyRows(transaction, ORDERS, fresh);
@@ -76,12 +92,11 @@ async function writeTogether(transaction: Transaction, entries: readonly EntryRe
   rows += await copyRows(transaction, TRADES, fresh);
   await writeStates(transaction, newestChanges(fresh));
   await upsertInstruments(transaction, instrumentsOf(fresh));
-  const deadLetters = await writeDeadLetters(transaction, lettersOf(receipts));
-  return outcome(receipts, rows, deadLetters);
+  return outcomeOf(receipts, rows, await writeDeadLetters(transaction, lettersOf(receipts)));
 }
 
 /** The careful way, for one entry. */
-async function writeAlone(transaction: Transaction, entry: EntryRecord): Promise<PersistOutcome> {
+async function writeAlone(transaction: Transaction, entry: EntryRecord): Promise<Written> {
   let receipts: ReceiptOutcome = { fresh: [], duplicates: [], forks: [] };
   const refused = await writeIsolated(transaction, [entry], async (entries) => {
     receipts = await writeReceipts(transaction, entries);
@@ -90,32 +105,53 @@ async function writeAlone(transaction: Transaction, entry: EntryRecord): Promise
   // The receipt itself cannot be written. The dead letter then stands for the entry; so it is found again at a redelivery.
   for (const { sqlstate, reason } of refused) letters.push({ entry, letter: deadLetter(entry, -1, sqlstate, reason) });
   let rows = 0;
-  const write = async <Row extends { readonly index: number }>(table: RowTable<Row>, fresh: EntryRecord) => {
-    const unwritable = await writeRowsIsolated(transaction, table, fresh);
-    rows += table.rowsOf(fresh).length - unwritable.length;
+  for (const fresh of receipts.fresh) {
+    const alone = await writeEntryRows(transaction, fresh);
+    rows += alone.rows;
+    letters.push(...alone.letters);
+  }
+  return outcomeOf(receipts, rows, await writeDeadLetters(transaction, letters));
+}
+
+/**
+ * Writes the rows of an entry whose receipt stands, one by one where it must be. What cannot be written comes back as dead
+ * letters, none of which is written yet. What stands there already is taken as written.
+ */
+export async function writeEntryRows(
+  transaction: Transaction,
+  entry: EntryRecord,
+): Promise<{ readonly rows: number; readonly letters: EntryDeadLetter[] }> {
+  const letters: EntryDeadLetter[] = [];
+  let rows = 0;
+  const write = async <Row extends { readonly index: number }>(table: RowTable<Row>) => {
+    const unwritable = await writeRowsIsolated(transaction, table, entry);
+    rows += table.rowsOf(entry).length - unwritable.length;
     for (const letter of unwritable) letters.push({ entry, letter });
   };
   const note = <T>(bad: readonly Refused<T>[], indexOf: (item: T) => number) => {
     for (const { item, sqlstate, reason } of bad)
       letters.push({ entry, letter: deadLetter(entry, indexOf(item), sqlstate, reason) });
   };
-  for (const fresh of receipts.fresh) {
-    await write(ORDERS, fresh);
-    await write(EXECUTIONS, fresh);
-    await write(TRADES, fresh);
-    const states = newestChanges([fresh]);
-    await lockStates(transaction, states);
-    note(
-      await writeIsolated(transaction, states, (items) => upsertStates(transaction, items)),
-      ({ change }) => change.index,
-    );
-    const instruments = instrumentsOf([fresh]);
-    note(
-      await writeIsolated(transaction, instruments, (items) => upsertInstruments(transaction, items)),
-      ({ instrument }) => instrument.index,
-    );
-  }
-  return outcome(receipts, rows, await writeDeadLetters(transaction, letters));
+  await write(ORDERS);
+  await write(EXECUTIONS);
+  await write(TRADES);
+  const states = newestChanges([entry]);
+  await lockStates(transaction, states);
+  note(
+    await writeIsolated(transaction, states, (items) => upsertStates(transaction, items)),
+    ({ change }) => change.index,
+  );
+  const instruments = instrumentsOf([entry]);
+  note(
+    await writeIsolated(transaction, instruments, (items) => upsertInstruments(transaction, items)),
+    ({ instrument }) => instrument.index,
+  );
+  return { rows, letters };
+}
+
+/** A moment of each day (ms) whose partitions these entries' rows need. */
+export function momentsOf(entries: readonly EntryRecord[]): readonly number[] {
+  return [...entries.map(({ receipt }) => receipt.ms), ...daysOfStates(entries)];
 }
 
 /** A moment of each day on which an order began whose state is among these. */
@@ -136,9 +172,10 @@ function lettersOf({ fresh, forks }: ReceiptOutcome): EntryDeadLetter[] {
   ];
 }
 
-function outcome(receipts: ReceiptOutcome, rows: number, deadLetters: number): PersistOutcome {
+function outcomeOf(receipts: ReceiptOutcome, rows: number, letters: readonly NewDeadLetter[]): Written {
   const { fresh, duplicates, forks } = receipts;
-  return { written: fresh.length, duplicates: duplicates.length, rows, deadLetters, forks: forks.length };
+  const entries = { written: fresh.length, duplicates: duplicates.length, forks: forks.length };
+  return { outcome: { ...entries, rows, deadLetters: letters.length }, letters };
 }
 
 function sum(a: PersistOutcome, b: PersistOutcome): PersistOutcome {

@@ -63,20 +63,34 @@ export async function readExecutions(
   after: EventPosition,
   { account, symbol, limit }: ExecutionFilter,
 ): Promise<StoredExecution[]> {
-  const { epoch, ms, seq, index } = after;
-  const page = sql`
-    SELECT * FROM executions
-    WHERE partition = ${partition}
-      AND (epoch, ms, seq, index) > (${epoch}::smallint, ${ms}::bigint, ${seq}::bigint, ${index}::integer)
-      ${account === undefined ? sql`` : sql`AND account = ${account} AND (epoch, ms) >= (${epoch}::smallint, ${ms}::bigint)`}
-      ${symbol === undefined ? sql`` : sql`AND symbol = ${symbol}`}
-    ORDER BY epoch, ms, seq, index LIMIT ${limit}`;
-  const rows = await sql<Row[]>`
-    SELECT execution.*, facts.client_order_id AS facts_client_order_id, facts.side, facts.type, facts.time_in_force,
-           facts.expire_time, facts.post_only, facts.self_trade_prevention
-    FROM (${page}) AS execution LEFT JOIN orders AS facts USING (order_id)
-    ORDER BY execution.epoch, execution.ms, execution.seq, execution.index`;
-  return rows.map(toExecution);
+  const found: StoredExecution[] = [];
+  // Epoch by epoch: compared as a whole, a place would make the planner sort all that is behind it (journal.ts).
+  for (let place: EventPosition | undefined = after; place !== undefined;) {
+    const { epoch, ms, seq, index }: EventPosition = place;
+    const page = sql`
+      SELECT * FROM executions
+      WHERE partition = ${partition} AND epoch = ${epoch}
+        AND ms >= ${ms} AND (ms, seq, index) > (${ms}::bigint, ${seq}::bigint, ${index}::integer)
+        ${account === undefined ? sql`` : sql`AND account = ${account}`}
+        ${symbol === undefined ? sql`` : sql`AND symbol = ${symbol}`}
+      ORDER BY ms, seq, index LIMIT ${limit - found.length}`;
+    const rows = await sql<Row[]>`
+      SELECT execution.*, facts.client_order_id AS facts_client_order_id, facts.side, facts.type, facts.time_in_force,
+             facts.expire_time, facts.post_only, facts.self_trade_prevention
+      FROM (${page}) AS execution LEFT JOIN orders AS facts USING (order_id)
+      ORDER BY execution.ms, execution.seq, execution.index`;
+    found.push(...rows.map(toExecution));
+    if (found.length === limit) break;
+    const next = await nextEpoch(sql, partition, epoch);
+    place = next === undefined ? undefined : { epoch: next, ms: -1, seq: 0, index: 0 };
+  }
+  return found;
+}
+
+async function nextEpoch(sql: postgres.Sql, partition: number, epoch: number): Promise<number | undefined> {
+  const [row] = await sql<{ epoch: number | null }[]>`
+    SELECT min(epoch) AS epoch FROM executions WHERE partition = ${partition} AND epoch > ${epoch}`;
+  return row?.epoch ?? undefined;
 }
 
 interface Row {
@@ -160,4 +174,26 @@ function toFacts(row: Row, clientOrderId: string): FixedFacts {
     postOnly: row.post_only,
     selfTradePrevention: row.self_trade_prevention,
   };
+}
+
+/** One side of a trade, as its report tells it; 0 and "" of a report that is of none. */
+export interface StoredTradeSide {
+  readonly account: string;
+  readonly symbol: string;
+  readonly trade: number;
+  readonly aggressor: boolean;
+  readonly orderId: string;
+}
+
+/** The side that the report at a place tells of; undefined where no report stands there. */
+export async function findTradeSide(
+  sql: postgres.Sql,
+  { partition, epoch, ms, seq, index }: EventPosition & { readonly partition: number },
+): Promise<StoredTradeSide | undefined> {
+  const [row] = await sql<(Omit<StoredTradeSide, "trade"> & { readonly trade: string })[]>`
+    SELECT account, symbol, coalesce(trade, 0) AS trade, coalesce(aggressor, false) AS aggressor,
+           coalesce(order_id::text, '') AS "orderId"
+    FROM executions
+    WHERE partition = ${partition} AND epoch = ${epoch} AND ms = ${ms} AND seq = ${seq} AND index = ${index}`;
+  return row && { ...row, trade: Number(row.trade) };
 }

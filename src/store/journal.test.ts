@@ -4,7 +4,9 @@ import { test } from "node:test";
 import { createTestDatabase } from "../../test/support/servers.ts";
 import { persist } from "./batch.ts";
 import type { EntryRecord, LogPosition, Receipt } from "./entry-record.ts";
-import { findGaps, findWritten, journalEnd, readEntry, readJournal } from "./journal.ts";
+import { connect } from "./connection.ts";
+import { findGaps, findWritten, journalAhead, journalBefore, journalEnd, readEntry, readJournal } from "./journal.ts";
+import { ensurePartitions } from "./partitions.ts";
 import { makeEntry, NOON, openSql, openWriter } from "./test-entries.ts";
 
 const DAY_MS = 86_400_000;
@@ -94,6 +96,57 @@ test("a payload comes back byte for byte, also a large one", async (t) => {
   await persist(writer, entries);
   const read = await readJournal(sql, { stream: 0, partition: 0, limit: 10 });
   assert.deepEqual(read.map(({ payload }) => payload), payloads); // prettier-ignore
+});
+
+test("so many entries ahead, and the one before, through epochs", async (t) => {
+  const { url } = await createTestDatabase(t);
+  const [writer, sql] = [openWriter(t, url), openSql(t, url)];
+  const places = [
+    { epoch: 1, ms: NOON, seq: 0 },
+    { epoch: 1, ms: NOON, seq: 1 },
+    { epoch: 1, ms: NOON + DAY_MS, seq: 0 },
+    { epoch: 3, ms: NOON + 5, seq: 2 },
+    { epoch: 3, ms: NOON + 2 * DAY_MS, seq: 0 },
+  ];
+  await persist(writer, chain(...places));
+  const ahead = (of: LogPosition, entries: number) => journalAhead(sql, 0, 0, of, entries);
+  const [first, , third, fourth, fifth] = places as [LogPosition, LogPosition, LogPosition, LogPosition, LogPosition];
+  assert.deepEqual(await ahead(first, 2), third);
+  assert.deepEqual(await ahead(first, 9), third, "the last of its epoch");
+  assert.deepEqual(await ahead(third, 9), fourth, "the first of the next one");
+  assert.deepEqual(await ahead(fourth, 1), fifth);
+  assert.equal(await ahead(fifth, 1), undefined);
+  assert.equal(await journalAhead(sql, 1, 0, first, 1), undefined);
+  for (const [i, place] of places.entries()) assert.deepEqual(await journalBefore(sql, 0, 0, place), places[i - 1]);
+  assert.deepEqual(await journalBefore(sql, 0, 0, { epoch: 9, ms: 0, seq: 0 }), fifth);
+});
+
+test("a page costs what it holds, however much stands behind it", async (t) => {
+  const { url } = await createTestDatabase(t);
+  const writer = openWriter(t, url);
+  const sql = connect(url, { max: 1 });
+  t.after(() => sql.end({ timeout: 1 }));
+  await ensurePartitions(writer, [NOON, NOON + DAY_MS]);
+  await sql`
+    INSERT INTO journal (stream, partition, epoch, ms, seq, prev_ms, prev_seq, version, commands, hash)
+    SELECT 0, 0, 1, ${NOON}::bigint + n * 10000, 0, 0, 0, 1, 1, sha256('') FROM generate_series(1, 15000) AS n`;
+  await sql`ANALYZE journal`;
+  const looked = async () => {
+    await sql`SELECT pg_stat_force_next_flush()`;
+    const [row] = await sql<{ entries: number }[]>`
+      SELECT sum(seq_tup_read + coalesce(idx_tup_read, 0))::int AS entries
+      FROM pg_stat_user_tables JOIN (
+        SELECT relid, sum(idx_tup_read) AS idx_tup_read FROM pg_stat_user_indexes GROUP BY relid
+      ) AS index USING (relid) WHERE relname LIKE 'journal_%'`;
+    return row!.entries;
+  };
+  const before = await looked();
+  const after = { epoch: 1, ms: NOON + 1_000_000, seq: 0 };
+  assert.equal((await readJournal(sql, { stream: 0, partition: 0, after, limit: 10 })).length, 10);
+  assert.equal((await journalAhead(sql, 0, 0, after, 10))?.ms, NOON + 1_100_000);
+  assert.equal((await journalBefore(sql, 0, 0, { epoch: 1, ms: NOON + 100_000_000, seq: 0 }))?.ms, NOON + 99_990_000);
+  const entries = (await looked()) - before;
+  assert.ok(entries < 1_000, `looked at ${entries} entries`);
 });
 
 test("a gap is an entry whose predecessor is not there", async (t) => {

@@ -38,6 +38,9 @@ export async function journalBegin(
   return row && toPosition(row);
 }
 
+// A place is compared by epoch first, and the planner takes that for all of the comparison: in a journal of one epoch it expects
+// nothing behind a place, and sorts all there is for each page. So each epoch is asked for by itself; there are few.
+
 /** The highest position that stands there and is below another one, or undefined where none is. */
 export async function journalBefore(
   sql: postgres.Sql,
@@ -47,26 +50,55 @@ export async function journalBefore(
 ): Promise<LogPosition | undefined> {
   const [row] = await sql<PositionRow[]>`
     SELECT epoch, ms, seq FROM journal
-    WHERE stream = ${stream} AND partition = ${partition}
-      AND (epoch, ms, seq) < (${epoch}::smallint, ${ms}::bigint, ${seq}::bigint)
-    ORDER BY epoch DESC, ms DESC, seq DESC LIMIT 1`;
-  return row && toPosition(row);
+    WHERE stream = ${stream} AND partition = ${partition} AND epoch = ${epoch}
+      AND ms <= ${ms} AND (ms, seq) < (${ms}::bigint, ${seq}::bigint)
+    ORDER BY ms DESC, seq DESC LIMIT 1`;
+  if (row !== undefined) return toPosition(row);
+  const [older] = await sql<PositionRow[]>`
+    SELECT epoch, ms, seq FROM journal
+    WHERE stream = ${stream} AND partition = ${partition} AND epoch = (
+      SELECT max(epoch) FROM journal WHERE stream = ${stream} AND partition = ${partition} AND epoch < ${epoch})
+    ORDER BY ms DESC, seq DESC LIMIT 1`;
+  return older && toPosition(older);
 }
 
-/** The position so many entries behind another one, or undefined where fewer follow it. */
+/**
+ * The position so many entries behind another one, or the last of its epoch where that comes before, or the first of the next
+ * epoch where that was the last; undefined where none follows.
+ */
 export async function journalAhead(
   sql: postgres.Sql,
   stream: StreamNumber,
   partition: number,
-  { epoch, ms, seq }: LogPosition,
+  after: LogPosition,
   entries: number,
 ): Promise<LogPosition | undefined> {
-  const [row] = await sql<PositionRow[]>`
+  const behind = sql`
     SELECT epoch, ms, seq FROM journal
-    WHERE stream = ${stream} AND partition = ${partition}
-      AND (epoch, ms, seq) > (${epoch}::smallint, ${ms}::bigint, ${seq}::bigint)
-    ORDER BY epoch, ms, seq OFFSET ${entries - 1} LIMIT 1`;
-  return row && toPosition(row);
+    WHERE stream = ${stream} AND partition = ${partition} AND epoch = ${after.epoch}
+      AND ms >= ${after.ms} AND (ms, seq) > (${after.ms}::bigint, ${after.seq}::bigint)`;
+  const [far] = await sql<PositionRow[]>`${behind} ORDER BY ms, seq OFFSET ${entries - 1} LIMIT 1`;
+  if (far !== undefined) return toPosition(far);
+  const [last] = await sql<PositionRow[]>`${behind} ORDER BY ms DESC, seq DESC LIMIT 1`;
+  if (last !== undefined) return toPosition(last);
+  const epoch = await nextEpoch(sql, stream, partition, after.epoch);
+  if (epoch === undefined) return undefined;
+  const [first] = await sql<PositionRow[]>`
+    SELECT epoch, ms, seq FROM journal
+    WHERE stream = ${stream} AND partition = ${partition} AND epoch = ${epoch} ORDER BY ms, seq LIMIT 1`;
+  return first && toPosition(first);
+}
+
+async function nextEpoch(
+  sql: postgres.Sql,
+  stream: StreamNumber,
+  partition: number,
+  epoch: number,
+): Promise<number | undefined> {
+  const [row] = await sql<{ epoch: number | null }[]>`
+    SELECT min(epoch) AS epoch FROM journal
+    WHERE stream = ${stream} AND partition = ${partition} AND epoch > ${epoch}`;
+  return row?.epoch ?? undefined;
 }
 
 export interface JournalRange {
@@ -82,14 +114,26 @@ export interface JournalRange {
 
 /** One page in the log's order. The next one begins after its last entry. */
 export async function readJournal(sql: postgres.Sql, range: JournalRange): Promise<JournalEntry[]> {
-  const { epoch, ms, seq } = range.after ?? { epoch: -1, ms: 0, seq: 0 };
-  const rows = await sql<EntryRow[]>`
-    SELECT ${columns(sql)} FROM journal
-    WHERE stream = ${range.stream} AND partition = ${range.partition}
-      AND (epoch, ms, seq) > (${epoch}::smallint, ${ms}::bigint, ${seq}::bigint) AND ms >= ${range.sinceMs ?? 0}
-    ORDER BY epoch, ms, seq LIMIT ${range.limit}`;
-  return rows.map(toEntry);
+  const { stream, partition, sinceMs = 0, limit } = range;
+  const entries: JournalEntry[] = [];
+  let after: LogPosition | undefined = range.after ?? { epoch: -1, ...BEGIN };
+  while (after !== undefined) {
+    const { epoch, ms, seq }: LogPosition = after;
+    const rows = await sql<EntryRow[]>`
+      SELECT ${columns(sql)} FROM journal
+      WHERE stream = ${stream} AND partition = ${partition} AND epoch = ${epoch}
+        AND ms >= ${Math.max(ms, sinceMs)} AND (ms, seq) > (${ms}::bigint, ${seq}::bigint)
+      ORDER BY ms, seq LIMIT ${limit - entries.length}`;
+    entries.push(...rows.map(toEntry));
+    if (entries.length === limit) break;
+    const next = await nextEpoch(sql, stream, partition, epoch);
+    after = next === undefined ? undefined : { epoch: next, ...BEGIN };
+  }
+  return entries;
 }
+
+/** Before every entry of an epoch. */
+const BEGIN = { ms: -1, seq: 0 };
 
 export async function readEntry(
   sql: postgres.Sql,

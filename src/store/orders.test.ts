@@ -7,7 +7,7 @@ import type { OrderRow } from "./entry-record.ts";
 import { findOrder, findOrderByClientId, listOrders } from "./orders.ts";
 import { connect } from "./connection.ts";
 import { readExecutions } from "./executions.ts";
-import { firstOrderId } from "./partitions.ts";
+import { ensurePartitions, firstOrderId } from "./partitions.ts";
 import { makeEntry, makeEvents, NOON, openSql, openWriter } from "./test-entries.ts";
 import { listTrades } from "./trades.ts";
 
@@ -157,6 +157,41 @@ test("a report has the facts of its order, once they are written", async (t) => 
   const { clientOrderId, side, type, timeInForce, selfTradePrevention } = entry.orders[0]!;
   const facts = { clientOrderId, side, type, timeInForce, expireTime: NOON + 5, postOnly: true, selfTradePrevention };
   assert.deepEqual(await read(), facts);
+});
+
+test("a page of reports costs what it holds, however many stand behind it; and goes on through epochs", async (t) => {
+  const { url } = await createTestDatabase(t);
+  const writer = openWriter(t, url);
+  const sql = connect(url, { max: 1 });
+  t.after(() => sql.end({ timeout: 1 }));
+  await ensurePartitions(writer, [NOON, NOON + DAY_MS]);
+  await sql`
+    INSERT INTO executions (ms, seq, sequence, index, partition, epoch, account, symbol, exec_type)
+    SELECT ${NOON}::bigint + n * 10000, 0, n, 0, 0, CASE WHEN n > 14995 THEN 2 ELSE 1 END, 'mine', 'A-B', 'NEW'
+    FROM generate_series(1, 15000) AS n`;
+  await sql`ANALYZE executions`;
+  const looked = async () => {
+    await sql`SELECT pg_stat_force_next_flush()`;
+    const [row] = await sql<{ rows: number }[]>`
+      SELECT sum(seq_tup_read + coalesce(idx_tup_read, 0))::int AS rows
+      FROM pg_stat_user_tables JOIN (
+        SELECT relid, sum(idx_tup_read) AS idx_tup_read FROM pg_stat_user_indexes GROUP BY relid
+      ) AS index USING (relid) WHERE relname LIKE 'executions_%'`;
+    return row!.rows;
+  };
+  const sequences = async (n: number, account?: string) => {
+    const place = { epoch: 1, ms: NOON + n * 10_000, seq: 0, index: 0 };
+    return (await readExecutions(sql, 0, place, { account, limit: 300 })).map(({ sequence }) => sequence);
+  };
+  const numbers = (from: number, to: number) => Array.from({ length: to - from + 1 }, (_, i) => from + i);
+  const before = await looked();
+  for (const account of ["mine", undefined]) {
+    assert.deepEqual(await sequences(100, account), numbers(101, 400));
+    assert.deepEqual(await sequences(14_990, account), numbers(14_991, 15_000));
+    assert.deepEqual(await sequences(14_999, account), numbers(14_996, 15_000), "another epoch is behind all of it");
+  }
+  const rows = (await looked()) - before;
+  assert.ok(rows < 3_000, `looked at ${rows} rows`);
 });
 
 test("open orders, an account's reports and trades are found by indexes, among many of others and over days", async (t) => {

@@ -1,5 +1,5 @@
 import { compareKeys } from "./entry-record.ts";
-import type { EntryKey, EntryRecord } from "./entry-record.ts";
+import type { EntryKey, EntryRecord, Receipt } from "./entry-record.ts";
 import { packBytes, plainArray } from "./parameters.ts";
 import type { Transaction } from "./writer.ts";
 
@@ -75,6 +75,19 @@ async function compareHashes(
   const hashes = new Map(rows.map((row) => [keyText(row), row.hash]));
   const isSame = ({ receipt }: EntryRecord) => hashes.get(keyText(receipt))?.equals(receipt.hash) === true;
   return { duplicates: known.filter(isSame), forks: known.filter((entry) => !isSame(entry)) };
+}
+
+/** The receipt of an entry, which stays as it is until the transaction ends; undefined where there is none. */
+export async function findReceipt(
+  transaction: Transaction,
+  key: EntryKey,
+): Promise<Pick<Receipt, "version" | "hash"> | undefined> {
+  // A day that a transaction has read cannot be dropped before its end.
+  const { rows } = await transaction.query<Pick<Receipt, "version" | "hash">>(
+    "SELECT version, hash FROM journal WHERE stream = $1 AND partition = $2 AND epoch = $3 AND ms = $4 AND seq = $5",
+    [key.stream, key.partition, key.epoch, key.ms, key.seq],
+  );
+  return rows[0];
 }
 
 function keyColumns(keys: readonly EntryKey[]): string[] {

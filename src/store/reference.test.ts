@@ -4,7 +4,7 @@ import { test } from "node:test";
 import { createTestDatabase } from "../../test/support/servers.ts";
 import { persist } from "./batch.ts";
 import { connect } from "./connection.ts";
-import { countDeadLetters, listDeadLetters } from "./dead-letters.ts";
+import { countOpenLetters, findLetter, listLetters, settleLetter } from "./dead-letter-shelf.ts";
 import { claimPartitionCount, PartitionCountError } from "./settings.ts";
 import { makeEntry, NOON, openSql, openWriter } from "./test-entries.ts";
 
@@ -18,22 +18,44 @@ test("the number of partitions is fixed by whoever starts first", async (t) => {
   await assert.rejects(claimPartitionCount(sql, 5), PartitionCountError);
 });
 
-test("dead letters, newest first", async (t) => {
+test("dead letters, newest first, by what became of them", async (t) => {
   const { url } = await createTestDatabase(t);
   const [writer, sql] = [openWriter(t, url), openSql(t, url)];
-  assert.equal(await countDeadLetters(sql), 0);
-  const deadLetters = [0, 1, 2].map((index) => ({ index, raw: Buffer.from([index]), sqlstate: null, reason: "odd" }));
+  assert.deepEqual([...(await countOpenLetters(sql))], []);
+  const letter = (index: number, sqlstate: string | null, reason: string) => {
+    return { index, raw: Buffer.from([index]), sqlstate, reason };
+  };
+  const deadLetters = [letter(0, null, "odd"), letter(1, "22003", "too large"), letter(2, null, "odd")];
   await persist(writer, [makeEntry({ seq: 5, more: { deadLetters, deliveries: 2 } })]);
-  assert.equal(await countDeadLetters(sql), 3);
-  const [newest, ...others] = await listDeadLetters(sql, { limit: 2 });
+  assert.deepEqual(
+    [...(await countOpenLetters(sql))].sort((a, b) => a.count - b.count),
+    [
+      { stream: 0, kind: "refused", count: 1 },
+      { stream: 0, kind: "unreadable", count: 2 },
+    ],
+  );
+  const [newest, ...others] = await listLetters(sql, { limit: 2 });
   assert.equal(others.length, 1);
   const { id, createdAt, ...rest } = newest!;
   const place = { stream: 0, partition: 0, epoch: 1, ms: NOON, seq: 5, index: 2 };
-  assert.deepEqual(rest, { ...place, raw: Buffer.from([2]), sqlstate: null, reason: "odd", attempts: 2 });
+  const open = { state: "open", settledAt: null, settledBy: null, note: null };
+  assert.deepEqual(rest, { ...place, ...open, kind: "unreadable", sqlstate: null, reason: "odd", attempts: 2 });
   assert.ok(createdAt instanceof Date);
-  const older = await listDeadLetters(sql, { before: others[0]!.id, limit: 10 });
+  const older = await listLetters(sql, { before: others[0]!.id, limit: 10 });
   assert.deepEqual(older.map(({ index }) => index), [0]); // prettier-ignore
   assert.ok(id > others[0]!.id);
+  assert.deepEqual((await findLetter(sql, id))?.raw, Buffer.from([2]));
+  assert.equal(await findLetter(sql, id + 1), undefined);
+
+  const settled = await writer.transaction((transaction) =>
+    settleLetter(transaction, id, { state: "discarded", by: "root", note: "of a test" }),
+  );
+  assert.deepEqual([settled.state, settled.settledBy, settled.note], ["discarded", "root", "of a test"]);
+  const indexesOf = async (state: "open" | "discarded" | "redriven") =>
+    (await listLetters(sql, { state, limit: 10 })).map(({ index }) => index);
+  assert.deepEqual(await indexesOf("open"), [1, 0]);
+  assert.deepEqual(await indexesOf("discarded"), [2]);
+  assert.deepEqual(await indexesOf("redriven"), []);
 });
 
 test("a pool answers again after its server's connections were cut", async (t) => {

@@ -4,6 +4,7 @@ import postgres from "postgres";
 import type { TestContext } from "node:test";
 
 import { clientOptions } from "./connection.ts";
+import { findLetter, listLetters, type StoredLetter } from "./dead-letter-shelf.ts";
 import type { ChangeRow, EntryRecord, OrderRow, Receipt } from "./entry-record.ts";
 import { Writer } from "./writer.ts";
 
@@ -110,4 +111,10 @@ export async function countRows(sql: postgres.Sql): Promise<{ journal: number; o
     SELECT (SELECT count(*)::int FROM journal) AS journal, (SELECT count(*)::int FROM orders) AS orders,
            (SELECT count(*)::int FROM dead_letters) AS "deadLetters"`;
   return row!;
+}
+
+/** All dead letters with their bytes, newest first. */
+export async function allLetters(sql: postgres.Sql): Promise<StoredLetter[]> {
+  const known = await listLetters(sql, { limit: 10_000 });
+  return await Promise.all(known.map(async ({ id }) => (await findLetter(sql, id))!));
 }

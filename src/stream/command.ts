@@ -275,14 +275,18 @@ export function decodeBatch(batch: Buffer): (LoggedCommand | Undecodable)[] {
     const tag = reader.varint();
     if (tag !== ((1 << 3) | BYTES)) throw new WireError(`a batch has no field ${tag >> 3}`);
     const start = reader.bytes();
-    const raw = batch.subarray(start, reader.position);
-    try {
-      commands.push(decodeCommand(raw));
-    } catch (error) {
-      commands.push({ kind: "undecodable", reason: error instanceof Error ? error.message : String(error), raw });
-    }
+    commands.push(readCommand(batch.subarray(start, reader.position)));
   }
   return commands;
+}
+
+/** One command by its bytes. */
+export function readCommand(raw: Buffer): LoggedCommand | Undecodable {
+  try {
+    return decodeCommand(raw);
+  } catch (error) {
+    return { kind: "undecodable", reason: error instanceof Error ? error.message : String(error), raw };
+  }
 }
 
 /** Accounts and symbols. */

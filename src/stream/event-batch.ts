@@ -230,7 +230,12 @@ export function rawEvent(payload: Buffer, index: number): Buffer | undefined {
 /** One event of a batch, by its place, and nothing else decoded; undefined where there is none. Throws a WireError. */
 export function decodeEvent(payload: Buffer, index: number): EngineEvent | undefined {
   const raw = rawEvent(payload, index);
-  return raw && readEvent(new WireReader(raw));
+  return raw && decodeRawEvent(raw);
+}
+
+/** One event by its bytes, as `rawEvent` gives them. Throws a WireError. */
+export function decodeRawEvent(raw: Buffer): EngineEvent {
+  return readEvent(new WireReader(raw));
 }
 
 type Writable<T> = { -readonly [Key in keyof T]: T[Key] };

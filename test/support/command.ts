@@ -14,16 +14,16 @@ export interface Outcome {
   readonly stderr: string;
 }
 
-/** The command line as a process of its own, with nothing in its environment but a token; it ends with the test. */
+/** The command line as a process of its own, with nothing in its environment but a token and what is given; it ends with the test. */
 export class Command {
   readonly #child: ChildProcess;
   readonly #lines: AsyncIterator<string, undefined>;
   readonly #stderr: Promise<string>;
   readonly #closed: Promise<unknown[]>;
 
-  constructor(t: TestContext, args: readonly string[], token = "x") {
+  constructor(t: TestContext, args: readonly string[], token = "x", env: NodeJS.ProcessEnv = {}) {
     const child = spawn(process.execPath, [MAIN, ...args], {
-      env: { PATH: process.env["PATH"], PENSTOCK_STATE_DIR: "/nowhere", PENSTOCK_TOKEN: token },
+      env: { PATH: process.env["PATH"], PENSTOCK_STATE_DIR: "/nowhere", PENSTOCK_TOKEN: token, ...env },
       stdio: ["ignore", "pipe", "pipe"],
     });
     t.after(() => child.kill("SIGKILL"));

@@ -20,22 +20,12 @@ import {
 } from "../../src/stream/command.ts";
 import type { InstrumentChange } from "../../src/stream/flush.ts";
 import { patient, type TestAppender } from "./log.ts";
+import { random } from "./random.ts";
 
 const SYMBOLS = ["BTC-USD", "ETH-USD"];
 const ACCOUNTS = ["ann", "bob", "cem"];
 const { UNSPECIFIED, CANCEL_NEWEST, CANCEL_OLDEST, CANCEL_BOTH, DECREMENT } = SelfTradePrevention;
 const PREVENTIONS = [UNSPECIFIED, CANCEL_NEWEST, CANCEL_OLDEST, CANCEL_BOTH, DECREMENT];
-
-/** A sequence of numbers below 1 that its seed decides (mulberry32). */
-export function random(seed: number): () => number {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 4_294_967_296;
-  };
-}
 
 /** Commands of every kind that clients and operators have, as the seed decides; most of them trade with each other. */
 export class Flow {

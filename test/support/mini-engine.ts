@@ -3,6 +3,7 @@ import type { TestContext } from "node:test";
 
 import type { Redis } from "ioredis";
 
+import type { Rules } from "../../src/engine/matching/rules.ts";
 import { workEntry } from "../../src/engine/entry-outcome.ts";
 import { Engine } from "../../src/engine/matching/engine.ts";
 import { type Entry, readEntry, type StreamReply } from "../../src/stream/entry.ts";
@@ -31,9 +32,9 @@ export class MiniEngine {
     this.#partitions = partitions;
   }
 
-  /** It ends with the test. */
-  static start(t: TestContext, redisUrl: string, partitions = 1): MiniEngine {
-    const engines = Array.from({ length: partitions }, (_, partition) => new MiniPartition(redisUrl, partition));
+  /** It ends with the test. `rules`: in place of those that are in force. */
+  static start(t: TestContext, redisUrl: string, partitions = 1, rules?: ReadonlyMap<number, Rules>): MiniEngine {
+    const engines = Array.from({ length: partitions }, (_, partition) => new MiniPartition(redisUrl, partition, rules));
     const engine = new MiniEngine(engines);
     t.after(() => engine.stop());
     return engine;
@@ -59,14 +60,15 @@ export class MiniEngine {
 }
 
 class MiniPartition {
-  readonly engine = new Engine();
+  readonly engine: Engine;
   readonly #keys: PartitionKeys;
   readonly #redis: Redis;
   readonly #running: Promise<void>;
   #stopped = false;
   #paused: PromiseWithResolvers<void> | undefined;
 
-  constructor(redisUrl: string, partition: number) {
+  constructor(redisUrl: string, partition: number, rules?: ReadonlyMap<number, Rules>) {
+    this.engine = new Engine(rules);
     this.#keys = new PartitionKeys(partition);
     this.#redis = connectRedis(redisUrl, { name: `mini-engine-${partition}`, socketTimeoutMs: 5_000 });
     this.#running = this.#run();

@@ -5,6 +5,7 @@ import type postgres from "postgres";
 
 import { EVENT_ROWS } from "../../src/consumers/event-rows.ts";
 import { ConsumerMetrics } from "../../src/consumers/metrics.ts";
+import { LetterAlarm } from "../../src/consumers/letter-alarm.ts";
 import { ORDER_ROWS } from "../../src/consumers/order-rows.ts";
 import { Worker } from "../../src/consumers/worker.ts";
 import { connect } from "../../src/store/connection.ts";
@@ -61,7 +62,11 @@ export class TestWorker {
     const sql = connect(settings.databaseUrl, { max: 1 });
     const keys = new PartitionKeys(0);
     const { stream = "orders" } = settings;
-    const metrics = new ConsumerMetrics(this.#registry, () => Promise.resolve([])).of(stream);
+    const metrics = new ConsumerMetrics(
+      this.#registry,
+      () => Promise.resolve([]),
+      () => Promise.resolve([]),
+    ).of(stream);
     this.#instruments = new InstrumentBook(redis, [keys], log);
     this.worker = new Worker({
       partition: 0,
@@ -87,6 +92,7 @@ export class TestWorker {
       },
       transactionRows: settings.transactionRows ?? 5_000,
       metrics,
+      onDeadLetters: new LetterAlarm(log).tell,
       log,
     });
     this.#close = () => {

@@ -13,7 +13,7 @@ import { MAX_UNITS } from "../../stream/decimal.ts";
 import type { Instruments } from "../../stream/instrument.ts";
 import { compareEntryIds, type EntryId, formatEntryId, parseEntryId, START } from "../../stream/position.ts";
 import { enumeration } from "./enumeration.ts";
-import { AccountName, ClientId, requiredEnum, shapeFaults } from "./shape.ts";
+import { AccountName, ClientId, Reason, requiredEnum, shapeFaults } from "./shape.ts";
 import { readSymbol } from "./target.ts";
 import type { Fields, Violations } from "./violation.ts";
 import { REQUIRED } from "./violation.ts";
@@ -61,14 +61,7 @@ export function validateAccountLimits(request: Fields<SetAccountLimitsRequest>):
   return { requestId, account, maxOpenOrders, maxQuantity: Number(maxQuantityLots) };
 }
 
-const Void = v.object({
-  requestId: ClientId,
-  reason: v.pipe(
-    v.string(),
-    v.nonEmpty(REQUIRED),
-    v.regex(/^\P{Cc}{1,500}$/u, "must be 1 to 500 characters, none of them a control character"),
-  ),
-});
+const Void = v.object({ requestId: ClientId, reason: Reason });
 
 export interface VoidFields {
   readonly requestId: string;

@@ -15,6 +15,9 @@ export const SymbolName = text(/^[A-Z0-9._/-]{1,32}$/, "must be 1 to 32 characte
 
 export const AccountName = text(/^[a-z0-9._-]{1,32}$/, "must be 1 to 32 characters of a-z, 0-9, '.', '-' and '_'");
 
+/** For those who read later why something was done. */
+export const Reason = text(/^\P{Cc}{1,500}$/u, "must be 1 to 500 characters, none of them a control character");
+
 /** 256 characters are more than any secret that is made here has: a bound on what gets hashed. */
 export const Secret = text(/^\P{Cc}{1,256}$/u, "must be 1 to 256 characters, none of them a control character");
 

@@ -18,7 +18,7 @@ import type { Message, UnknownEnum } from "@bufbuild/protobuf";
  * Describes the file penstock/v1/admin_service.proto.
  */
 export const file_penstock_v1_admin_service: GenFile = /*@__PURE__*/
-  fileDesc("Ch9wZW5zdG9jay92MS9hZG1pbl9zZXJ2aWNlLnByb3RvEgtwZW5zdG9jay52MSJIChRDcmVhdGVBY2NvdW50UmVxdWVzdBIPCgdhY2NvdW50GAEgASgJEh8KBHJvbGUYAiABKA4yES5wZW5zdG9jay52MS5Sb2xlIkgKFUNyZWF0ZUFjY291bnRSZXNwb25zZRIPCgdhY2NvdW50GAEgASgJEg4KBnNlY3JldBgCIAEoCRIOCgZrZXlfaWQYAyABKAkikgEKB0FjY291bnQSDwoHYWNjb3VudBgBIAEoCRIfCgRyb2xlGAIgASgOMhEucGVuc3RvY2sudjEuUm9sZRIRCglzdXNwZW5kZWQYAyABKAgSEgoKcmF0ZV9saW1pdBgEIAEoDRIuCgpjcmVhdGVkX2F0GAUgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCIkChFHZXRBY2NvdW50UmVxdWVzdBIPCgdhY2NvdW50GAEgASgJIjsKEkdldEFjY291bnRSZXNwb25zZRIlCgdhY2NvdW50GAEgASgLMhQucGVuc3RvY2sudjEuQWNjb3VudCI8ChNMaXN0QWNjb3VudHNSZXF1ZXN0EhEKCXBhZ2Vfc2l6ZRgBIAEoDRISCgpwYWdlX3Rva2VuGAIgASgJIlcKFExpc3RBY2NvdW50c1Jlc3BvbnNlEiYKCGFjY291bnRzGAEgAygLMhQucGVuc3RvY2sudjEuQWNjb3VudBIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkipAEKFFVwZGF0ZUFjY291bnRSZXF1ZXN0Eg8KB2FjY291bnQYASABKAkSJAoEcm9sZRgCIAEoDjIRLnBlbnN0b2NrLnYxLlJvbGVIAIgBARIWCglzdXNwZW5kZWQYAyABKAhIAYgBARIXCgpyYXRlX2xpbWl0GAQgASgNSAKIAQFCBwoFX3JvbGVCDAoKX3N1c3BlbmRlZEINCgtfcmF0ZV9saW1pdCI+ChVVcGRhdGVBY2NvdW50UmVzcG9uc2USJQoHYWNjb3VudBgBIAEoCzIULnBlbnN0b2NrLnYxLkFjY291bnQipgEKA0tleRIOCgZrZXlfaWQYASABKAkSLgoKY3JlYXRlZF9hdBgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLwoLZXhwaXJlX3RpbWUYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi4KCnJldm9rZWRfYXQYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIlQKEENyZWF0ZUtleVJlcXVlc3QSDwoHYWNjb3VudBgBIAEoCRIvCgtleHBpcmVfdGltZRgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiZAoRQ3JlYXRlS2V5UmVzcG9uc2USDgoGa2V5X2lkGAEgASgJEg4KBnNlY3JldBgCIAEoCRIvCgtleHBpcmVfdGltZRgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiIgoPTGlzdEtleXNSZXF1ZXN0Eg8KB2FjY291bnQYASABKAkiMgoQTGlzdEtleXNSZXNwb25zZRIeCgRrZXlzGAEgAygLMhAucGVuc3RvY2sudjEuS2V5IjMKEFJldm9rZUtleVJlcXVlc3QSDwoHYWNjb3VudBgBIAEoCRIOCgZrZXlfaWQYAiABKAkiMgoRUmV2b2tlS2V5UmVzcG9uc2USHQoDa2V5GAEgASgLMhAucGVuc3RvY2sudjEuS2V5IiYKE1Jldm9rZVRva2Vuc1JlcXVlc3QSDwoHYWNjb3VudBgBIAEoCSIWChRSZXZva2VUb2tlbnNSZXNwb25zZSJAChdMaXN0QWRtaW5BY3Rpb25zUmVxdWVzdBIRCglwYWdlX3NpemUYASABKA0SEgoKcGFnZV90b2tlbhgCIAEoCSJeChhMaXN0QWRtaW5BY3Rpb25zUmVzcG9uc2USKQoHYWN0aW9ucxgBIAMoCzIYLnBlbnN0b2NrLnYxLkFkbWluQWN0aW9uEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSKGAgoLQWRtaW5BY3Rpb24SCgoCaWQYASABKAQSJgoCYXQYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEg0KBWFjdG9yGAMgASgJEg4KBmFjdGlvbhgEIAEoCRIPCgdzdWJqZWN0GAUgASgJEisKB291dGNvbWUYBiABKA4yGi5wZW5zdG9jay52MS5BY3Rpb25PdXRjb21lEjYKB2RldGFpbHMYByADKAsyJS5wZW5zdG9jay52MS5BZG1pbkFjdGlvbi5EZXRhaWxzRW50cnkaLgoMRGV0YWlsc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEiRgoXVXBzZXJ0SW5zdHJ1bWVudFJlcXVlc3QSKwoKaW5zdHJ1bWVudBgBIAEoCzIXLnBlbnN0b2NrLnYxLkluc3RydW1lbnQiWwoYVXBzZXJ0SW5zdHJ1bWVudFJlc3BvbnNlEisKCmluc3RydW1lbnQYASABKAsyFy5wZW5zdG9jay52MS5JbnN0cnVtZW50EhIKCmNvbW1hbmRfaWQYAiABKAkiGgoYR2V0UGlwZWxpbmVTdGF0dXNSZXF1ZXN0IrYBChlHZXRQaXBlbGluZVN0YXR1c1Jlc3BvbnNlEjAKCnBhcnRpdGlvbnMYASADKAsyHC5wZW5zdG9jay52MS5QYXJ0aXRpb25TdGF0dXMSHwoXcmVkaXNfdXNlZF9tZW1vcnlfYnl0ZXMYAiABKAQSHgoWcmVkaXNfbWF4X21lbW9yeV9ieXRlcxgDIAEoBBIUCgxkZWFkX2xldHRlcnMYBCABKAQSEAoIcmVmdXNpbmcYBSABKAkipAIKD1BhcnRpdGlvblN0YXR1cxIRCglwYXJ0aXRpb24YASABKA0SDQoFZXBvY2gYAiABKA0SFQoNbGFzdF9lbnRyeV9pZBgDIAEoCRIWCg5maXJzdF9lbnRyeV9pZBgEIAEoCRIPCgdlbnRyaWVzGAUgASgEEigKBmdyb3VwcxgGIAMoCzIYLnBlbnN0b2NrLnYxLkdyb3VwU3RhdHVzEjEKDWxhc3RfZW50cnlfYXQYByABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEh4KFmlkZW1wb3RlbmN5X2hvcml6b25fbXMYCCABKAQSMgoGZW5naW5lGAkgASgLMiIucGVuc3RvY2sudjEuRW5naW5lUGFydGl0aW9uU3RhdHVzIpcBCgtHcm91cFN0YXR1cxIOCgZzdHJlYW0YASABKAkSDQoFZ3JvdXAYAiABKAkSEQoJY29uc3VtZXJzGAMgASgNEg8KB3BlbmRpbmcYBCABKAQSCwoDbGFnGAUgASgEEhkKEW9sZGVzdF9wZW5kaW5nX21zGAYgASgEEh0KFW9sZGVzdF91bmRlbGl2ZXJlZF9tcxgHIAEoBCJpChdTZXRUcmFkaW5nU3RhdHVzUmVxdWVzdBISCgpyZXF1ZXN0X2lkGAEgASgJEg4KBnN5bWJvbBgCIAEoCRIqCgZzdGF0dXMYAyABKA4yGi5wZW5zdG9jay52MS5UcmFkaW5nU3RhdHVzInEKGFNldFRyYWRpbmdTdGF0dXNSZXNwb25zZRISCgpjb21tYW5kX2lkGAEgASgJEi4KCmNyZWF0ZWRfYXQYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhEKCWR1cGxpY2F0ZRgDIAEoCCJyChdTZXRBY2NvdW50TGltaXRzUmVxdWVzdBISCgpyZXF1ZXN0X2lkGAEgASgJEg8KB2FjY291bnQYAiABKAkSFwoPbWF4X29wZW5fb3JkZXJzGAMgASgNEhkKEW1heF9xdWFudGl0eV9sb3RzGAQgASgEInIKGFNldEFjY291bnRMaW1pdHNSZXNwb25zZRITCgtjb21tYW5kX2lkcxgBIAMoCRIuCgpjcmVhdGVkX2F0GAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIRCglkdXBsaWNhdGUYAyABKAgiWwoQVm9pZEVudHJ5UmVxdWVzdBISCgpyZXF1ZXN0X2lkGAEgASgJEhEKCXBhcnRpdGlvbhgCIAEoDRIQCghlbnRyeV9pZBgDIAEoCRIOCgZyZWFzb24YBCABKAkiagoRVm9pZEVudHJ5UmVzcG9uc2USEgoKY29tbWFuZF9pZBgBIAEoCRIuCgpjcmVhdGVkX2F0GAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIRCglkdXBsaWNhdGUYAyABKAgqUQoEUm9sZRIUChBST0xFX1VOU1BFQ0lGSUVEEAASDwoLUk9MRV9UUkFERVIQARIOCgpST0xFX0FETUlOEAISEgoOUk9MRV9SRUFEX09OTFkQAyp+Cg1BY3Rpb25PdXRjb21lEh4KGkFDVElPTl9PVVRDT01FX1VOU1BFQ0lGSUVEEAASFwoTQUNUSU9OX09VVENPTUVfRE9ORRABEhgKFEFDVElPTl9PVVRDT01FX0FTS0VEEAISGgoWQUNUSU9OX09VVENPTUVfUkVGVVNFRBADMswJCgxBZG1pblNlcnZpY2USVgoNQ3JlYXRlQWNjb3VudBIhLnBlbnN0b2NrLnYxLkNyZWF0ZUFjY291bnRSZXF1ZXN0GiIucGVuc3RvY2sudjEuQ3JlYXRlQWNjb3VudFJlc3BvbnNlEk0KCkdldEFjY291bnQSHi5wZW5zdG9jay52MS5HZXRBY2NvdW50UmVxdWVzdBofLnBlbnN0b2NrLnYxLkdldEFjY291bnRSZXNwb25zZRJTCgxMaXN0QWNjb3VudHMSIC5wZW5zdG9jay52MS5MaXN0QWNjb3VudHNSZXF1ZXN0GiEucGVuc3RvY2sudjEuTGlzdEFjY291bnRzUmVzcG9uc2USVgoNVXBkYXRlQWNjb3VudBIhLnBlbnN0b2NrLnYxLlVwZGF0ZUFjY291bnRSZXF1ZXN0GiIucGVuc3RvY2sudjEuVXBkYXRlQWNjb3VudFJlc3BvbnNlEkoKCUNyZWF0ZUtleRIdLnBlbnN0b2NrLnYxLkNyZWF0ZUtleVJlcXVlc3QaHi5wZW5zdG9jay52MS5DcmVhdGVLZXlSZXNwb25zZRJHCghMaXN0S2V5cxIcLnBlbnN0b2NrLnYxLkxpc3RLZXlzUmVxdWVzdBodLnBlbnN0b2NrLnYxLkxpc3RLZXlzUmVzcG9uc2USSgoJUmV2b2tlS2V5Eh0ucGVuc3RvY2sudjEuUmV2b2tlS2V5UmVxdWVzdBoeLnBlbnN0b2NrLnYxLlJldm9rZUtleVJlc3BvbnNlElMKDFJldm9rZVRva2VucxIgLnBlbnN0b2NrLnYxLlJldm9rZVRva2Vuc1JlcXVlc3QaIS5wZW5zdG9jay52MS5SZXZva2VUb2tlbnNSZXNwb25zZRJfChBMaXN0QWRtaW5BY3Rpb25zEiQucGVuc3RvY2sudjEuTGlzdEFkbWluQWN0aW9uc1JlcXVlc3QaJS5wZW5zdG9jay52MS5MaXN0QWRtaW5BY3Rpb25zUmVzcG9uc2USXwoQVXBzZXJ0SW5zdHJ1bWVudBIkLnBlbnN0b2NrLnYxLlVwc2VydEluc3RydW1lbnRSZXF1ZXN0GiUucGVuc3RvY2sudjEuVXBzZXJ0SW5zdHJ1bWVudFJlc3BvbnNlEl8KEFNldFRyYWRpbmdTdGF0dXMSJC5wZW5zdG9jay52MS5TZXRUcmFkaW5nU3RhdHVzUmVxdWVzdBolLnBlbnN0b2NrLnYxLlNldFRyYWRpbmdTdGF0dXNSZXNwb25zZRJfChBTZXRBY2NvdW50TGltaXRzEiQucGVuc3RvY2sudjEuU2V0QWNjb3VudExpbWl0c1JlcXVlc3QaJS5wZW5zdG9jay52MS5TZXRBY2NvdW50TGltaXRzUmVzcG9uc2USSgoJVm9pZEVudHJ5Eh0ucGVuc3RvY2sudjEuVm9pZEVudHJ5UmVxdWVzdBoeLnBlbnN0b2NrLnYxLlZvaWRFbnRyeVJlc3BvbnNlEmIKEUdldFBpcGVsaW5lU3RhdHVzEiUucGVuc3RvY2sudjEuR2V0UGlwZWxpbmVTdGF0dXNSZXF1ZXN0GiYucGVuc3RvY2sudjEuR2V0UGlwZWxpbmVTdGF0dXNSZXNwb25zZWIGcHJvdG8z", [file_google_protobuf_timestamp, file_penstock_v1_engine_service, file_penstock_v1_instrument, file_penstock_v1_order]);
+  fileDesc("Ch9wZW5zdG9jay92MS9hZG1pbl9zZXJ2aWNlLnByb3RvEgtwZW5zdG9jay52MSJIChRDcmVhdGVBY2NvdW50UmVxdWVzdBIPCgdhY2NvdW50GAEgASgJEh8KBHJvbGUYAiABKA4yES5wZW5zdG9jay52MS5Sb2xlIkgKFUNyZWF0ZUFjY291bnRSZXNwb25zZRIPCgdhY2NvdW50GAEgASgJEg4KBnNlY3JldBgCIAEoCRIOCgZrZXlfaWQYAyABKAkikgEKB0FjY291bnQSDwoHYWNjb3VudBgBIAEoCRIfCgRyb2xlGAIgASgOMhEucGVuc3RvY2sudjEuUm9sZRIRCglzdXNwZW5kZWQYAyABKAgSEgoKcmF0ZV9saW1pdBgEIAEoDRIuCgpjcmVhdGVkX2F0GAUgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCIkChFHZXRBY2NvdW50UmVxdWVzdBIPCgdhY2NvdW50GAEgASgJIjsKEkdldEFjY291bnRSZXNwb25zZRIlCgdhY2NvdW50GAEgASgLMhQucGVuc3RvY2sudjEuQWNjb3VudCI8ChNMaXN0QWNjb3VudHNSZXF1ZXN0EhEKCXBhZ2Vfc2l6ZRgBIAEoDRISCgpwYWdlX3Rva2VuGAIgASgJIlcKFExpc3RBY2NvdW50c1Jlc3BvbnNlEiYKCGFjY291bnRzGAEgAygLMhQucGVuc3RvY2sudjEuQWNjb3VudBIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkipAEKFFVwZGF0ZUFjY291bnRSZXF1ZXN0Eg8KB2FjY291bnQYASABKAkSJAoEcm9sZRgCIAEoDjIRLnBlbnN0b2NrLnYxLlJvbGVIAIgBARIWCglzdXNwZW5kZWQYAyABKAhIAYgBARIXCgpyYXRlX2xpbWl0GAQgASgNSAKIAQFCBwoFX3JvbGVCDAoKX3N1c3BlbmRlZEINCgtfcmF0ZV9saW1pdCI+ChVVcGRhdGVBY2NvdW50UmVzcG9uc2USJQoHYWNjb3VudBgBIAEoCzIULnBlbnN0b2NrLnYxLkFjY291bnQipgEKA0tleRIOCgZrZXlfaWQYASABKAkSLgoKY3JlYXRlZF9hdBgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLwoLZXhwaXJlX3RpbWUYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi4KCnJldm9rZWRfYXQYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIlQKEENyZWF0ZUtleVJlcXVlc3QSDwoHYWNjb3VudBgBIAEoCRIvCgtleHBpcmVfdGltZRgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiZAoRQ3JlYXRlS2V5UmVzcG9uc2USDgoGa2V5X2lkGAEgASgJEg4KBnNlY3JldBgCIAEoCRIvCgtleHBpcmVfdGltZRgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiIgoPTGlzdEtleXNSZXF1ZXN0Eg8KB2FjY291bnQYASABKAkiMgoQTGlzdEtleXNSZXNwb25zZRIeCgRrZXlzGAEgAygLMhAucGVuc3RvY2sudjEuS2V5IjMKEFJldm9rZUtleVJlcXVlc3QSDwoHYWNjb3VudBgBIAEoCRIOCgZrZXlfaWQYAiABKAkiMgoRUmV2b2tlS2V5UmVzcG9uc2USHQoDa2V5GAEgASgLMhAucGVuc3RvY2sudjEuS2V5IiYKE1Jldm9rZVRva2Vuc1JlcXVlc3QSDwoHYWNjb3VudBgBIAEoCSIWChRSZXZva2VUb2tlbnNSZXNwb25zZSJAChdMaXN0QWRtaW5BY3Rpb25zUmVxdWVzdBIRCglwYWdlX3NpemUYASABKA0SEgoKcGFnZV90b2tlbhgCIAEoCSJeChhMaXN0QWRtaW5BY3Rpb25zUmVzcG9uc2USKQoHYWN0aW9ucxgBIAMoCzIYLnBlbnN0b2NrLnYxLkFkbWluQWN0aW9uEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSKGAgoLQWRtaW5BY3Rpb24SCgoCaWQYASABKAQSJgoCYXQYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEg0KBWFjdG9yGAMgASgJEg4KBmFjdGlvbhgEIAEoCRIPCgdzdWJqZWN0GAUgASgJEisKB291dGNvbWUYBiABKA4yGi5wZW5zdG9jay52MS5BY3Rpb25PdXRjb21lEjYKB2RldGFpbHMYByADKAsyJS5wZW5zdG9jay52MS5BZG1pbkFjdGlvbi5EZXRhaWxzRW50cnkaLgoMRGV0YWlsc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEiRgoXVXBzZXJ0SW5zdHJ1bWVudFJlcXVlc3QSKwoKaW5zdHJ1bWVudBgBIAEoCzIXLnBlbnN0b2NrLnYxLkluc3RydW1lbnQiWwoYVXBzZXJ0SW5zdHJ1bWVudFJlc3BvbnNlEisKCmluc3RydW1lbnQYASABKAsyFy5wZW5zdG9jay52MS5JbnN0cnVtZW50EhIKCmNvbW1hbmRfaWQYAiABKAkiGgoYR2V0UGlwZWxpbmVTdGF0dXNSZXF1ZXN0IrYBChlHZXRQaXBlbGluZVN0YXR1c1Jlc3BvbnNlEjAKCnBhcnRpdGlvbnMYASADKAsyHC5wZW5zdG9jay52MS5QYXJ0aXRpb25TdGF0dXMSHwoXcmVkaXNfdXNlZF9tZW1vcnlfYnl0ZXMYAiABKAQSHgoWcmVkaXNfbWF4X21lbW9yeV9ieXRlcxgDIAEoBBIUCgxkZWFkX2xldHRlcnMYBCABKAQSEAoIcmVmdXNpbmcYBSABKAkipAIKD1BhcnRpdGlvblN0YXR1cxIRCglwYXJ0aXRpb24YASABKA0SDQoFZXBvY2gYAiABKA0SFQoNbGFzdF9lbnRyeV9pZBgDIAEoCRIWCg5maXJzdF9lbnRyeV9pZBgEIAEoCRIPCgdlbnRyaWVzGAUgASgEEigKBmdyb3VwcxgGIAMoCzIYLnBlbnN0b2NrLnYxLkdyb3VwU3RhdHVzEjEKDWxhc3RfZW50cnlfYXQYByABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEh4KFmlkZW1wb3RlbmN5X2hvcml6b25fbXMYCCABKAQSMgoGZW5naW5lGAkgASgLMiIucGVuc3RvY2sudjEuRW5naW5lUGFydGl0aW9uU3RhdHVzIpcBCgtHcm91cFN0YXR1cxIOCgZzdHJlYW0YASABKAkSDQoFZ3JvdXAYAiABKAkSEQoJY29uc3VtZXJzGAMgASgNEg8KB3BlbmRpbmcYBCABKAQSCwoDbGFnGAUgASgEEhkKEW9sZGVzdF9wZW5kaW5nX21zGAYgASgEEh0KFW9sZGVzdF91bmRlbGl2ZXJlZF9tcxgHIAEoBCJpChdTZXRUcmFkaW5nU3RhdHVzUmVxdWVzdBISCgpyZXF1ZXN0X2lkGAEgASgJEg4KBnN5bWJvbBgCIAEoCRIqCgZzdGF0dXMYAyABKA4yGi5wZW5zdG9jay52MS5UcmFkaW5nU3RhdHVzInEKGFNldFRyYWRpbmdTdGF0dXNSZXNwb25zZRISCgpjb21tYW5kX2lkGAEgASgJEi4KCmNyZWF0ZWRfYXQYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhEKCWR1cGxpY2F0ZRgDIAEoCCJyChdTZXRBY2NvdW50TGltaXRzUmVxdWVzdBISCgpyZXF1ZXN0X2lkGAEgASgJEg8KB2FjY291bnQYAiABKAkSFwoPbWF4X29wZW5fb3JkZXJzGAMgASgNEhkKEW1heF9xdWFudGl0eV9sb3RzGAQgASgEInIKGFNldEFjY291bnRMaW1pdHNSZXNwb25zZRITCgtjb21tYW5kX2lkcxgBIAMoCRIuCgpjcmVhdGVkX2F0GAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIRCglkdXBsaWNhdGUYAyABKAgiWwoQVm9pZEVudHJ5UmVxdWVzdBISCgpyZXF1ZXN0X2lkGAEgASgJEhEKCXBhcnRpdGlvbhgCIAEoDRIQCghlbnRyeV9pZBgDIAEoCRIOCgZyZWFzb24YBCABKAkiagoRVm9pZEVudHJ5UmVzcG9uc2USEgoKY29tbWFuZF9pZBgBIAEoCRIuCgpjcmVhdGVkX2F0GAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIRCglkdXBsaWNhdGUYAyABKAgi+QIKCkRlYWRMZXR0ZXISCgoCaWQYASABKAQSKwoFc3RhdGUYAiABKA4yHC5wZW5zdG9jay52MS5EZWFkTGV0dGVyU3RhdGUSKQoEa2luZBgDIAEoDjIbLnBlbnN0b2NrLnYxLkRlYWRMZXR0ZXJLaW5kEg4KBnN0cmVhbRgEIAEoCRIRCglwYXJ0aXRpb24YBSABKA0SDQoFZXBvY2gYBiABKA0SEAoIZW50cnlfaWQYByABKAkSDQoFaW5kZXgYCCABKAUSDgoGcmVhc29uGAkgASgJEhAKCHNxbHN0YXRlGAogASgJEhAKCGF0dGVtcHRzGAsgASgNEi4KCmNyZWF0ZWRfYXQYDCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi4KCnNldHRsZWRfYXQYDSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhIKCnNldHRsZWRfYnkYDiABKAkSDAoEbm90ZRgPIAEoCSJsChZMaXN0RGVhZExldHRlcnNSZXF1ZXN0EhEKCXBhZ2Vfc2l6ZRgBIAEoDRISCgpwYWdlX3Rva2VuGAIgASgJEisKBXN0YXRlGAMgASgOMhwucGVuc3RvY2sudjEuRGVhZExldHRlclN0YXRlImEKF0xpc3REZWFkTGV0dGVyc1Jlc3BvbnNlEi0KDGRlYWRfbGV0dGVycxgBIAMoCzIXLnBlbnN0b2NrLnYxLkRlYWRMZXR0ZXISFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJIiIKFEdldERlYWRMZXR0ZXJSZXF1ZXN0EgoKAmlkGAEgASgEItEBChVHZXREZWFkTGV0dGVyUmVzcG9uc2USLAoLZGVhZF9sZXR0ZXIYASABKAsyFy5wZW5zdG9jay52MS5EZWFkTGV0dGVyEgsKA3JhdxgCIAEoDBI+CgZmaWVsZHMYAyADKAsyLi5wZW5zdG9jay52MS5HZXREZWFkTGV0dGVyUmVzcG9uc2UuRmllbGRzRW50cnkSDgoGYWR2aWNlGAQgASgJGi0KC0ZpZWxkc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEiJgoYUmVkcml2ZURlYWRMZXR0ZXJSZXF1ZXN0EgoKAmlkGAEgASgEInYKGVJlZHJpdmVEZWFkTGV0dGVyUmVzcG9uc2USLAoLZGVhZF9sZXR0ZXIYASABKAsyFy5wZW5zdG9jay52MS5EZWFkTGV0dGVyEhEKCWR1cGxpY2F0ZRgCIAEoCBIYChBuZXdfZGVhZF9sZXR0ZXJzGAMgASgNIjYKGERpc2NhcmREZWFkTGV0dGVyUmVxdWVzdBIKCgJpZBgBIAEoBBIOCgZyZWFzb24YAiABKAkiSQoZRGlzY2FyZERlYWRMZXR0ZXJSZXNwb25zZRIsCgtkZWFkX2xldHRlchgBIAEoCzIXLnBlbnN0b2NrLnYxLkRlYWRMZXR0ZXIqUQoEUm9sZRIUChBST0xFX1VOU1BFQ0lGSUVEEAASDwoLUk9MRV9UUkFERVIQARIOCgpST0xFX0FETUlOEAISEgoOUk9MRV9SRUFEX09OTFkQAyp+Cg1BY3Rpb25PdXRjb21lEh4KGkFDVElPTl9PVVRDT01FX1VOU1BFQ0lGSUVEEAASFwoTQUNUSU9OX09VVENPTUVfRE9ORRABEhgKFEFDVElPTl9PVVRDT01FX0FTS0VEEAISGgoWQUNUSU9OX09VVENPTUVfUkVGVVNFRBADKpEBCg9EZWFkTGV0dGVyU3RhdGUSIQodREVBRF9MRVRURVJfU1RBVEVfVU5TUEVDSUZJRUQQABIaChZERUFEX0xFVFRFUl9TVEFURV9PUEVOEAESHgoaREVBRF9MRVRURVJfU1RBVEVfUkVEUklWRU4QAhIfChtERUFEX0xFVFRFUl9TVEFURV9ESVNDQVJERUQQAyrFAQoORGVhZExldHRlcktpbmQSIAocREVBRF9MRVRURVJfS0lORF9VTlNQRUNJRklFRBAAEh8KG0RFQURfTEVUVEVSX0tJTkRfVU5SRUFEQUJMRRABEhwKGERFQURfTEVUVEVSX0tJTkRfUkVGVVNFRBACEhkKFURFQURfTEVUVEVSX0tJTkRfRk9SSxADEhkKFURFQURfTEVUVEVSX0tJTkRfTE9TVBAEEhwKGERFQURfTEVUVEVSX0tJTkRfRk9SRUlHThAFMsoMCgxBZG1pblNlcnZpY2USVgoNQ3JlYXRlQWNjb3VudBIhLnBlbnN0b2NrLnYxLkNyZWF0ZUFjY291bnRSZXF1ZXN0GiIucGVuc3RvY2sudjEuQ3JlYXRlQWNjb3VudFJlc3BvbnNlEk0KCkdldEFjY291bnQSHi5wZW5zdG9jay52MS5HZXRBY2NvdW50UmVxdWVzdBofLnBlbnN0b2NrLnYxLkdldEFjY291bnRSZXNwb25zZRJTCgxMaXN0QWNjb3VudHMSIC5wZW5zdG9jay52MS5MaXN0QWNjb3VudHNSZXF1ZXN0GiEucGVuc3RvY2sudjEuTGlzdEFjY291bnRzUmVzcG9uc2USVgoNVXBkYXRlQWNjb3VudBIhLnBlbnN0b2NrLnYxLlVwZGF0ZUFjY291bnRSZXF1ZXN0GiIucGVuc3RvY2sudjEuVXBkYXRlQWNjb3VudFJlc3BvbnNlEkoKCUNyZWF0ZUtleRIdLnBlbnN0b2NrLnYxLkNyZWF0ZUtleVJlcXVlc3QaHi5wZW5zdG9jay52MS5DcmVhdGVLZXlSZXNwb25zZRJHCghMaXN0S2V5cxIcLnBlbnN0b2NrLnYxLkxpc3RLZXlzUmVxdWVzdBodLnBlbnN0b2NrLnYxLkxpc3RLZXlzUmVzcG9uc2USSgoJUmV2b2tlS2V5Eh0ucGVuc3RvY2sudjEuUmV2b2tlS2V5UmVxdWVzdBoeLnBlbnN0b2NrLnYxLlJldm9rZUtleVJlc3BvbnNlElMKDFJldm9rZVRva2VucxIgLnBlbnN0b2NrLnYxLlJldm9rZVRva2Vuc1JlcXVlc3QaIS5wZW5zdG9jay52MS5SZXZva2VUb2tlbnNSZXNwb25zZRJfChBMaXN0QWRtaW5BY3Rpb25zEiQucGVuc3RvY2sudjEuTGlzdEFkbWluQWN0aW9uc1JlcXVlc3QaJS5wZW5zdG9jay52MS5MaXN0QWRtaW5BY3Rpb25zUmVzcG9uc2USXwoQVXBzZXJ0SW5zdHJ1bWVudBIkLnBlbnN0b2NrLnYxLlVwc2VydEluc3RydW1lbnRSZXF1ZXN0GiUucGVuc3RvY2sudjEuVXBzZXJ0SW5zdHJ1bWVudFJlc3BvbnNlEl8KEFNldFRyYWRpbmdTdGF0dXMSJC5wZW5zdG9jay52MS5TZXRUcmFkaW5nU3RhdHVzUmVxdWVzdBolLnBlbnN0b2NrLnYxLlNldFRyYWRpbmdTdGF0dXNSZXNwb25zZRJfChBTZXRBY2NvdW50TGltaXRzEiQucGVuc3RvY2sudjEuU2V0QWNjb3VudExpbWl0c1JlcXVlc3QaJS5wZW5zdG9jay52MS5TZXRBY2NvdW50TGltaXRzUmVzcG9uc2USSgoJVm9pZEVudHJ5Eh0ucGVuc3RvY2sudjEuVm9pZEVudHJ5UmVxdWVzdBoeLnBlbnN0b2NrLnYxLlZvaWRFbnRyeVJlc3BvbnNlEmIKEUdldFBpcGVsaW5lU3RhdHVzEiUucGVuc3RvY2sudjEuR2V0UGlwZWxpbmVTdGF0dXNSZXF1ZXN0GiYucGVuc3RvY2sudjEuR2V0UGlwZWxpbmVTdGF0dXNSZXNwb25zZRJcCg9MaXN0RGVhZExldHRlcnMSIy5wZW5zdG9jay52MS5MaXN0RGVhZExldHRlcnNSZXF1ZXN0GiQucGVuc3RvY2sudjEuTGlzdERlYWRMZXR0ZXJzUmVzcG9uc2USVgoNR2V0RGVhZExldHRlchIhLnBlbnN0b2NrLnYxLkdldERlYWRMZXR0ZXJSZXF1ZXN0GiIucGVuc3RvY2sudjEuR2V0RGVhZExldHRlclJlc3BvbnNlEmIKEVJlZHJpdmVEZWFkTGV0dGVyEiUucGVuc3RvY2sudjEuUmVkcml2ZURlYWRMZXR0ZXJSZXF1ZXN0GiYucGVuc3RvY2sudjEuUmVkcml2ZURlYWRMZXR0ZXJSZXNwb25zZRJiChFEaXNjYXJkRGVhZExldHRlchIlLnBlbnN0b2NrLnYxLkRpc2NhcmREZWFkTGV0dGVyUmVxdWVzdBomLnBlbnN0b2NrLnYxLkRpc2NhcmREZWFkTGV0dGVyUmVzcG9uc2ViBnByb3RvMw", [file_google_protobuf_timestamp, file_penstock_v1_engine_service, file_penstock_v1_instrument, file_penstock_v1_order]);
 
 /**
  * @generated from message penstock.v1.CreateAccountRequest
@@ -626,6 +626,8 @@ export type GetPipelineStatusResponse = Message<"penstock.v1.GetPipelineStatusRe
   redisMaxMemoryBytes: bigint;
 
   /**
+   * Those that are open.
+   *
    * @generated from field: uint64 dead_letters = 4;
    */
   deadLetters: bigint;
@@ -952,6 +954,314 @@ export const VoidEntryResponseSchema: GenMessage<VoidEntryResponse> = /*@__PURE_
   messageDesc(file_penstock_v1_admin_service, 32);
 
 /**
+ * A command, an event or a whole entry that could not be written.
+ *
+ * @generated from message penstock.v1.DeadLetter
+ */
+export type DeadLetter = Message<"penstock.v1.DeadLetter"> & {
+  /**
+   * @generated from field: uint64 id = 1;
+   */
+  id: bigint;
+
+  /**
+   * @generated from field: penstock.v1.DeadLetterState state = 2;
+   */
+  state: DeadLetterState;
+
+  /**
+   * @generated from field: penstock.v1.DeadLetterKind kind = 3;
+   */
+  kind: DeadLetterKind;
+
+  /**
+   * "orders" or "events".
+   *
+   * @generated from field: string stream = 4;
+   */
+  stream: string;
+
+  /**
+   * @generated from field: uint32 partition = 5;
+   */
+  partition: number;
+
+  /**
+   * 0 of what is lost or foreign.
+   *
+   * @generated from field: uint32 epoch = 6;
+   */
+  epoch: number;
+
+  /**
+   * @generated from field: string entry_id = 7;
+   */
+  entryId: string;
+
+  /**
+   * Of the command or event in its entry; -1 is the whole entry.
+   *
+   * @generated from field: int32 index = 8;
+   */
+  index: number;
+
+  /**
+   * @generated from field: string reason = 9;
+   */
+  reason: string;
+
+  /**
+   * As Postgres gave it; empty where it was not asked.
+   *
+   * @generated from field: string sqlstate = 10;
+   */
+  sqlstate: string;
+
+  /**
+   * Deliveries of the entry until it was written here, and redrives that failed since.
+   *
+   * @generated from field: uint32 attempts = 11;
+   */
+  attempts: number;
+
+  /**
+   * @generated from field: google.protobuf.Timestamp created_at = 12;
+   */
+  createdAt?: Timestamp | undefined;
+
+  /**
+   * When it was redriven or discarded, and by which account; absent and empty while it is open.
+   *
+   * @generated from field: google.protobuf.Timestamp settled_at = 13;
+   */
+  settledAt?: Timestamp | undefined;
+
+  /**
+   * @generated from field: string settled_by = 14;
+   */
+  settledBy: string;
+
+  /**
+   * Why it was discarded.
+   *
+   * @generated from field: string note = 15;
+   */
+  note: string;
+};
+
+/**
+ * Describes the message penstock.v1.DeadLetter.
+ * Use `create(DeadLetterSchema)` to create a new message.
+ */
+export const DeadLetterSchema: GenMessage<DeadLetter> = /*@__PURE__*/
+  messageDesc(file_penstock_v1_admin_service, 33);
+
+/**
+ * @generated from message penstock.v1.ListDeadLettersRequest
+ */
+export type ListDeadLettersRequest = Message<"penstock.v1.ListDeadLettersRequest"> & {
+  /**
+   * 1 to 1,000; 0 means 100.
+   *
+   * @generated from field: uint32 page_size = 1;
+   */
+  pageSize: number;
+
+  /**
+   * next_page_token of the page before; empty for the first.
+   *
+   * @generated from field: string page_token = 2;
+   */
+  pageToken: string;
+
+  /**
+   * All where it is unspecified.
+   *
+   * @generated from field: penstock.v1.DeadLetterState state = 3;
+   */
+  state: DeadLetterState;
+};
+
+/**
+ * Describes the message penstock.v1.ListDeadLettersRequest.
+ * Use `create(ListDeadLettersRequestSchema)` to create a new message.
+ */
+export const ListDeadLettersRequestSchema: GenMessage<ListDeadLettersRequest> = /*@__PURE__*/
+  messageDesc(file_penstock_v1_admin_service, 34);
+
+/**
+ * @generated from message penstock.v1.ListDeadLettersResponse
+ */
+export type ListDeadLettersResponse = Message<"penstock.v1.ListDeadLettersResponse"> & {
+  /**
+   * @generated from field: repeated penstock.v1.DeadLetter dead_letters = 1;
+   */
+  deadLetters: DeadLetter[];
+
+  /**
+   * Empty on the last page.
+   *
+   * @generated from field: string next_page_token = 2;
+   */
+  nextPageToken: string;
+};
+
+/**
+ * Describes the message penstock.v1.ListDeadLettersResponse.
+ * Use `create(ListDeadLettersResponseSchema)` to create a new message.
+ */
+export const ListDeadLettersResponseSchema: GenMessage<ListDeadLettersResponse> = /*@__PURE__*/
+  messageDesc(file_penstock_v1_admin_service, 35);
+
+/**
+ * @generated from message penstock.v1.GetDeadLetterRequest
+ */
+export type GetDeadLetterRequest = Message<"penstock.v1.GetDeadLetterRequest"> & {
+  /**
+   * @generated from field: uint64 id = 1;
+   */
+  id: bigint;
+};
+
+/**
+ * Describes the message penstock.v1.GetDeadLetterRequest.
+ * Use `create(GetDeadLetterRequestSchema)` to create a new message.
+ */
+export const GetDeadLetterRequestSchema: GenMessage<GetDeadLetterRequest> = /*@__PURE__*/
+  messageDesc(file_penstock_v1_admin_service, 36);
+
+/**
+ * @generated from message penstock.v1.GetDeadLetterResponse
+ */
+export type GetDeadLetterResponse = Message<"penstock.v1.GetDeadLetterResponse"> & {
+  /**
+   * @generated from field: penstock.v1.DeadLetter dead_letter = 1;
+   */
+  deadLetter?: DeadLetter | undefined;
+
+  /**
+   * The encoded command, event or entry.
+   *
+   * @generated from field: bytes raw = 2;
+   */
+  raw: Uint8Array;
+
+  /**
+   * What can be read out of it, by name; amounts are decimals where the instrument is known.
+   *
+   * @generated from field: map<string, string> fields = 3;
+   */
+  fields: { [key: string]: string };
+
+  /**
+   * Why it cannot be redriven, and what to do instead; empty where it can be tried.
+   *
+   * @generated from field: string advice = 4;
+   */
+  advice: string;
+};
+
+/**
+ * Describes the message penstock.v1.GetDeadLetterResponse.
+ * Use `create(GetDeadLetterResponseSchema)` to create a new message.
+ */
+export const GetDeadLetterResponseSchema: GenMessage<GetDeadLetterResponse> = /*@__PURE__*/
+  messageDesc(file_penstock_v1_admin_service, 37);
+
+/**
+ * @generated from message penstock.v1.RedriveDeadLetterRequest
+ */
+export type RedriveDeadLetterRequest = Message<"penstock.v1.RedriveDeadLetterRequest"> & {
+  /**
+   * @generated from field: uint64 id = 1;
+   */
+  id: bigint;
+};
+
+/**
+ * Describes the message penstock.v1.RedriveDeadLetterRequest.
+ * Use `create(RedriveDeadLetterRequestSchema)` to create a new message.
+ */
+export const RedriveDeadLetterRequestSchema: GenMessage<RedriveDeadLetterRequest> = /*@__PURE__*/
+  messageDesc(file_penstock_v1_admin_service, 38);
+
+/**
+ * @generated from message penstock.v1.RedriveDeadLetterResponse
+ */
+export type RedriveDeadLetterResponse = Message<"penstock.v1.RedriveDeadLetterResponse"> & {
+  /**
+   * Redriven, or where it failed open with its new reason.
+   *
+   * @generated from field: penstock.v1.DeadLetter dead_letter = 1;
+   */
+  deadLetter?: DeadLetter | undefined;
+
+  /**
+   * It was redriven before, and nothing was done.
+   *
+   * @generated from field: bool duplicate = 2;
+   */
+  duplicate: boolean;
+
+  /**
+   * Of a whole entry: how many of its commands or events became dead letters of their own.
+   *
+   * @generated from field: uint32 new_dead_letters = 3;
+   */
+  newDeadLetters: number;
+};
+
+/**
+ * Describes the message penstock.v1.RedriveDeadLetterResponse.
+ * Use `create(RedriveDeadLetterResponseSchema)` to create a new message.
+ */
+export const RedriveDeadLetterResponseSchema: GenMessage<RedriveDeadLetterResponse> = /*@__PURE__*/
+  messageDesc(file_penstock_v1_admin_service, 39);
+
+/**
+ * @generated from message penstock.v1.DiscardDeadLetterRequest
+ */
+export type DiscardDeadLetterRequest = Message<"penstock.v1.DiscardDeadLetterRequest"> & {
+  /**
+   * @generated from field: uint64 id = 1;
+   */
+  id: bigint;
+
+  /**
+   * Required, up to 500 characters: for those who ask later why it was not written.
+   *
+   * @generated from field: string reason = 2;
+   */
+  reason: string;
+};
+
+/**
+ * Describes the message penstock.v1.DiscardDeadLetterRequest.
+ * Use `create(DiscardDeadLetterRequestSchema)` to create a new message.
+ */
+export const DiscardDeadLetterRequestSchema: GenMessage<DiscardDeadLetterRequest> = /*@__PURE__*/
+  messageDesc(file_penstock_v1_admin_service, 40);
+
+/**
+ * @generated from message penstock.v1.DiscardDeadLetterResponse
+ */
+export type DiscardDeadLetterResponse = Message<"penstock.v1.DiscardDeadLetterResponse"> & {
+  /**
+   * Where it was discarded before, as it was then.
+   *
+   * @generated from field: penstock.v1.DeadLetter dead_letter = 1;
+   */
+  deadLetter?: DeadLetter | undefined;
+};
+
+/**
+ * Describes the message penstock.v1.DiscardDeadLetterResponse.
+ * Use `create(DiscardDeadLetterResponseSchema)` to create a new message.
+ */
+export const DiscardDeadLetterResponseSchema: GenMessage<DiscardDeadLetterResponse> = /*@__PURE__*/
+  messageDesc(file_penstock_v1_admin_service, 41);
+
+/**
  * @generated from enum penstock.v1.Role
  */
 export const Role = {
@@ -1028,6 +1338,100 @@ export type ActionOutcome = (typeof ActionOutcome)[keyof typeof ActionOutcome] |
  */
 export const ActionOutcomeSchema: GenEnum<ActionOutcome> = /*@__PURE__*/
   enumDesc(file_penstock_v1_admin_service, 1);
+
+/**
+ * @generated from enum penstock.v1.DeadLetterState
+ */
+export const DeadLetterState = {
+  /**
+   * @generated from enum value: DEAD_LETTER_STATE_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED: 0,
+
+  /**
+   * @generated from enum value: DEAD_LETTER_STATE_OPEN = 1;
+   */
+  OPEN: 1,
+
+  /**
+   * Its rows are written.
+   *
+   * @generated from enum value: DEAD_LETTER_STATE_REDRIVEN = 2;
+   */
+  REDRIVEN: 2,
+
+  /**
+   * @generated from enum value: DEAD_LETTER_STATE_DISCARDED = 3;
+   */
+  DISCARDED: 3,
+} as const;
+
+/**
+ * @generated from enum penstock.v1.DeadLetterState
+ */
+export type DeadLetterState = (typeof DeadLetterState)[keyof typeof DeadLetterState] | UnknownEnum;
+
+/**
+ * Describes the enum penstock.v1.DeadLetterState.
+ */
+export const DeadLetterStateSchema: GenEnum<DeadLetterState> = /*@__PURE__*/
+  enumDesc(file_penstock_v1_admin_service, 2);
+
+/**
+ * @generated from enum penstock.v1.DeadLetterKind
+ */
+export const DeadLetterKind = {
+  /**
+   * @generated from enum value: DEAD_LETTER_KIND_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED: 0,
+
+  /**
+   * No row could be made of it.
+   *
+   * @generated from enum value: DEAD_LETTER_KIND_UNREADABLE = 1;
+   */
+  UNREADABLE: 1,
+
+  /**
+   * Postgres did not take its row; sqlstate says why.
+   *
+   * @generated from enum value: DEAD_LETTER_KIND_REFUSED = 2;
+   */
+  REFUSED: 2,
+
+  /**
+   * The journal has another payload in the place of this entry.
+   *
+   * @generated from enum value: DEAD_LETTER_KIND_FORK = 3;
+   */
+  FORK: 3,
+
+  /**
+   * The entry was gone from its stream before it was written.
+   *
+   * @generated from enum value: DEAD_LETTER_KIND_LOST = 4;
+   */
+  LOST: 4,
+
+  /**
+   * What stood in the stream was no entry of Penstock.
+   *
+   * @generated from enum value: DEAD_LETTER_KIND_FOREIGN = 5;
+   */
+  FOREIGN: 5,
+} as const;
+
+/**
+ * @generated from enum penstock.v1.DeadLetterKind
+ */
+export type DeadLetterKind = (typeof DeadLetterKind)[keyof typeof DeadLetterKind] | UnknownEnum;
+
+/**
+ * Describes the enum penstock.v1.DeadLetterKind.
+ */
+export const DeadLetterKindSchema: GenEnum<DeadLetterKind> = /*@__PURE__*/
+  enumDesc(file_penstock_v1_admin_service, 3);
 
 /**
  * For tokens of the role admin. What is changed here is written to the audit trail, and known to every ingest process within about
@@ -1173,6 +1577,47 @@ export const AdminService: GenService<{
     methodKind: "unary";
     input: typeof GetPipelineStatusRequestSchema;
     output: typeof GetPipelineStatusResponseSchema;
+  },
+  /**
+   * What could not be written to Postgres, newest first; without its bytes.
+   *
+   * @generated from rpc penstock.v1.AdminService.ListDeadLetters
+   */
+  listDeadLetters: {
+    methodKind: "unary";
+    input: typeof ListDeadLettersRequestSchema;
+    output: typeof ListDeadLettersResponseSchema;
+  },
+  /**
+   * One with its bytes, what can be read out of them, and what can be done.
+   *
+   * @generated from rpc penstock.v1.AdminService.GetDeadLetter
+   */
+  getDeadLetter: {
+    methodKind: "unary";
+    input: typeof GetDeadLetterRequestSchema;
+    output: typeof GetDeadLetterResponseSchema;
+  },
+  /**
+   * Writes its rows, once, however often it is asked for. FAILED_PRECONDITION where there is nothing to write; the message says
+   * what to do instead. Where the rows are refused again it stays open, with its new reason.
+   *
+   * @generated from rpc penstock.v1.AdminService.RedriveDeadLetter
+   */
+  redriveDeadLetter: {
+    methodKind: "unary";
+    input: typeof RedriveDeadLetterRequestSchema;
+    output: typeof RedriveDeadLetterResponseSchema;
+  },
+  /**
+   * Puts away what will not be written; it is kept. FAILED_PRECONDITION where it is redriven.
+   *
+   * @generated from rpc penstock.v1.AdminService.DiscardDeadLetter
+   */
+  discardDeadLetter: {
+    methodKind: "unary";
+    input: typeof DiscardDeadLetterRequestSchema;
+    output: typeof DiscardDeadLetterResponseSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_penstock_v1_admin_service, 0);
