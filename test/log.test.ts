@@ -472,7 +472,7 @@ async function trimScene(t: Parameters<typeof LogScene.set>[0]) {
   for (let i = 0; i < 12; i++) await log.one(order(`o-${i}`));
   const entries = (await scene.entries()).map(({ id }) => id);
   const trim = (horizonMs: number, ...groups: string[]) =>
-    trimScript.run(scene.redis, [scene.keys.orders], [horizonMs, 1_000, ...groups]);
+    trimScript.run(scene.redis, [scene.keys.orders], [horizonMs, 1_000, Date.now(), ...groups]);
   const read = (count: number, group = PERSIST_GROUP) =>
     scene.redis.xreadgroup("GROUP", group, "worker", "COUNT", count, "STREAMS", scene.keys.orders, ">");
   const left = async () => (await scene.entries()).map(({ id }) => id);
@@ -503,6 +503,20 @@ test("I10: nothing is trimmed that a group has not read, or holds, or that the h
   assert.deepEqual(await left(), entries.slice(-1));
 });
 
+test("I10: a clock that has jumped ahead, here or there, does not cut the horizon short", async (t) => {
+  const { scene, entries, trim, read, left } = await trimScene(t);
+  await read(100);
+  await scene.redis.xack(scene.keys.orders, PERSIST_GROUP, ...entries);
+  // Seen from this process Redis' clock is two hours ahead, and then behind.
+  t.mock.timers.enable({ apis: ["Date"], now: Date.now() - 7_200_000 });
+  await trim(3_600_000, PERSIST_GROUP);
+  t.mock.timers.reset();
+  t.mock.timers.enable({ apis: ["Date"], now: Date.now() + 7_200_000 });
+  await trim(3_600_000, PERSIST_GROUP);
+  t.mock.timers.reset();
+  assert.deepEqual(await left(), entries);
+});
+
 test("I10: the slowest of several groups counts; where the groups are not those configured nothing is trimmed", async (t) => {
   const { scene, entries, trim, read, left } = await trimScene(t);
   const { redis, keys } = scene;
@@ -522,7 +536,7 @@ test("I10: the slowest of several groups counts; where the groups are not those 
   await redis.xgroup("DESTROY", keys.orders, PERSIST_GROUP);
   await assert.rejects(trim(0, PERSIST_GROUP, "engine"), isRefusal, "a group that is gone");
   assert.deepEqual(await left(), entries.slice(5));
-  assert.deepEqual(await trimScript.run(redis, ["penstock:{9}:orders"], [0, 100, PERSIST_GROUP]), [
+  assert.deepEqual(await trimScript.run(redis, ["penstock:{9}:orders"], [0, 100, Date.now(), PERSIST_GROUP]), [
     0,
     Buffer.from("0-0"),
   ]);
@@ -531,7 +545,7 @@ test("I10: the slowest of several groups counts; where the groups are not those 
 test("I10: nothing is trimmed that the engine would need to start again: what is behind its newest snapshot", async (t) => {
   const { scene, entries, read, left } = await trimScene(t);
   const { redis, keys } = scene;
-  const trimBoth = () => trimScript.run(redis, [keys.orders, keys.engine], [0, 1_000, PERSIST_GROUP]);
+  const trimBoth = () => trimScript.run(redis, [keys.orders, keys.engine], [0, 1_000, Date.now(), PERSIST_GROUP]);
   await read(8);
   await redis.xack(keys.orders, PERSIST_GROUP, ...entries);
   await redis.hset(keys.engine, "epoch", "1");

@@ -1,6 +1,7 @@
 import type { Logger } from "pino";
 import { Periodic } from "../runtime/periodic.ts";
 import type { Service } from "../runtime/service.ts";
+import { readClock } from "../store/clock.ts";
 import { dropExpiredPartitions, ensurePartitions } from "../store/partitions.ts";
 import { Writer } from "../store/writer.ts";
 
@@ -33,7 +34,8 @@ export class Retention implements Service {
   }
 
   async #keep(): Promise<void> {
-    const now = Date.now();
+    // A clock that has jumped ahead must not drop everything: of this one and Postgres' the one that is behind counts.
+    const now = Math.min(Date.now(), await this.#writer.transaction(readClock));
     await ensurePartitions(this.#writer, [now]);
     if (this.#days === 0) return;
     const { dropped } = await dropExpiredPartitions(this.#writer, this.#days, now);

@@ -35,6 +35,19 @@ test("I5: entries become rows once each, in transactions that are divided at the
   assert.equal(await worker.count("entries_redelivered_total"), 0);
 });
 
+test("I4: what is too much for the time of one transaction is written in smaller ones", async (t) => {
+  const scene = await setScene(t);
+  await scene.sql`
+    CREATE FUNCTION dawdle() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(0.05); RETURN NEW; END'`;
+  await scene.sql`CREATE TRIGGER dawdle BEFORE INSERT ON orders FOR EACH ROW EXECUTE FUNCTION dawdle()`;
+  await scene.log.fill(30);
+  // All of it takes 1.5 s.
+  const worker = await scene.worker({ transactionTimeoutMs: 1_000 });
+  await untilFinished(scene);
+  assert.deepEqual(await countRows(scene.sql), { journal: 31, orders: 30, deadLetters: 0 });
+  assert.ok((await worker.count("retries_total")) > 0);
+});
+
 /** One element of a batch whose command is these bytes. */
 function element(command: Buffer): Buffer {
   return Buffer.concat([Buffer.from([(1 << 3) | 2, command.length]), command]);

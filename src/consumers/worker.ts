@@ -38,6 +38,7 @@ export interface WorkerStore {
 /** What one transaction is to write, and why it goes no further where it does not. */
 interface Slice {
   readonly records: readonly EntryRecord[];
+  readonly rows: number;
   readonly newer: NewerVersionError | undefined;
 }
 
@@ -72,9 +73,12 @@ export class Worker implements Service {
   #running: Promise<void> | undefined;
   /** The error that is being retried, or that stopped it, for readiness; undefined while all is well. */
   #trouble: Error | undefined;
+  /** How many rows the next transaction should have at most: fewer than `transactionRows` after one that failed. */
+  #rows: number;
 
   constructor(options: WorkerOptions) {
     this.#options = options;
+    this.#rows = options.transactionRows;
     const { partition, rows } = options;
     this.name = `worker of the ${rows.name} of partition ${partition}`;
     this.#log = options.log.child({ partition, stream: rows.name });
@@ -138,9 +142,8 @@ export class Worker implements Service {
     const { reader, metrics } = this.#options;
     if (lost.length > 0) await this.#untilDone("writing lost entries", () => this.#writeLost(lost));
     for (let from = 0; from < entries.length;) {
-      const { records, newer } = await this.#untilDone("decoding", () => this.#decode(entries, from));
+      const { records, newer } = await this.#untilDone("writing", () => this.#writeNext(entries, from));
       if (records.length > 0) {
-        this.#note(await this.#untilDone("writing", () => this.#write(records)));
         const ids = entries.slice(from, from + records.length).map(({ id }) => id);
         const acknowledged = await this.#untilDone("acknowledging", () => reader.acknowledge(ids));
         if (acknowledged < ids.length) {
@@ -170,6 +173,23 @@ export class Worker implements Service {
         await delay(this.#backoff.next(), signal);
       }
     }
+  }
+
+  /**
+   * Writes what one transaction takes from this entry on. One that failed is tried at half its size, down to one entry: what is too
+   * much for its time, on a machine that is too busy, would be so for ever.
+   */
+  async #writeNext(entries: readonly Delivered[], from: number): Promise<Slice> {
+    const slice = await this.#decode(entries, from);
+    if (slice.records.length === 0) return slice;
+    try {
+      this.#note(await this.#write(slice.records));
+    } catch (error) {
+      this.#rows = Math.max(1, Math.floor(Math.min(this.#rows, slice.rows) / 2));
+      throw error;
+    }
+    this.#rows = Math.min(this.#rows * 2, this.#options.transactionRows);
+    return slice;
   }
 
   async #write(records: readonly EntryRecord[]): Promise<PersistOutcome> {
@@ -226,13 +246,13 @@ export class Worker implements Service {
     }
   }
 
-  /** Divides at the bounds of entries, so that a transaction has about `transactionRows` rows. */
+  /** Divides at the bounds of entries, so that a transaction has about `#rows` rows. */
   #slice(entries: readonly Delivered[], from: number, instrumentsAreFresh: boolean): Slice {
-    const { partition, rows: streamRows, instruments, transactionRows } = this.#options;
+    const { partition, rows: streamRows, instruments } = this.#options;
     const records: EntryRecord[] = [];
     let rows = 0;
     let bytes = 0;
-    for (let at = from; at < entries.length && rows < transactionRows && bytes < TRANSACTION_BYTES; at++) {
+    for (let at = from; at < entries.length && rows < this.#rows && bytes < TRANSACTION_BYTES; at++) {
       try {
         const record = recordOf(streamRows, entries[at]!, { partition, instruments, instrumentsAreFresh });
         records.push(record);
@@ -240,9 +260,9 @@ export class Worker implements Service {
         bytes += record.receipt.payload?.length ?? 0;
       } catch (error) {
         if (!(error instanceof NewerVersionError)) throw error;
-        return { records, newer: error };
+        return { records, rows, newer: error };
       }
     }
-    return { records, newer: undefined };
+    return { records, rows, newer: undefined };
   }
 }

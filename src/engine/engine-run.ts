@@ -6,6 +6,7 @@ import type { EventLog } from "../stream/event-log.ts";
 import type { Head } from "../stream/head.ts";
 import { findEventEntry } from "../stream/order-status.ts";
 import { compareEntryIds, type EntryPosition } from "../stream/position.ts";
+import { readClock } from "../stream/redis.ts";
 import { appendTick } from "../stream/tick.ts";
 import { PoisonError, saysVoided, workEntry } from "./entry-outcome.ts";
 import { EventWriter, TAKEOVER_MS } from "./event-writer.ts";
@@ -19,6 +20,8 @@ import type { Start } from "./start.ts";
 
 /** For how long a read of the log waits, ms: how soon at the latest an idle engine notices that the log was opened anew. */
 export const READ_BLOCK_MS = 1_000;
+/** How often Redis' clock is looked at while an order is due some time, ms: so late at the most it is found due where a clock was set. */
+const CLOCK_INTERVAL_MS = 10_000;
 /** For how long entries are worked before the answers of Redis are looked at, ms. */
 const SLICE_MS = 5;
 const LEAST_BACKOFF_MS = 50;
@@ -62,6 +65,8 @@ export class EngineRun {
   #standing: Standing;
   /** Redis' clock minus ours, ms, as far as it is known. */
   #aheadMs = 0;
+  /** By our own count of time, which nobody sets, ms. */
+  #clockReadAt = Number.NEGATIVE_INFINITY;
   #trouble: Error | undefined;
   #isOver = false;
 
@@ -176,6 +181,7 @@ export class EngineRun {
 
   async #step(signal: AbortSignal): Promise<void> {
     const { nextDue } = this.#engine;
+    if (nextDue < Infinity) await this.#readClock();
     // A standby leaves it to the active one for as long as it leaves it the events.
     const patience = this.isStandby ? TAKEOVER_MS : 0;
     const dueInMs = nextDue + patience - (Date.now() + this.#aheadMs);
@@ -190,6 +196,13 @@ export class EngineRun {
       since = performance.now();
     }
     if (entries.length === 0 && dueInMs <= 0) await this.#tick(nextDue);
+  }
+
+  async #readClock(): Promise<void> {
+    const now = performance.now();
+    if (now - this.#clockReadAt < CLOCK_INTERVAL_MS) return;
+    this.#aheadMs = (await readClock(this.#options.redis)) - Date.now();
+    this.#clockReadAt = now;
   }
 
   async #work(entry: Entry): Promise<void> {

@@ -7,7 +7,7 @@ import type { EventLog, NewEvents } from "../stream/event-log.ts";
 import { NewerEventsError } from "../stream/event-pages.ts";
 import { type Head, readHead } from "../stream/head.ts";
 import type { PartitionKeys } from "../stream/keys.ts";
-import { compareEntryIds, type EntryId, formatEntryId, START } from "../stream/position.ts";
+import { compareEntryIds, type EntryId, formatEntryId } from "../stream/position.ts";
 import type { EntryOutcome } from "./entry-outcome.ts";
 import type { Outbox, Waiting } from "./outbox.ts";
 import { Divergence, Halt, Setback } from "./setback.ts";
@@ -181,15 +181,16 @@ export class EventWriter {
     let waiting = outbox.first;
     if (waiting !== undefined && compareEntryIds(entry, waiting.outcome) > 0) {
       // Events were trimmed behind which a replay begins, or while this process was paused.
-      const begin = (await events.bounds())?.first ?? START;
-      while (waiting !== undefined && compareEntryIds(waiting.outcome, begin) < 0) {
+      const bounds = await events.bounds();
+      if (bounds === undefined) throw new Setback("the events stream was lost");
+      while (waiting !== undefined && compareEntryIds(waiting.outcome, bounds.first) < 0) {
         this.#stands();
         waiting = outbox.first;
       }
+      // It was trimmed itself since it was read, and what came behind it perhaps, too.
+      if (compareEntryIds(entry, bounds.first) < 0) return false;
     }
     if (waiting === undefined) return false;
-    // It was read just before it was trimmed itself.
-    if (compareEntryIds(entry, this.#last) <= 0) return true;
     if (!isSame(entry, waiting.outcome)) await this.#diverged(entry, waiting.outcome);
     this.#stands();
     return true;

@@ -6,7 +6,7 @@ import { ORDERS_STREAM } from "../store/entry-record.ts";
 import { readEntry as readJournalEntry } from "../store/journal.ts";
 import { findOrder, findOrderByClientId, listOrders, type StoredOrder } from "../store/orders.ts";
 import type { PlacedEvent } from "../stream/order-status.ts";
-import { clientKeyOf, decodeBatch, idempotencyKey } from "../stream/command.ts";
+import { clientKeyOf, decodeBatch, idempotencyKey, SCHEMA_VERSION } from "../stream/command.ts";
 import { fromUnits } from "../stream/decimal.ts";
 import { PERSIST_GROUP } from "../stream/groups.ts";
 import type { TradedInstrument } from "../stream/instrument.ts";
@@ -197,12 +197,12 @@ export class OrderReads implements Pick<OrderMethods, "getOrder" | "listOrders">
     const stored = await findOrder(sql, orderId);
     if (stored !== undefined) return this.#fromStored(stored);
     const entry = await findEntry(redis, keys, place);
-    if (entry !== undefined) return this.#fromLog(entry.payload, place);
+    if (entry !== undefined) return this.#fromLog(entry, place);
     // It may have been written and trimmed in between.
     const storedMeanwhile = await findOrder(sql, orderId);
     if (storedMeanwhile !== undefined) return this.#fromStored(storedMeanwhile);
     const journaled = await readJournalEntry(sql, ORDERS_STREAM, place.partition, place);
-    return journaled?.payload ? this.#fromLog(journaled.payload, place) : undefined;
+    return journaled && this.#fromLog(journaled, place);
   }
 
   async #fromEvent({ event, ms }: PlacedEvent): Promise<OrderInit> {
@@ -240,8 +240,13 @@ export class OrderReads implements Pick<OrderMethods, "getOrder" | "listOrders">
     return instrument;
   }
 
-  async #fromLog(payload: Buffer, place: Place): Promise<OrderInit | undefined> {
-    const command = decodeBatch(payload)[place.index];
+  async #fromLog(
+    { payload, version }: { readonly payload: Buffer | null; readonly version: number },
+    place: Place,
+  ): Promise<OrderInit | undefined> {
+    // Nothing is guessed of it: there are servers that know it, or it will be a row.
+    if (version > SCHEMA_VERSION) throw new RequestError("UNAVAILABLE", "the order was taken by a newer server: ask later");
+    const command = payload === null ? undefined : decodeBatch(payload)[place.index];
     if (command?.kind !== "submit") return undefined;
     const { submit, account } = command;
     const instrument = await this.#instrument(submit.symbol);

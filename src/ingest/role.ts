@@ -10,14 +10,14 @@ import type { Service } from "../runtime/service.ts";
 import { AccountChanges } from "../store/account-changes.ts";
 import { connect } from "../store/connection.ts";
 import { claimPartitionCount as claimInStore } from "../store/settings.ts";
-import { Appender } from "../stream/append.ts";
+import { Appender, ClockError, MAX_CLOCK_AHEAD_MS } from "../stream/append.ts";
 import { verifyDurability } from "../stream/durability.ts";
 import { ORDERS_GROUPS } from "../stream/groups.ts";
 import { InstrumentBook } from "../stream/instrument-book.ts";
 import { PartitionKeys } from "../stream/keys.ts";
 import { checkPartitionCount, claimPartitionCount as claimInLog } from "../stream/partition-count.ts";
 import { Partitioning } from "../stream/partition.ts";
-import { connectRedis } from "../stream/redis.ts";
+import { connectRedis, readClock } from "../stream/redis.ts";
 import { HttpServer } from "../telemetry/http-server.ts";
 import { createLog, type Log } from "../telemetry/log.ts";
 import { createMetrics } from "../telemetry/metrics.ts";
@@ -305,7 +305,11 @@ async function runProcess(config: Config, log: Log, number: number | undefined):
     routes: httpDoor,
     metrics: number === undefined ? registry : { registry: new SharedRegistry(registry.registry) },
     checks: {
-      redis: async () => void (await reading.ping()),
+      redis: async () => {
+        // Every flush would be refused: calls should go to a server whose clock is right.
+        const aheadMs = (await readClock(reading)) - Date.now();
+        if (aheadMs > MAX_CLOCK_AHEAD_MS) throw new ClockError(aheadMs);
+      },
       log: async () => {
         if (!started) throw new Error("the log is not open yet");
         // One that was shut by a failure says why, and nobody has to send an order to open it again.

@@ -14,6 +14,9 @@ const ATTEMPT_PAUSE_MS = 250;
 
 const POLL_MS = 10;
 
+// As the C library words it, and Redis where a part of what it wrote found room.
+const DISK_FULL = /No space left on device|Short write while writing to the AOF file/;
+
 // Redis writes its log to the disk, Postgres a checkpoint: some GiB at most (maxmemory, shared_buffers).
 const STOP_LIMIT_MS = 60_000;
 
@@ -102,7 +105,8 @@ export abstract class DataServer {
     this.#process = process;
     this.#exited = process.exited.then((exit) => {
       this.#process = undefined;
-      return exit;
+      // Redis must end then, where it flushes always: what it could not write was not answered.
+      return DISK_FULL.test(process.tail) ? { ...exit, reason: "its disk is full" } : exit;
     });
   }
 

@@ -6,6 +6,8 @@ import { sendSignal } from "./process-identity.ts";
 export interface Exit {
   readonly code: number | null;
   readonly signal: NodeJS.Signals | null;
+  /** What it said of it, where that is known. */
+  readonly reason?: string;
 }
 
 export interface Launch {

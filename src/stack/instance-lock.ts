@@ -70,8 +70,13 @@ export class InstanceLock {
     if (identity === undefined) return; // ended already
     this.#holder = { ...this.#holder, children: { ...this.#holder.children, [name]: identity } };
     const draft = `${this.#file}.draft`;
-    writeFileSync(draft, JSON.stringify(this.#holder), { mode: 0o600 });
-    renameSync(draft, this.#file);
+    try {
+      writeFileSync(draft, JSON.stringify(this.#holder), { mode: 0o600 });
+      renameSync(draft, this.#file);
+    } catch (error) {
+      // The child runs, and must not be left to itself for want of room. It is put on record with the next one.
+      if ((error as NodeJS.ErrnoException).code !== "ENOSPC") throw error;
+    }
   }
 }
 

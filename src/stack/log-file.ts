@@ -6,7 +6,8 @@ const MOST_BYTES = 16 * 1024 * 1024;
 /**
  * Takes what a process writes to its outputs.
  *
- * Always true: the file and the one before it (`.1`) hold at most 16 MiB each, or one chunk more.
+ * Always true: the file and the one before it (`.1`) hold at most 16 MiB each, or one chunk more. What finds no room on the
+ * disk is left out.
  */
 export class LogFile {
   readonly #path: string;
@@ -19,16 +20,23 @@ export class LogFile {
     this.#size = fstatSync(this.#file).size;
   }
 
-  /** Writes at once: what a process says before it dies is what matters most. */
+  /** Writes at once: what a process says before it dies is what matters most. Never throws. */
   readonly write = (chunk: Buffer): void => {
-    if (this.#size > MOST_BYTES) this.#turn();
-    this.#size += writeSync(this.#file, chunk);
+    try {
+      if (this.#size > MOST_BYTES) this.#turn();
+      this.#size += writeSync(this.#file, chunk);
+    } catch {
+      // On a full disk the line is lost. Whoever wrote it must not be lost with it, nor we who are to start it again.
+    }
   };
 
+  /** The next file comes first: where there is no room for it, the one that is there stays in use. */
   #turn(): void {
+    const next = openSync(`${this.#path}.next`, "w", 0o600);
     closeSync(this.#file);
-    renameSync(this.#path, `${this.#path}.1`);
-    this.#file = openSync(this.#path, "a", 0o600);
+    this.#file = next;
     this.#size = 0;
+    renameSync(this.#path, `${this.#path}.1`);
+    renameSync(`${this.#path}.next`, this.#path);
   }
 }

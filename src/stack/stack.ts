@@ -4,6 +4,7 @@ import { join, relative } from "node:path";
 import type { Service } from "../runtime/service.ts";
 import { migrate } from "../store/migrate.ts";
 import type { DemoTarget, DemoTokens } from "./demo.ts";
+import { DiskWatch } from "./disk-watch.ts";
 import { settlePort } from "./ports.ts";
 import { roleProcess, urlOn } from "./roles.ts";
 import type { RoleFrame } from "./roles.ts";
@@ -61,7 +62,9 @@ export class Stack {
 
     const redis = redisBackend(settings);
     const postgres = postgresBackend(settings);
-    const servers = [redis.own, postgres.own].filter((server) => server !== undefined).map(supervise);
+    const own = [redis.own, postgres.own].filter((server) => server !== undefined);
+    const servers = own.map(supervise);
+    const disks = new DiskWatch({ folders: [stateFolder, ...own.map(({ folder }) => folder)], say });
     const schema: Service = {
       name: "schema",
       start: async () => void (await migrate(postgres.url())),
@@ -121,7 +124,7 @@ export class Stack {
       },
       stop: async () => rmSync(file, { force: true }),
     };
-    const services = [together("servers", servers), schema, together("consumers", consumers), ...engines, ingest];
+    const services = [together("servers", servers), disks, schema, together("consumers", consumers), ...engines, ingest];
     return new Stack([...services, announcement], [...consumers, ...engines, ingest], file);
   }
 

@@ -68,7 +68,8 @@ export class Supervisor implements Service {
       const exit = await this.#child.exited;
       if (this.#life.signal.aborted) return;
       if (performance.now() - since > HEALTHY_MS) this.#backoff.reset();
-      this.#say(`${this.name} ended unexpectedly (${exit.signal ?? `exit code ${exit.code}`}), starting it again`);
+      const how = exit.reason ?? exit.signal ?? `exit code ${exit.code}`;
+      this.#say(`${this.name} ended unexpectedly (${how}), starting it again`);
       await this.#startAgain();
     }
   }

@@ -9,6 +9,15 @@ const CONNECT_TIMEOUT_S = 5;
 /** The longest statement of a pool, in ms: reads here are index look-ups and pages. A client gives up sooner. */
 const STATEMENT_TIMEOUT_MS = 10_000;
 
+/** What an answer may take on its way beyond the time of its statement, in ms: packets that are lost are sent again within a second. */
+const ON_THE_WAY_MS = 2_000;
+
+/** How long a connection of a pool is kept unused, in s. Opening one costs 5 ms. */
+const IDLE_S = 5;
+
+/** How often a connection is looked at, in ms: so late at the most it is given up. */
+const LOOK_MS = 1_000;
+
 /** What every client of this project has in common; `statementTimeoutMs` bounds each of its statements on the server. */
 export function clientOptions(statementTimeoutMs: number) {
   return {
@@ -35,14 +44,31 @@ export interface PoolOptions {
 
 /**
  * A pool of up to `max` connections for single statements; they are opened when needed and again after a loss, which fails
- * the statements that were on their way. Not for transactions: postgres.js sends its ROLLBACK on a connection that is gone,
+ * the statements that were on their way; one from which nothing comes, though its statement should be over, is given up as lost:
+ * the server's own limit says nothing where the way to it has gone silent. Not for transactions: postgres.js sends its ROLLBACK on a connection that is gone,
  * and that ends the process. `Writer` is for those.
  *
  * The URL is postgres://user:password@host:port/database with `sslmode` where wanted; `host=/folder` in its query names a Unix
  * socket's folder, as in libpq. Throws where it is no URL or names several hosts.
  */
 export function connect(url: string, { max, statementTimeoutMs = STATEMENT_TIMEOUT_MS }: PoolOptions): postgres.Sql {
-  return openClient(url, { ...clientOptions(statementTimeoutMs), max });
+  // From one that is unused something comes when it is used again, or its end.
+  const silentMs = IDLE_S * 1_000 + statementTimeoutMs + ON_THE_WAY_MS;
+  const socket = (target: SocketTarget): Socket => endedWhereSilent(openQuickSocket(target), silentMs);
+  const options = { ...clientOptions(statementTimeoutMs), max, idle_timeout: IDLE_S, socket };
+  return openClient(url, options);
+}
+
+/** What is written to it is no sign of life: those who ask again and again would keep a dead one. */
+function endedWhereSilent(socket: Socket, silentMs: number): Socket {
+  let read = 0;
+  let since = performance.now();
+  const timer = setInterval(() => {
+    if (socket.destroyed) clearInterval(timer);
+    else if (socket.bytesRead === read && performance.now() - since > silentMs) socket.destroy();
+    else if (socket.bytesRead !== read) [read, since] = [socket.bytesRead, performance.now()];
+  }, LOOK_MS).unref();
+  return socket;
 }
 
 type ClientOptions = NonNullable<Parameters<typeof postgres>[1]>;

@@ -10,8 +10,13 @@ export interface Revocation {
   readonly expiresAt: Date;
 }
 
-// An hour for processes whose clocks are behind: there a token is good for longer.
-const FORGET = "DELETE FROM revocations WHERE expires_at < now() - interval '1 hour'";
+/**
+ * A revocation is kept for so long, in ms, after its tokens have ended: where a clock is behind they are good for longer, and one
+ * that has jumped ahead for a while must not have it forgotten for good.
+ */
+export const KEPT_AFTER_MS = 86_400_000;
+
+const FORGET = `DELETE FROM revocations WHERE expires_at < now() - interval '${KEPT_AFTER_MS} ms'`;
 
 /** A second time changes nothing. Forgets those that are long over. */
 export async function revoke({ transaction, revision }: Change, { id, account, expiresAt }: Revocation): Promise<void> {

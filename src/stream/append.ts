@@ -33,6 +33,16 @@ export interface AppenderOptions extends OpeningOptions {
 
 /** How far Redis' clock may be ahead: an order is not to be dated into the future by a wrong clock. */
 export const MAX_CLOCK_AHEAD_MS = 5_000;
+
+/** Redis' clock is too far ahead of ours, or ours behind. */
+export class ClockError extends Error {
+  override readonly name = "ClockError";
+
+  constructor(aheadMs: number) {
+    super(`Redis' clock is ${aheadMs} ms ahead of this machine's: more than ${MAX_CLOCK_AHEAD_MS} is an error of one of them`);
+  }
+}
+
 /** For how long a flush is sent again before its callers are told "unknown": a server restarts within a few seconds. */
 const RESEND_MS = 5_000;
 const RESEND_DELAY_MS = 50;
@@ -69,6 +79,8 @@ export class Appender {
   #opening: Promise<Opened> | undefined;
   #acknowledged: (EntryPosition & { readonly run: string }) | undefined;
   #stopping = false;
+  /** Since the last flush that was appended: a lasting refusal is told once. */
+  #isClockTold = false;
 
   constructor(options: AppenderOptions) {
     this.#options = options;
@@ -222,6 +234,7 @@ export class Appender {
         if (reply.status !== "OK") maybeLogged = before;
         switch (reply.status) {
           case "OK":
+            this.#isClockTold = false;
             await this.#replicated();
             this.#note(reply, opened);
             this.#options.onFlush?.({
@@ -238,7 +251,9 @@ export class Appender {
           case "CHANGED":
             return { error: new AppendError("changed", "the instrument was changed meanwhile") };
           case "CLOCK":
-            cause = new Error(`Redis' clock is ahead: ${reply.ms} against ${Date.now()}`);
+            cause = new ClockError(reply.ms - Date.now());
+            // It does not pass within seconds. But what was sent before may be in the log, and is asked for again.
+            if (!before) return { error: this.#refusedByClock(cause) };
             break;
           case "STALE":
             return { error: new AppendError("unknown", "a later flush is in the log already") };
@@ -264,6 +279,12 @@ export class Appender {
         ? new AppendError("unknown", "the log did not answer in time: the outcome is unknown", { cause })
         : new AppendError("unavailable", "the log is not open at present", { cause }),
     };
+  }
+
+  #refusedByClock(cause: unknown): AppendError {
+    if (!this.#isClockTold) this.#options.log.error({ err: cause }, "A CLOCK IS WRONG: nothing is appended");
+    this.#isClockTold = true;
+    return new AppendError("unavailable", "the clocks of this server and of its log differ", { cause });
   }
 
   async #send(flush: Flush, payload: readonly (string | number | Buffer)[], opened: Opened): Promise<CommitReply> {

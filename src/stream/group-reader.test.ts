@@ -143,3 +143,15 @@ test("I4: what was deleted in the own pending list is told as lost", async (t) =
   assert.deepEqual((await readAll(again)).ids, first.ids);
   assert.equal(await again.acknowledge(ids), 3);
 });
+
+test("a worker whose clock was set back takes over stalled entries all the same", async (t) => {
+  const { add, reader } = await setUp(t);
+  const [dead, next] = [reader("dead"), reader("next", { minIdleMs: 1 })];
+  await readAll(next); // its next look for stalled entries has a time now
+  const ids = await add(2);
+  await readAll(dead);
+  t.mock.timers.enable({ apis: ["Date"], now: Date.now() - 3_600_000 });
+  const { ids: taken } = await readAll(next);
+  t.mock.timers.reset();
+  assert.deepEqual([...new Set(taken)], ids);
+});

@@ -48,6 +48,7 @@ export class GroupReader {
   #pendingFrom: string | undefined = "0-0";
   /** Where the present round of claims goes on; undefined between rounds. */
   #claimFrom: string | undefined;
+  /** By a count of time that nobody sets, ms. */
   #nextClaimAt = 0;
   /** Whether the group was ever found: it is then not missing because nobody has made it yet. */
   #joined = false;
@@ -112,7 +113,7 @@ export class GroupReader {
 
   async #claimed(): Promise<Delivery | undefined> {
     if (this.#claimFrom === undefined) {
-      if (Date.now() < this.#nextClaimAt) return undefined;
+      if (performance.now() < this.#nextClaimAt) return undefined;
       this.#claimFrom = formatEntryId(START);
     }
     const { redis, stream, group, consumer, minIdleMs, count, claimIntervalMs } = this.#options;
@@ -123,7 +124,7 @@ export class GroupReader {
     // A page may be empty and not the last: the round ends only where the cursor is back at the start.
     const cursor = next.toString();
     this.#claimFrom = cursor === formatEntryId(START) ? undefined : cursor;
-    if (this.#claimFrom === undefined) this.#nextClaimAt = Date.now() + claimIntervalMs * (0.75 + Math.random() / 2);
+    if (this.#claimFrom === undefined) this.#nextClaimAt = performance.now() + claimIntervalMs * (0.75 + Math.random() / 2);
     if (replies.length === 0 && deleted.length === 0 && this.#claimFrom === undefined) return undefined;
     return { entries: await this.#withDeliveries(replies), lost: deleted.map(String) };
   }

@@ -19,6 +19,7 @@ import {
   parseEntryId,
   START,
 } from "./position.ts";
+import { earlierClock } from "./redis.ts";
 import { Script } from "./script.ts";
 import { encodeSeen } from "./seen.ts";
 import { WireError } from "./wire.ts";
@@ -123,9 +124,11 @@ async function restore(
   journalEnd: EntryPosition,
 ): Promise<EntryPosition | undefined> {
   const { redis, keys, journal, log } = options;
-  // Commands older than both horizons are wanted neither for their rows nor for their keys.
-  const streamSince = Date.now() - options.replayHorizonMs;
-  const since = Math.min(streamSince, Date.now() - options.idempotencyHorizonMs);
+  // Commands older than both horizons are wanted neither for their rows nor for their keys. A clock that has jumped ahead
+  // would leave out what is wanted: the other one counts then.
+  const now = await earlierClock(redis);
+  const streamSince = now - options.replayHorizonMs;
+  const since = Math.min(streamSince, now - options.idempotencyHorizonMs);
   let end = from;
   let expected: EntryId = head.last;
   let gapTries = 0;

@@ -21,6 +21,20 @@ export interface RedisOptions {
 const CONNECT_TIMEOUT_MS = 2_000; // a server on the same network answers in a few
 const MAX_RECONNECT_DELAY_MS = 1_000; // a restarted server should be found within about a second
 
+/** The server's clock, ms since 1970. */
+export async function readClock(redis: Redis): Promise<number> {
+  const [seconds, microseconds] = await redis.time();
+  return Number(seconds) * 1_000 + Math.floor(Number(microseconds) / 1_000);
+}
+
+/**
+ * The server's clock or ours, the one that is behind, ms since 1970: for what must not seem older than it is because one of them
+ * has jumped ahead.
+ */
+export async function earlierClock(redis: Redis): Promise<number> {
+  return Math.min(await readClock(redis), Date.now());
+}
+
 export function connectRedis(url: string, options: RedisOptions): Redis {
   const redis = new Redis(url, {
     connectionName: options.name,

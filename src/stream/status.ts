@@ -3,6 +3,7 @@ import { parseInfo } from "./durability.ts";
 import { type Head, readHead } from "./head.ts";
 import type { PartitionKeys } from "./keys.ts";
 import { compareEntryIds, type EntryId, formatEntryId, parseEntryId, START } from "./position.ts";
+import { earlierClock } from "./redis.ts";
 
 /** What a group still has to do on a stream. Ages in ms, 0 where there is nothing. */
 export interface GroupState {
@@ -71,7 +72,7 @@ export async function readEventsState(redis: Redis, keys: PartitionKeys): Promis
 /** The age in ms of the first entry of a stream behind `id`, or of its very first; 0 where there is none. */
 export async function readAgeBehind(redis: Redis, stream: string, id: EntryId | undefined): Promise<number> {
   const [oldest] = await redis.xrange(stream, id === undefined ? "-" : `(${formatEntryId(id)}`, "+", "COUNT", 1);
-  return age(Date.now(), oldest?.[0]);
+  return oldest === undefined ? 0 : age(await earlierClock(redis), oldest[0]);
 }
 
 /** The groups of a stream; none where there is no such stream. */
@@ -90,12 +91,11 @@ async function readGroup(redis: Redis, stream: string, reply: (string | number |
   for (let i = 0; i + 1 < reply.length; i += 2) info.set(String(reply[i]), reply[i + 1] ?? null);
   const group = String(info.get("name"));
   const delivered = String(info.get("last-delivered-id"));
-  const now = Date.now();
-
   const [pending, oldestPending] = (await redis.xpending(stream, group)) as [number, string | null];
   // The lag alone may be nil or wrong after a trim, so the oldest entry itself is looked at as well.
   const [undelivered] = await redis.xrange(stream, `(${delivered}`, "+", "COUNT", 1);
   const lag = info.get("lag");
+  const now = await earlierClock(redis);
   return {
     group,
     consumers: Number(info.get("consumers")),

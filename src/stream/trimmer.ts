@@ -66,7 +66,7 @@ export class Trimmer {
     for (const { key, groups, engine, horizonMs } of this.#options.streams) {
       try {
         const keys = engine === undefined ? [key] : [key, engine];
-        const [removed] = (await trimScript.run(redis, keys, [horizonMs, LIMIT, ...groups])) as [number];
+        const [removed] = (await trimScript.run(redis, keys, [horizonMs, LIMIT, Date.now(), ...groups])) as [number];
         if (removed > 0) onTrimmed?.(key, removed);
         this.#complained.delete(key);
       } catch (error) {

@@ -1,4 +1,5 @@
 import { chmodSync, mkdirSync, mkdtempSync, writeFileSync } from "node:fs";
+import { loadavg } from "node:os";
 import { join } from "node:path";
 
 import type { Kind } from "./fault.ts";
@@ -18,6 +19,8 @@ const GAP = /gap/;
 export interface Round extends Outcome {
   readonly round: number;
   readonly seconds: number;
+  /** The machine's load average of the last minute, ours included: how much the times mean. */
+  readonly load: number;
 }
 
 export interface MatrixOptions {
@@ -78,7 +81,8 @@ export class Matrix {
       await scene.stack.remove();
       this.#stage = undefined;
     }
-    return { ...outcome, findings, round, seconds: Math.round(performance.now() - since) / 1000 };
+    const seconds = Math.round(performance.now() - since) / 1000;
+    return { ...outcome, findings, round, seconds, load: Math.round(loadavg()[0]! * 10) / 10 };
   }
 
   /** Audits what was not audited yet, and ends the stack. Returns what was found: then the data stay. */

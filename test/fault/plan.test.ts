@@ -52,7 +52,7 @@ test("results are kept as they come; half a line is none; a round that was repea
   const file = join(folder, "kept", "seed-7.jsonl");
   const round = (number: number, recoveryMs: number, findings: readonly string[] = []) => ({
     ...{ round: number, faults: [{ kind: "a", where: "x" }], recoveryMs, findings },
-    ...{ acknowledged: 100, retries: 1, lost: 0, doubled: 0, forgiven: 0, seconds: 2 },
+    ...{ acknowledged: 100, retries: 1, lost: 0, doubled: 0, forgiven: 0, seconds: 2, load: 1 },
   });
   const results = new Results(file);
   assert.equal(results.next, 0);

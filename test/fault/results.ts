@@ -58,7 +58,8 @@ export function report({ seeds, rounds, kinds, about }: Report): string {
   return [
     "# The fault matrix",
     "",
-    `Made by \`npm run fault\`. ${about.join(" ")}`,
+    `Made by \`npm run fault\`. ${about.join(" ")} The machine's load average was ${median(rounds.map(({ load }) => load))} in the ` +
+      `median: beyond its cores, every time below is longer for it.`,
     "",
     `**${number(faults)} faults of ${kinds.length} kinds in ${number(rounds.length)} rounds, seeds ${seeds.join(" and ")}; ` +
       `${number(sum((round) => round.acknowledged))} orders acknowledged under them: ${sum((round) => round.lost)} lost, ` +
@@ -107,6 +108,10 @@ function contracts(kinds: readonly Kind[], rounds: readonly Round[]): string[] {
     return `- \`${name}\`: ${mayLose}. ${number(forgiven)} of ${number(acknowledged)} were, and a role said so each time.`;
   });
   return ["Within the contract of their kind, and so not counted as lost:", "", ...lines, ""];
+}
+
+function median(values: readonly number[]): number | string {
+  return values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)] ?? "unknown";
 }
 
 function number(count: number): string {

@@ -23,11 +23,16 @@ import { connectRedis } from "../../src/stream/redis.ts";
 import { PostgresWire } from "../support/postgres-wire.ts";
 import { Proxy } from "../support/proxy.ts";
 import { RedisWire } from "../support/redis-wire.ts";
+import { ShiftedClock } from "../support/shifted-clock.ts";
+import { SmallDisk } from "../support/small-disk.ts";
 import type { Wire } from "../support/wire.ts";
 import { withCompileCache } from "./compile-cache.ts";
 import { Role } from "./role.ts";
 
 const BIND = "127.0.0.1";
+const POLL_MS = 20;
+/** To copy what Redis holds here takes some milliseconds, once the two have found each other: they try each second. */
+const REPLICA_LIMIT_MS = 10_000;
 const SET_UP_FOLDER = join(import.meta.dirname, "..", "..", ".penstock");
 
 /** The orders of magnitude of a deployment, a twentieth of them: what takes a minute there must happen within a round here. */
@@ -73,6 +78,19 @@ export interface StackOptions {
   readonly ingests?: number;
   readonly workers?: number;
   readonly engines?: number;
+  /** A server's data lie on a disk of their own, of so many MiB. */
+  readonly disks?: Readonly<Partial<Record<ServerName, number>>>;
+  /** Redis and each role have a clock of their own. */
+  readonly clocks?: boolean;
+  /** Redis has a replica, which may take its place. */
+  readonly replica?: boolean;
+}
+
+/** What only some stacks have. */
+interface Extras {
+  readonly disks: ReadonlyMap<ServerName, SmallDisk>;
+  /** By the name of a role, or `redis`. */
+  readonly clocks: ReadonlyMap<string, ShiftedClock>;
 }
 
 /**
@@ -84,14 +102,16 @@ export interface StackOptions {
 export class FaultStack {
   readonly folder: string;
   readonly partitions: readonly PartitionKeys[];
-  readonly redisServer: RedisServer;
   readonly postgresServer: PostgresServer;
   readonly ingests: readonly Role[];
   readonly workers: readonly Role[];
   readonly engines: readonly Role[];
   /** Past the links. Fails while its server is away. */
-  readonly redis: Redis;
   readonly sql: postgres.Sql;
+  #redisServer: RedisServer;
+  #redis: Redis;
+  #replica: RedisServer | undefined;
+  readonly #extras: Extras;
   readonly #links: ReadonlyMap<string, Proxy>;
   readonly #tokens: TokenService;
   readonly #home: string;
@@ -103,22 +123,25 @@ export class FaultStack {
     folder: string;
     home: string;
     partitions: readonly PartitionKeys[];
-    servers: { redis: RedisServer; postgres: PostgresServer };
+    servers: { redis: RedisServer; postgres: PostgresServer; replica: RedisServer | undefined };
     roles: readonly Role[];
     clients: { redis: Redis; sql: postgres.Sql };
     links: ReadonlyMap<string, Proxy>;
     tokens: TokenService;
+    extras: Extras;
   }) {
     this.folder = parts.folder;
     this.#home = parts.home;
     this.partitions = parts.partitions;
-    this.redisServer = parts.servers.redis;
+    this.#redisServer = parts.servers.redis;
     this.postgresServer = parts.servers.postgres;
     const of = (role: Role["role"]) => parts.roles.filter((candidate) => candidate.role === role);
     this.ingests = of("ingest");
     this.workers = of("consumers");
     this.engines = of("engine");
-    this.redis = parts.clients.redis;
+    this.#redis = parts.clients.redis;
+    this.#replica = parts.servers.replica;
+    this.#extras = parts.extras;
     this.sql = parts.clients.sql;
     this.#links = parts.links;
     this.#tokens = parts.tokens;
@@ -135,15 +158,31 @@ export class FaultStack {
       const file = createWriteStream(join(folder, "logs", `${name}.log`), { flags: "a" });
       return (chunk: Buffer) => void file.write(chunk);
     };
+    const disks = new Map<ServerName, SmallDisk>();
+    const placeOf = (name: ServerName): string => {
+      const mebibytes = options.disks?.[name];
+      if (mebibytes === undefined) return join(home, name);
+      const disk = SmallDisk.mount(mebibytes);
+      disks.set(name, disk);
+      return join(disk.folder, name);
+    };
+    const clocks = new Map<string, ShiftedClock>();
+    const clockOf = (name: string): ShiftedClock | undefined => {
+      if (options.clocks !== true) return undefined;
+      const clock = ShiftedClock.make();
+      clocks.set(name, clock);
+      return clock;
+    };
+    const program = findRedis(SET_UP_FOLDER);
     const redisServer = new RedisServer({
-      folder: join(home, "redis"),
-      program: findRedis(SET_UP_FOLDER),
+      folder: placeOf("redis"),
+      program: clockOf("redis")?.wrap(program) ?? program,
       user,
       arguments: options.redisArguments ?? [],
       onOutput: output("redis"),
     });
     const postgresServer = new PostgresServer({
-      folder: join(home, "postgres"),
+      folder: placeOf("postgres"),
       binaries: findPostgres(user, home),
       user,
       password: keptSecret(join(folder, "postgres.secret")),
@@ -152,6 +191,16 @@ export class FaultStack {
     });
     await Promise.all([redisServer.start(), postgresServer.start()]);
     await migrate(postgresServer.url);
+    const replica = options.replica
+      ? new RedisServer({
+          folder: join(home, "replica"),
+          program,
+          user,
+          arguments: [...(options.redisArguments ?? []), "--replicaof", `${BIND} ${redisServer.port}`],
+          onOutput: output("replica"),
+        })
+      : undefined;
+    await replica?.start();
 
     const links = new Map<string, Proxy>();
     const linked = async (client: string, server: string, target: string): Promise<string> => {
@@ -181,6 +230,7 @@ export class FaultStack {
             DATABASE_URL: `${await linked(name, "postgres", postgresServer.url)}?application_name=${name}`,
             ...env,
             ...options.env,
+            ...clockOf(name)?.env,
           },
         }),
       );
@@ -204,7 +254,7 @@ export class FaultStack {
       folder,
       home,
       partitions: Array.from({ length: partitions }, (_, partition) => new PartitionKeys(partition)),
-      servers: { redis: redisServer, postgres: postgresServer },
+      servers: { redis: redisServer, postgres: postgresServer, replica },
       roles,
       clients: {
         redis: connectRedis(redisServer.url, { name: "fault", socketTimeoutMs: 10_000 }),
@@ -212,6 +262,7 @@ export class FaultStack {
       },
       links,
       tokens: new TokenService({ key: createSecretKey(key, "utf8"), ttlS: 86_400 }),
+      extras: { disks, clocks },
     });
     try {
       await Promise.all(stack.roles.map((role) => role.start()));
@@ -241,6 +292,52 @@ export class FaultStack {
   /** The doors that clients know: `127.0.0.1:port` of each link to an ingest. */
   get doors(): readonly string[] {
     return this.ingests.map(({ name }) => this.link("client", name).address);
+  }
+
+  get redisServer(): RedisServer {
+    return this.#redisServer;
+  }
+
+  /** Past the links. Fails while its server is away. */
+  get redis(): Redis {
+    return this.#redis;
+  }
+
+  /** Of a stack with `disks`. */
+  disk(name: ServerName): SmallDisk {
+    return known(this.#extras.disks.get(name), `disk of ${name}`);
+  }
+
+  /** Of a stack with `clocks`: of a role, or of `redis`. */
+  clock(name: string): ShiftedClock {
+    return known(this.#extras.clocks.get(name), `clock of ${name}`);
+  }
+
+  /**
+   * Of a stack with a `replica`: SIGKILL to Redis, and its replica is made the master at its address, as a sentinel does it; what was
+   * the master comes back as the replica.
+   */
+  async failOver(): Promise<void> {
+    const [master, replica] = [this.#redisServer, known(this.#replica, "replica")];
+    const deadline = performance.now() + REPLICA_LIMIT_MS;
+    while (!/\bstate=online/.test(await this.#redis.info("replication"))) {
+      if (performance.now() > deadline) throw new Error(`no replica after ${REPLICA_LIMIT_MS} ms`);
+      await sleep(POLL_MS);
+    }
+    await master.kill();
+    this.#redis.disconnect();
+    [this.#redisServer, this.#replica] = [replica, master];
+    this.#redis = connectRedis(replica.url, { name: "fault", socketTimeoutMs: 10_000 });
+    await this.#redis.replicaof("NO", "ONE");
+    for (const [name, link] of this.#links) {
+      if (!name.endsWith(">redis")) continue;
+      link.target = replica.url;
+      link.cut();
+    }
+    await master.start();
+    const redis = connectRedis(master.url, { name: "fault", socketTimeoutMs: 10_000 });
+    await redis.replicaof(BIND, replica.port);
+    redis.disconnect();
   }
 
   server(name: ServerName): DataServer {
@@ -300,7 +397,10 @@ export class FaultStack {
     await Promise.all(Array.from(this.#links.values(), (link) => link.close()));
     await this.serversUp();
     for (const name of ["redis", "postgres"] as const) this.signalServer(name, "SIGCONT");
-    await Promise.all([this.redisServer.stop(), this.postgresServer.stop()]);
+    await Promise.all([this.redisServer, this.postgresServer, this.#replica].map((server) => server?.stop()));
+    const { disks, clocks } = this.#extras;
+    for (const disk of disks.values()) disk.unmount();
+    for (const clock of clocks.values()) clock.remove();
   }
 
   /** After `close`: removes its folder and its data. */
@@ -316,6 +416,11 @@ export class FaultStack {
       .finally(() => this.#reviving.delete(server));
     this.#reviving.set(server, reviving);
   }
+}
+
+function known<T>(part: T | undefined, name: string): T {
+  if (part === undefined) throw new Error(`this stack has no ${name}`);
+  return part;
 }
 
 function childrenOf(pid: number): number[] {

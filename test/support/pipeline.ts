@@ -21,6 +21,8 @@ export interface Servers {
   readonly databaseUrl: string;
   /** More settings, as environment variables. */
   readonly env?: Readonly<Record<string, string>>;
+  /** The command line of another version. */
+  readonly main?: string;
 }
 
 /** A token that every ingest started here accepts: issued `now`, good for `ttlS` seconds, an hour by default. */
@@ -41,7 +43,7 @@ export class RoleProcess {
   readonly #listeners = new Set<() => void>();
 
   constructor(role: "ingest" | "engine" | "consumers", servers: Servers) {
-    this.#child = spawn(process.execPath, [MAIN, role], {
+    this.#child = spawn(process.execPath, [servers.main ?? MAIN, role], {
       env: {
         PATH: process.env["PATH"],
         REDIS_URL: servers.redisUrl,

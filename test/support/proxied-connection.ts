@@ -125,7 +125,7 @@ export class ProxiedConnection {
       for await (const chunk of from.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
         await this.#pass(direction, chunk, to);
       }
-      if (this.#isMute(direction)) this.#halve();
+      if (this.#isMute(direction)) this.#isDamaged = true;
       else to.end();
     } catch {
       // One of the sockets failed or was cut: their "close" tells the other.

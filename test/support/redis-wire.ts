@@ -20,7 +20,7 @@ for (const file of readdirSync(SCRIPTS)) {
   const source = readFileSync(join(SCRIPTS, file), "utf8");
   const name = `script ${file.replace(/\.lua$/, "")}`;
   scripts.set(createHash("sha1").update(source).digest("hex"), name);
-  scripts.set(Buffer.from(source).latin1Slice(0, KEPT_CHARACTERS), name);
+  scripts.set(Buffer.from(source).toString("latin1", 0, KEPT_CHARACTERS), name);
 }
 
 /** RESP, as the driver speaks it here (version 2): each command is a list, and has one answer, in their order. */
@@ -78,7 +78,7 @@ class RespReader {
   #readString(chunk: Buffer, at: number): [at: number, isWhole: boolean] {
     const end = Math.min(at + this.#missing, chunk.length);
     const wanted = KEPT_CHARACTERS + 2 - this.#string.length;
-    if (wanted > 0) this.#string += chunk.latin1Slice(at, Math.min(at + wanted, end));
+    if (wanted > 0) this.#string += chunk.toString("latin1", at, Math.min(at + wanted, end));
     this.#missing -= end - at;
     if (this.#missing > 0) return [end, false];
     const word = this.#string.endsWith("\r\n") ? this.#string.slice(0, -2) : this.#string;
@@ -88,7 +88,7 @@ class RespReader {
 
   #readLine(chunk: Buffer, at: number): [at: number, isWhole: boolean] {
     const end = chunk.indexOf("\n", at) + 1;
-    this.#line += chunk.latin1Slice(at, end === 0 ? chunk.length : end);
+    this.#line += chunk.toString("latin1", at, end === 0 ? chunk.length : end);
     if (this.#line.length > LONGEST_LINE) throw new Error("this is not what Redis speaks");
     if (end === 0) return [chunk.length, false];
     const [kind, rest] = [this.#line[0], this.#line.slice(1, -2)];

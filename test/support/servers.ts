@@ -61,10 +61,21 @@ export class TestPostgres extends PostgresServer {
   }
 }
 
+/** Where a server is to run, and as what, in place of what is usual. */
+export interface Place {
+  /** Its own, below a folder that its user can reach. */
+  readonly folder?: string;
+  /** What is run in place of this program. */
+  readonly wrap?: (program: string) => string;
+}
+
 /** A Redis with `appendfsync always`; the arguments go to its command line, as `["--appendfsync", "everysec"]`. */
-export async function startTestRedis(t: TestContext, extraArgs: readonly string[] = []): Promise<TestRedis> {
-  const folder = makeFolder("redis");
-  const program = findRedis(SET_UP_FOLDER);
+export async function startTestRedis(
+  t: TestContext,
+  extraArgs: readonly string[] = [],
+  { folder = makeFolder("redis"), wrap = asItIs }: Place = {},
+): Promise<TestRedis> {
+  const program = wrap(findRedis(SET_UP_FOLDER));
   const server = new TestRedis({ folder, program, arguments: extraArgs, removeWhenOrphaned: true });
   t.after(() => discard(server));
   await server.start();
@@ -74,9 +85,9 @@ export async function startTestRedis(t: TestContext, extraArgs: readonly string[
 /** A Postgres for this test alone; `durable`: with fsync and the settings that `penstock up` gives it. */
 export async function startTestPostgres(
   t: TestContext,
-  options: { durable?: boolean; settings?: Record<string, string> } = {},
+  options: Place & { durable?: boolean; settings?: Record<string, string> } = {},
 ): Promise<TestPostgres> {
-  const server = newPostgres({ ...(options.durable ? {} : QUICK), ...options.settings });
+  const server = newPostgres({ ...(options.durable ? {} : QUICK), ...options.settings }, options);
   t.after(() => discard(server));
   await server.start();
   return server;
@@ -119,22 +130,27 @@ async function execute(server: PostgresServer, statement: string): Promise<void>
 }
 
 /** A server on a copy of a data folder that is made once for each user of the machine: a start takes 0.3 s, not 1 s. */
-function newPostgres(settings: Record<string, string>): TestPostgres {
+function newPostgres(settings: Record<string, string>, place: Place = {}): TestPostgres {
   const home = testHome();
   const binaries = findPostgres(user, home);
   const cache = join(home, `cluster-${binaries.version}`);
   const password = keptSecret(`${cache}.password`);
   makeCluster(cache, (draft) => ensureCluster(draft, password, binaries, user));
-  const folder = makeFolder("postgres");
+  const folder = place.folder ?? makeFolder("postgres");
+  ownFolder(folder, user);
   execFileSync("cp", ["-R", `${cache}/.`, folder], asUser());
   return new TestPostgres({
     folder,
-    binaries,
+    binaries: { ...binaries, postgres: (place.wrap ?? asItIs)(binaries.postgres) },
     password,
     user,
     settings: { ...TIDY, ...settings },
     removeWhenOrphaned: true,
   });
+}
+
+function asItIs(program: string): string {
+  return program;
 }
 
 /** Several test processes may come here at once: each makes its own, and the first to finish gives its to all. */

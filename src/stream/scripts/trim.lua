@@ -1,12 +1,13 @@
 -- Trims a stream to what its groups, the replay horizon and an engine's newest snapshot still need. Only this script trims.
 --
 -- KEYS  1 stream; 2 for the orders stream: engine
--- ARGV  1 replay horizon, ms; 2 how many entries to remove at most; 3… the groups that must be there, all of them and no other
+-- ARGV  1 replay horizon, ms; 2 how many entries to remove at most; 3 caller's clock, ms
+--       4… the groups that must be there, all of them and no other
 --
 -- Returns {removed, the ID below which entries were removed}; or an error GROUPS, where the groups are not those
 --         given: then nothing was removed.
 local needed = {}
-for i = 3, #ARGV do needed[ARGV[i]] = true end
+for i = 4, #ARGV do needed[ARGV[i]] = true end
 
 local function before(a, b)
   local a_ms, a_seq = string.match(a, '^(%d+)-(%d+)$')
@@ -17,6 +18,8 @@ end
 
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
+-- The horizon is counted from the clock that is behind: one that has jumped ahead would cut it short.
+now = math.min(now, tonumber(ARGV[3]))
 local threshold = string.format('%d-0', math.max(now - tonumber(ARGV[1]), 0))
 if redis.call('EXISTS', KEYS[1]) == 0 then return {0, '0-0'} end
 
