@@ -9,6 +9,7 @@ import type { FeedOptions } from "./cli/feed.ts";
 import type { DefineOptions, InstrumentOptions } from "./cli/instruments.ts";
 import type { SubmitOptions } from "./cli/submit.ts";
 import type { TailOptions } from "./cli/tail.ts";
+import type { TopOptions } from "./cli/top.ts";
 import type { TradesOptions } from "./cli/trades.ts";
 import type { WatchOptions } from "./cli/watch.ts";
 import { exitCodeOf, exitCodes, messageOf } from "./runtime/errors.ts";
@@ -185,6 +186,11 @@ ports; where a default is in use, a free one is taken. Data, logs, addresses and
   addFeedCommand(program);
 
   program.commandsGroup("Look into it:");
+  example(client(program.command("top")), "penstock top", "penstock top --json")
+    .description(
+      "the pipeline, drawn again each second until q or Ctrl-C (as admin); without a terminal one view of it",
+    )
+    .action(async (options: TopOptions) => (await import("./cli/top.ts")).top(options));
   example(client(program.command("engine-status")), "penstock engine-status", "penstock engine-status --json")
     .description("what the engine of each partition does (as admin); 1 is the exit code where one does not work")
     .action(async (options: EngineOptions) => {

@@ -159,28 +159,31 @@ class Venue {
 test("clocks that jump", { skip }, async (t) => {
   const venue = await Venue.open(t);
 
-  await t.test("Redis' clock is ahead: nothing is taken, nothing is trimmed, and it is told; then all is as it was (I3, I10, I11)", async () => {
-    for (let i = 0; i < 5; i++) await venue.submit();
-    await venue.isWhole();
-    for (const ms of [10_000, HOUR_MS]) {
-      const entries = await venue.redis.xlen(KEYS.orders);
-      venue.shift(ms, "redis");
-      for (let i = 0; i < 2; i++) {
-        const { code, message, retryAfterMs } = await venue.refused();
-        assert.equal(code, "UNAVAILABLE");
-        assert.match(message, /clocks .* differ; nothing was done/);
-        assert.ok(retryAfterMs! > 0);
-      }
-      assert.match(await failingOf(venue.ingest.http), /Redis' clock is \d+ ms ahead/);
-      assert.equal((await venue.orderOf(venue.ids[0]!))?.status, OrderStatus.NEW, "it answers what it is asked");
-      assert.equal(await venue.redis.xlen(KEYS.orders), entries);
-      venue.shift(0, "redis");
-      assert.ok((await venue.aheadOf(venue.submit())) <= 0);
+  await t.test(
+    "Redis' clock is ahead: nothing is taken, nothing is trimmed, and it is told; then all is as it was (I3, I10, I11)",
+    async () => {
+      for (let i = 0; i < 5; i++) await venue.submit();
       await venue.isWhole();
-    }
-    const alarms = venue.ingest.lines.filter((line) => line.includes("A CLOCK IS WRONG"));
-    assert.equal(alarms.length, 2, "once each time");
-  });
+      for (const ms of [10_000, HOUR_MS]) {
+        const entries = await venue.redis.xlen(KEYS.orders);
+        venue.shift(ms, "redis");
+        for (let i = 0; i < 2; i++) {
+          const { code, message, retryAfterMs } = await venue.refused();
+          assert.equal(code, "UNAVAILABLE");
+          assert.match(message, /clocks .* differ; nothing was done/);
+          assert.ok(retryAfterMs! > 0);
+        }
+        assert.match(await failingOf(venue.ingest.http), /Redis' clock is \d+ ms ahead/);
+        assert.equal((await venue.orderOf(venue.ids[0]!))?.status, OrderStatus.NEW, "it answers what it is asked");
+        assert.equal(await venue.redis.xlen(KEYS.orders), entries);
+        venue.shift(0, "redis");
+        assert.ok((await venue.aheadOf(venue.submit())) <= 0);
+        await venue.isWhole();
+      }
+      const alarms = venue.ingest.lines.filter((line) => line.includes("A CLOCK IS WRONG"));
+      assert.equal(alarms.length, 2, "once each time");
+    },
+  );
 
   await t.test("Redis' clock is behind: orders are taken, and their IDs stand at the last moment (I3)", async () => {
     const before = await venue.aheadOf(venue.submit());
@@ -211,28 +214,34 @@ test("clocks that jump", { skip }, async (t) => {
     }
   });
 
-  await t.test("an order that is due while the log is quiet expires by Redis' clock, whatever becomes of the engine's (I7)", async () => {
-    const gtd = async (inMs: number) => {
-      const at = Date.now() + inMs;
-      const expireTime = { seconds: BigInt(Math.floor(at / 1_000)), nanos: (at % 1_000) * 1_000_000 };
-      return { at, id: await venue.submit({ timeInForce: TimeInForce.GTD, expireTime }) };
-    };
-    const expired = async ({ at, id }: { at: number; id: string }) => {
-      const order = await eventually(async () => {
-        const found = await venue.orderOf(id);
-        return found?.status === OrderStatus.EXPIRED && found;
-      }, "it to expire");
-      assert.ok(timestampMs(order.updatedAt!) >= at, "not before it was due");
-    };
-    venue.shift(HOUR_MS, "engine");
-    await expired(await gtd(1_500));
-    // The engine's clock was ahead when it saw the order, and is set right while it waits.
-    const late = await gtd(2_500);
-    await eventually(async () => (await venue.orderOf(late.id))?.status !== OrderStatus.PENDING_NEW, "it to be matched");
-    venue.shift(0, "engine");
-    await expired(late);
-    await venue.isWhole();
-  });
+  await t.test(
+    "an order that is due while the log is quiet expires by Redis' clock, whatever becomes of the engine's (I7)",
+    async () => {
+      const gtd = async (inMs: number) => {
+        const at = Date.now() + inMs;
+        const expireTime = { seconds: BigInt(Math.floor(at / 1_000)), nanos: (at % 1_000) * 1_000_000 };
+        return { at, id: await venue.submit({ timeInForce: TimeInForce.GTD, expireTime }) };
+      };
+      const expired = async ({ at, id }: { at: number; id: string }) => {
+        const order = await eventually(async () => {
+          const found = await venue.orderOf(id);
+          return found?.status === OrderStatus.EXPIRED && found;
+        }, "it to expire");
+        assert.ok(timestampMs(order.updatedAt!) >= at, "not before it was due");
+      };
+      venue.shift(HOUR_MS, "engine");
+      await expired(await gtd(1_500));
+      // The engine's clock was ahead when it saw the order, and is set right while it waits.
+      const late = await gtd(2_500);
+      await eventually(
+        async () => (await venue.orderOf(late.id))?.status !== OrderStatus.PENDING_NEW,
+        "it to be matched",
+      );
+      venue.shift(0, "engine");
+      await expired(late);
+      await venue.isWhole();
+    },
+  );
 
   await t.test("both are an hour ahead, and are set back: IDs go on from there (I3)", async () => {
     await venue.submit();

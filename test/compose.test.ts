@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
-import { readFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 
@@ -23,10 +23,11 @@ const bytes = (text: string): number =>
 
 const serviceSchema = v.looseObject({
   image: v.string(),
+  profiles: v.optional(v.array(v.string()), []),
   build: v.optional(v.string()),
-  command: v.array(v.string()),
+  command: v.optional(v.array(v.string()), []),
   environment: v.optional(v.record(v.string(), v.string()), {}),
-  secrets: v.array(v.string()),
+  secrets: v.optional(v.array(v.string()), []),
   ports: v.optional(v.array(v.string()), []),
   networks: v.array(v.string()),
   volumes: v.optional(v.array(v.string()), []),
@@ -46,6 +47,8 @@ const dockerfile = read("Dockerfile");
 const compose = v.parse(composeSchema, parse(read("compose.yaml"), { merge: true, strict: true, uniqueKeys: true }));
 const { version } = v.parse(v.looseObject({ version: v.string() }), JSON.parse(read("package.json")));
 const services = Object.entries(compose.services);
+/** Beside the rest, where somebody wants them. */
+const watchers = services.filter(([, { profiles }]) => profiles.includes("monitoring"));
 const roles = services.filter(([, { image }]) => image === `penstock:${version}`);
 
 test("every role that is a server, and migrate, are in compose.yaml, of one image", () => {
@@ -85,7 +88,37 @@ test("a role has the time to drain, and the listeners are where the ports lead",
   const { PENSTOCK_ENGINE_PORT: asked } = engine!.environment;
   assert.equal(ingest!.environment["PENSTOCK_ENGINE_URL"], `http://engine:${asked}`);
   assert.ok(dockerfile.includes(`EXPOSE ${grpc} ${asked} ${http}`));
-  assert.ok(services.every(([name, { ports }]) => name === "ingest" || ports.length === 0));
+  const open = services.filter(([, { ports }]) => ports.length > 0);
+  assert.deepEqual(
+    open.map(([name]) => name),
+    ["ingest", "grafana"],
+  );
+  for (const port of open.flatMap(([, { ports }]) => ports)) assert.match(port, /^127\.0\.0\.1:/);
+});
+
+test("Prometheus and Grafana come with their profile alone, and find what they need", () => {
+  assert.deepEqual(
+    watchers.map(([name]) => name),
+    ["prometheus", "grafana"],
+  );
+  const scraped = v.parse(
+    v.object({
+      rule_files: v.array(v.string()),
+      scrape_configs: v.array(
+        v.looseObject({ dns_sd_configs: v.array(v.looseObject({ names: v.array(v.string()), port: v.number() })) }),
+      ),
+    }),
+    parse(read("docker/prometheus/prometheus.yaml")),
+  );
+  const [{ names, port }] = scraped.scrape_configs[0]!.dns_sd_configs as [{ names: string[]; port: number }];
+  assert.deepEqual(names, ["ingest", "engine", "consumers"]);
+  for (const name of names) {
+    const { environment, networks } = compose.services[name]!;
+    assert.equal(environment["PENSTOCK_HTTP_PORT"], String(port));
+    assert.ok(networks.includes("data") && compose.services["prometheus"]!.networks.includes("data"));
+  }
+  assert.deepEqual(scraped.rule_files, ["/etc/prometheus/alerts.yaml"]);
+  assert.equal(compose.services["grafana"]!.environment["GF_SECURITY_ADMIN_PASSWORD"], undefined);
 });
 
 test("whatever a service waits for and uses is there", () => {
@@ -96,7 +129,12 @@ test("whatever a service waits for and uses is there", () => {
     }
     for (const secret of secrets) assert.ok(secret in compose.secrets, `${name}: ${secret}`);
     for (const network of networks) assert.ok(network in compose.networks, `${name}: ${network}`);
-    for (const volume of volumes) assert.ok(String(volume.split(":")[0]) in compose.volumes, `${name}: ${volume}`);
+    for (const [source = ""] of volumes.map((volume) => volume.split(":"))) {
+      const isThere = source.startsWith("./")
+        ? existsSync(new URL(`../${source}`, import.meta.url))
+        : source in compose.volumes;
+      assert.ok(isThere, `${name}: ${source}`);
+    }
   }
   assert.ok(roles.every(([, { read_only }]) => read_only));
 });

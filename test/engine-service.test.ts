@@ -49,11 +49,13 @@ class TestEngine implements AskedEngine {
   };
 }
 
+const NO_REPLAYS = { book: () => Promise.reject(new EngineUnavailableError("no replays here")) };
+
 async function serve(t: TestContext, engine: AskedEngine, port = 0): Promise<EngineServer & { url: string }> {
   const log = createLog("engine", "silent");
   const server = new EngineServer({
     ...{ bind: "127.0.0.1", port, log },
-    answers: new EngineAnswers([engine], new Partitioning(1)),
+    answers: new EngineAnswers([engine], new Partitioning(1), NO_REPLAYS),
   });
   await server.start();
   t.after(() => server.stop());

@@ -20,13 +20,30 @@ import { formatEntryId, formatOrderId } from "../src/stream/position.ts";
 import { connectRedis } from "../src/stream/redis.ts";
 import { failingOf } from "./support/engine-stack.ts";
 import { PatientClient } from "./support/patient-client.ts";
-import { defineInstrument, eventually, type RoleProcess, startConsumers, startIngest, tokenOf } from "./support/pipeline.ts";
-import { createTestDatabase, startTestPostgres, startTestRedis, type TestPostgres, type TestRedis } from "./support/servers.ts";
+import {
+  defineInstrument,
+  eventually,
+  type RoleProcess,
+  startConsumers,
+  startIngest,
+  tokenOf,
+} from "./support/pipeline.ts";
+import {
+  createTestDatabase,
+  startTestPostgres,
+  startTestRedis,
+  type TestPostgres,
+  type TestRedis,
+} from "./support/servers.ts";
 import { SmallDisk } from "./support/small-disk.ts";
 
 const KEYS = new PartitionKeys(0);
 const skip = SmallDisk.hindrance() ?? false;
-const QUICK = { PENSTOCK_READ_BLOCK_MS: "100", PENSTOCK_CONSUMER_NAME: "worker", PENSTOCK_TRANSACTION_TIMEOUT_MS: "3000" };
+const QUICK = {
+  PENSTOCK_READ_BLOCK_MS: "100",
+  PENSTOCK_CONSUMER_NAME: "worker",
+  PENSTOCK_TRANSACTION_TIMEOUT_MS: "3000",
+};
 /** A segment of WAL has 16 MiB; with these there are two or three of them. */
 const LITTLE_WAL = { min_wal_size: "32MB", max_wal_size: "48MB", fsync: "off" };
 
@@ -75,35 +92,42 @@ async function readyOf(role: RoleProcess): Promise<string> {
   return await failingOf(String((await role.logged("health and metrics"))["url"]));
 }
 
-test("the disk of Redis is full: it ends, again and again; with room the log goes on where it was (I1, I11)", { skip }, async (t) => {
-  const disk = SmallDisk.mount(48);
-  const redisServer = await startTestRedis(t, [], { folder: join(disk.folder, "redis") });
-  t.after(() => disk.unmount());
-  const { url } = await createTestDatabase(t);
-  const { ingest, clients, assertWhole } = await open(t, redisServer, url);
-  clients.start(8);
-  await eventually(async () => clients.acknowledged.size > 200, "some orders");
-  disk.fill(16_384);
-  const { code, reason } = await redisServer.exited;
-  assert.deepEqual([code, reason], [1, "its disk is full"]);
-  await eventually(async () => (await readyOf(ingest)) !== "", "ingest not to be ready");
+test(
+  "the disk of Redis is full: it ends, again and again; with room the log goes on where it was (I1, I11)",
+  { skip },
+  async (t) => {
+    const disk = SmallDisk.mount(48);
+    const redisServer = await startTestRedis(t, [], { folder: join(disk.folder, "redis") });
+    t.after(() => disk.unmount());
+    const { url } = await createTestDatabase(t);
+    const { ingest, clients, assertWhole } = await open(t, redisServer, url);
+    clients.start(8);
+    await eventually(async () => clients.acknowledged.size > 200, "some orders");
+    disk.fill(16_384);
+    const { code, reason } = await redisServer.exited;
+    assert.deepEqual([code, reason], [1, "its disk is full"]);
+    await eventually(async () => (await readyOf(ingest)) !== "", "ingest not to be ready");
 
-  // As a supervisor does it: while there is no room it reads its file, and ends at the first write.
-  const before = clients.acknowledged.size;
-  for (let i = 0; i < 2; i++) {
+    // As a supervisor does it: while there is no room it reads its file, and ends at the first write.
+    const before = clients.acknowledged.size;
+    for (let i = 0; i < 2; i++) {
+      await redisServer.start();
+      assert.equal((await redisServer.exited).reason, "its disk is full");
+    }
+    assert.ok(clients.acknowledged.size - before < 20, "what little room there was");
+    disk.relieve();
     await redisServer.start();
-    assert.equal((await redisServer.exited).reason, "its disk is full");
-  }
-  assert.ok(clients.acknowledged.size - before < 20, "what little room there was");
-  disk.relieve();
-  await redisServer.start();
-  await eventually(async () => clients.acknowledged.size > before + 200, "orders to be taken again");
-  await clients.stop();
-  for (const refusal of clients.refusals.keys()) assert.match(refusal, /^(UNAVAILABLE|DEADLINE_EXCEEDED)/);
-  await assertWhole();
-  const opened = ingest.lines.filter((line) => line.includes('"opened the log"'));
-  assert.ok(opened.slice(1).every((line) => line.includes('"lossless":true')), opened.join("\n"));
-});
+    await eventually(async () => clients.acknowledged.size > before + 200, "orders to be taken again");
+    await clients.stop();
+    for (const refusal of clients.refusals.keys()) assert.match(refusal, /^(UNAVAILABLE|DEADLINE_EXCEEDED)/);
+    await assertWhole();
+    const opened = ingest.lines.filter((line) => line.includes('"opened the log"'));
+    assert.ok(
+      opened.slice(1).every((line) => line.includes('"lossless":true')),
+      opened.join("\n"),
+    );
+  },
+);
 
 test("with everysec a full disk is said by Redis itself: refused, and retried (I11)", { skip }, async (t) => {
   const disk = SmallDisk.mount(48);
@@ -127,38 +151,46 @@ test("with everysec a full disk is said by Redis itself: refused, and retried (I
   for (const refusal of clients.refusals.keys()) assert.match(refusal, /^(UNAVAILABLE|RESOURCE_EXHAUSTED|DEADLINE)/);
 });
 
-test("the disk of Postgres is full: orders are taken; the rows come when there is room (I4, I5, I11)", { skip }, async (t) => {
-  const disk = SmallDisk.mount(200);
-  const postgresServer = await startTestPostgres(t, { folder: join(disk.folder, "postgres"), settings: LITTLE_WAL });
-  const redisServer = await startTestRedis(t);
-  t.after(() => disk.unmount());
-  const { url } = await createTestDatabase(t, postgresServer);
-  const { ingest, worker, clients, sql, assertWhole } = await open(t, redisServer, url);
-  clients.start(8);
-  await eventually(async () => (await rowsOf(sql)).size > 100, "some rows");
-  disk.fill();
-  await worker.logged("writing failed");
-  await eventually(async () => (await readyOf(worker)) !== "", "the worker not to be ready");
-  const before = clients.acknowledged.size;
-  await eventually(async () => clients.acknowledged.size > before + 200, "orders all the same");
-  assert.equal(await readyOf(ingest), "");
+test(
+  "the disk of Postgres is full: orders are taken; the rows come when there is room (I4, I5, I11)",
+  { skip },
+  async (t) => {
+    const disk = SmallDisk.mount(200);
+    const postgresServer = await startTestPostgres(t, { folder: join(disk.folder, "postgres"), settings: LITTLE_WAL });
+    const redisServer = await startTestRedis(t);
+    t.after(() => disk.unmount());
+    const { url } = await createTestDatabase(t, postgresServer);
+    const { ingest, worker, clients, sql, assertWhole } = await open(t, redisServer, url);
+    clients.start(8);
+    await eventually(async () => (await rowsOf(sql)).size > 100, "some rows");
+    disk.fill();
+    await worker.logged("writing failed");
+    await eventually(async () => (await readyOf(worker)) !== "", "the worker not to be ready");
+    const before = clients.acknowledged.size;
+    await eventually(async () => clients.acknowledged.size > before + 200, "orders all the same");
+    assert.equal(await readyOf(ingest), "");
 
-  // What it writes ahead finds no room either: then it ends all it does, and cannot even start.
-  await exhaustWal(postgresServer, sql);
-  await eventually(async () => clients.acknowledged.size > before + 400, "orders all the same");
-  disk.relieve();
-  await eventually(async () => {
-    if (postgresServer.pid === undefined) await postgresServer.start();
-    return sql`SELECT 1`.then(
-      () => true,
-      () => false,
+    // What it writes ahead finds no room either: then it ends all it does, and cannot even start.
+    await exhaustWal(postgresServer, sql);
+    await eventually(async () => clients.acknowledged.size > before + 400, "orders all the same");
+    disk.relieve();
+    await eventually(
+      async () => {
+        if (postgresServer.pid === undefined) await postgresServer.start();
+        return sql`SELECT 1`.then(
+          () => true,
+          () => false,
+        );
+      },
+      "Postgres to be back",
+      60_000,
     );
-  }, "Postgres to be back", 60_000);
-  await clients.stop();
-  await assertWhole();
-  await eventually(async () => (await readyOf(worker)) === "", "the worker to be ready");
-  assert.equal(worker.running && ingest.running, true);
-});
+    await clients.stop();
+    await assertWhole();
+    await eventually(async () => (await readyOf(worker)) === "", "the worker to be ready");
+    assert.equal(worker.running && ingest.running, true);
+  },
+);
 
 /** Turns to the next segments of WAL until there is none: Postgres then ends every session, or itself. */
 async function exhaustWal(server: TestPostgres, sql: postgres.Sql): Promise<void> {

@@ -56,7 +56,8 @@ test("an entry of a newer version in the log: engine and worker stop before it, 
   assert.equal(taken.status, OrderStatus.PENDING_NEW, "taken, and not matched");
   const place = { partition: 0, epoch: 1, ...parseEntryId(id), index: 0 };
   await assert.rejects(client.call(OrderService.method.getOrder, { orderId: formatOrderId(place) }), /newer server/);
-  const [row] = await stack.sql`SELECT count(*)::int AS orders, (SELECT count(*)::int FROM dead_letters) AS letters FROM orders`;
+  const [row] =
+    await stack.sql`SELECT count(*)::int AS orders, (SELECT count(*)::int FROM dead_letters) AS letters FROM orders`;
   assert.deepEqual(row, { orders: 3, letters: 0 });
   const [newest] = await stack.idsOf(stack.keys.events).then((ids) => ids.slice(-1));
   assert.notEqual(newest, id);

@@ -20,67 +20,76 @@ const QUICK = {
   PENSTOCK_SNAPSHOT_COMMANDS: "1000",
 };
 
-test("a rolling change from an earlier version to this one, and back, under load", { skip: OlderVersion.hindrance() ?? false }, async (t) => {
-  const older = OlderVersion.unpack();
-  t.after(() => older.remove());
-  const stack = await EngineStack.open(t, { env: QUICK });
-  const before = { ...stack.servers, main: older.main };
-  // Engines beside each other, at addresses of their own: nobody asks them for books here.
-  const env = (name: string) => ({ ...stack.servers.env, PENSTOCK_ENGINE_PORT: "0", PENSTOCK_CONSUMER_NAME: name });
-  const oldIngest = await startIngest(t, before);
-  const oldWorker = await startConsumers(t, { ...before, env: env("old") });
-  const oldEngine = await startEngine(t, { ...before, env: env("") });
+test(
+  "a rolling change from an earlier version to this one, and back, under load",
+  { skip: OlderVersion.hindrance() ?? false },
+  async (t) => {
+    const older = OlderVersion.unpack();
+    t.after(() => older.remove());
+    const stack = await EngineStack.open(t, { env: QUICK });
+    const before = { ...stack.servers, main: older.main };
+    // Engines beside each other, at addresses of their own: nobody asks them for books here.
+    const env = (name: string) => ({ ...stack.servers.env, PENSTOCK_ENGINE_PORT: "0", PENSTOCK_CONSUMER_NAME: name });
+    const oldIngest = await startIngest(t, before);
+    const oldWorker = await startConsumers(t, { ...before, env: env("old") });
+    const oldEngine = await startEngine(t, { ...before, env: env("") });
 
-  const clients = new PatientClient([oldIngest.address, stack.ingest.address], await tokenOf("demo"));
-  t.after(() => clients.close());
-  clients.start(8);
-  const some = async () => {
-    const count = clients.acknowledged.size;
-    await eventually(async () => clients.acknowledged.size > count + 150, "some orders");
-  };
-  await some();
+    const clients = new PatientClient([oldIngest.address, stack.ingest.address], await tokenOf("demo"));
+    t.after(() => clients.close());
+    clients.start(8);
+    const some = async () => {
+      const count = clients.acknowledged.size;
+      await eventually(async () => clients.acknowledged.size > count + 150, "some orders");
+    };
+    await some();
 
-  // Who reads goes before who writes: workers, engines (the standby first), ingest.
-  const worker = await startConsumers(t, { ...stack.servers, env: env("new") });
-  await some();
-  assert.equal(await oldWorker.stop(), 0);
-  const engine = await startEngine(t, { ...stack.servers, env: env("") });
-  await some();
-  await eventually(async () => (await failingOf(engine.http)) === "", "the new engine to have come to the present");
-  assert.equal(await oldEngine.stop(), 0);
-  await some();
-  assert.equal(await oldIngest.stop(), 0);
-  await some();
+    // Who reads goes before who writes: workers, engines (the standby first), ingest.
+    const worker = await startConsumers(t, { ...stack.servers, env: env("new") });
+    await some();
+    assert.equal(await oldWorker.stop(), 0);
+    const engine = await startEngine(t, { ...stack.servers, env: env("") });
+    await some();
+    await eventually(async () => (await failingOf(engine.http)) === "", "the new engine to have come to the present");
+    assert.equal(await oldEngine.stop(), 0);
+    await some();
+    assert.equal(await oldIngest.stop(), 0);
+    await some();
 
-  // And back: the old ones find what ours have written.
-  const again = await startIngest(t, before);
-  const engineAgain = await startEngine(t, { ...before, env: env("") });
-  await eventually(async () => (await failingOf(engineAgain.http)) === "", "the old engine to have come to the present");
-  await engine.kill();
-  const workerAgain = await startConsumers(t, { ...before, env: env("old") });
-  await worker.kill();
-  const back = new PatientClient([again.address], await tokenOf("demo"), "back");
-  t.after(() => back.close());
-  back.start(4);
-  await some();
-  await Promise.all([clients.stop(), back.stop()]);
-  await stack.untilMatched();
-
-  const acknowledged = new Map([...clients.acknowledged, ...back.acknowledged]);
-  await eventually(async () => {
-    const [row] = await stack.sql`
-      SELECT (SELECT count(*)::int FROM orders) AS orders, (SELECT count(*)::int FROM order_states) AS states`;
-    return row!["orders"] === acknowledged.size && row!["states"] === acknowledged.size;
-  }, "a row and a state of each");
-  const rows = await stack.sql<{ id: string; order: string }[]>`SELECT client_order_id AS id, order_id AS order FROM orders`;
-  assert.deepEqual(new Map(rows.map(({ id, order }) => [id, order])), acknowledged);
-  const [letters] = await stack.sql`SELECT count(*)::int AS count FROM dead_letters`;
-  assert.equal(letters!["count"], 0);
-  assert.equal(await metricOf(engineAgain.http, "engine_state", 'state="stopped"'), 0);
-  for (const role of [oldEngine, engine, engineAgain, worker, workerAgain]) {
-    assert.ok(
-      role.lines.every((line) => !/DIVERGENCE|STOPPED|FORK|GAP/.test(line)),
-      role.lines.filter((line) => line.includes('"level":"error"')).join("\n"),
+    // And back: the old ones find what ours have written.
+    const again = await startIngest(t, before);
+    const engineAgain = await startEngine(t, { ...before, env: env("") });
+    await eventually(
+      async () => (await failingOf(engineAgain.http)) === "",
+      "the old engine to have come to the present",
     );
-  }
-});
+    await engine.kill();
+    const workerAgain = await startConsumers(t, { ...before, env: env("old") });
+    await worker.kill();
+    const back = new PatientClient([again.address], await tokenOf("demo"), "back");
+    t.after(() => back.close());
+    back.start(4);
+    await some();
+    await Promise.all([clients.stop(), back.stop()]);
+    await stack.untilMatched();
+
+    const acknowledged = new Map([...clients.acknowledged, ...back.acknowledged]);
+    await eventually(async () => {
+      const [row] = await stack.sql`
+      SELECT (SELECT count(*)::int FROM orders) AS orders, (SELECT count(*)::int FROM order_states) AS states`;
+      return row!["orders"] === acknowledged.size && row!["states"] === acknowledged.size;
+    }, "a row and a state of each");
+    const rows = await stack.sql<
+      { id: string; order: string }[]
+    >`SELECT client_order_id AS id, order_id AS order FROM orders`;
+    assert.deepEqual(new Map(rows.map(({ id, order }) => [id, order])), acknowledged);
+    const [letters] = await stack.sql`SELECT count(*)::int AS count FROM dead_letters`;
+    assert.equal(letters!["count"], 0);
+    assert.equal(await metricOf(engineAgain.http, "engine_state", 'state="stopped"'), 0);
+    for (const role of [oldEngine, engine, engineAgain, worker, workerAgain]) {
+      assert.ok(
+        role.lines.every((line) => !/DIVERGENCE|STOPPED|FORK|GAP/.test(line)),
+        role.lines.filter((line) => line.includes('"level":"error"')).join("\n"),
+      );
+    }
+  },
+);

@@ -17,6 +17,7 @@ import { checkPartitionCount, claimPartitionCount as claimInLog } from "../strea
 import { Partitioning } from "../stream/partition.ts";
 import { formatEntryId, parseEntryId } from "../stream/position.ts";
 import { connectRedis } from "../stream/redis.ts";
+import { RollCall } from "../stream/roll-call.ts";
 import { readGroups } from "../stream/status.ts";
 import { EVENTS_HORIZON_MS, Trimmer } from "../stream/trimmer.ts";
 import { HttpServer } from "../telemetry/http-server.ts";
@@ -185,7 +186,8 @@ export async function runConsumers(config: Config): Promise<void> {
     start: async () => void (await Promise.all(workers.map((worker) => worker.start()))),
     stop: async () => void (await Promise.all(workers.map((worker) => worker.stop()))),
   };
-  await runServices([connections, http, retention, trimmer, gone, watch, allWorkers], log, {
+  const rollCall = new RollCall({ role: "consumers", redis, registry: registry.registry });
+  await runServices([connections, http, retention, trimmer, gone, watch, rollCall, allWorkers], log, {
     drainTimeoutMs: config.drainTimeoutMs,
   });
 }

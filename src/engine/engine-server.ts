@@ -16,6 +16,8 @@ import { delay } from "../runtime/backoff.ts";
 import type { Service } from "../runtime/service.ts";
 import { EngineUnavailableError } from "./engine-run.ts";
 import { type EngineAnswers, NotFoundError } from "./engine-service.ts";
+import { TooOldError, UnderWayError } from "./replay/book-replay.ts";
+import { ReplaysBusyError } from "./replay/book-replays.ts";
 
 export interface EngineServerOptions {
   readonly bind: string;
@@ -55,9 +57,10 @@ export class EngineServer implements Service {
   constructor(options: EngineServerOptions) {
     this.#options = options;
     const { answers } = options;
-    const { getEngineBook, getEngineOrder, getEngineStatus } = EngineService.method;
+    const { getEngineBook, getEngineBookAt, getEngineOrder, getEngineStatus } = EngineService.method;
     this.#add([
       this.#method(getEngineBook, (request) => answers.book(request)),
+      this.#method(getEngineBookAt, (request) => answers.bookAt(request)),
       this.#method(getEngineOrder, (request) => answers.order(request)),
       this.#method(getEngineStatus, () => answers.status()),
     ]);
@@ -105,10 +108,9 @@ export class EngineServer implements Service {
       try {
         callback(null, await answer(call.request));
       } catch (error) {
-        if (error instanceof NotFoundError) callback({ code: status.NOT_FOUND, details: error.message });
-        else if (error instanceof EngineUnavailableError) {
-          callback({ code: status.UNAVAILABLE, details: error.message });
-        } else {
+        const code = CODES.find(([of]) => error instanceof of)?.[1];
+        if (code !== undefined) callback({ code, details: (error as Error).message });
+        else {
           log.error({ err: error, method: method.name }, "internal error");
           callback({ code: status.INTERNAL, details: "internal error" });
         }
@@ -131,6 +133,15 @@ export class EngineServer implements Service {
     };
   }
 }
+
+/** What is no mistake of ours. */
+const CODES: readonly (readonly [new (message: string) => Error, status])[] = [
+  [NotFoundError, status.NOT_FOUND],
+  [EngineUnavailableError, status.UNAVAILABLE],
+  [UnderWayError, status.ABORTED],
+  [TooOldError, status.OUT_OF_RANGE],
+  [ReplaysBusyError, status.RESOURCE_EXHAUSTED],
+];
 
 interface Method {
   readonly name: string;

@@ -3,23 +3,38 @@ import {
   EnginePartitionStatus_State as State,
   type EngineLevelSchema,
   type EnginePartitionStatusSchema,
+  type GetEngineBookAtRequest,
+  type GetEngineBookAtResponseSchema,
   type GetEngineBookRequest,
   type GetEngineBookResponseSchema,
   type GetEngineOrderRequest,
   type GetEngineOrderResponseSchema,
   type GetEngineStatusResponseSchema,
 } from "../gen/penstock/v1/engine_service_pb.ts";
-import type { PositionSchema } from "../gen/penstock/v1/order_pb.ts";
+import type { PositionSchema, TradingStatus } from "../gen/penstock/v1/order_pb.ts";
 import type { Partitioning } from "../stream/partition.ts";
-import { type EntryPosition, formatEntryId, orderIdText, parseOrderId } from "../stream/position.ts";
+import {
+  type EntryId,
+  type EntryPosition,
+  formatEntryId,
+  orderIdText,
+  parseEntryId,
+  parseOrderId,
+} from "../stream/position.ts";
 import { EngineUnavailableError } from "./engine-run.ts";
 import { type BookLevel, type MatchingEngine, Side } from "./matching/interface.ts";
 import type { EngineState, EngineStatus, PartitionEngine } from "./partition-engine.ts";
+import type { BookReplays } from "./replay/book-replays.ts";
 
 /** Of each side. To read and write them takes 20 ms, for which no entry is worked. */
 const MAX_LEVELS = 10_000;
+/** Of what an entry did: an entry of 500 orders has some 150 kB. More than a client of ours takes is left out. */
+const MAX_EVENTS_BYTES = 3 * 1024 * 1024;
 /** Reads that wait for the events of an entry. They are answered within milliseconds, or the log does not answer at all. */
 const MAX_WAITING = 1_000;
+
+/** Behind every entry there is, and will be. */
+const NEWEST: EntryId = { ms: 2 ** 48 - 1, seq: 2 ** 32 - 1 };
 
 const STATES: Readonly<Record<EngineState, State>> = {
   starting: State.STARTING,
@@ -40,12 +55,14 @@ export type AskedEngine = Pick<PartitionEngine, "status" | "read">;
 export class EngineAnswers {
   readonly #engines: readonly AskedEngine[];
   readonly #partitioning: Partitioning;
+  readonly #replays: Pick<BookReplays, "book">;
   #waiting = 0;
 
   /** One engine a partition, in their order. */
-  constructor(engines: readonly AskedEngine[], partitioning: Partitioning) {
+  constructor(engines: readonly AskedEngine[], partitioning: Partitioning, replays: Pick<BookReplays, "book">) {
     this.#engines = engines;
     this.#partitioning = partitioning;
+    this.#replays = replays;
   }
 
   /** Rejects with a NotFoundError or an EngineUnavailableError, as `order` does. */
@@ -66,6 +83,29 @@ export class EngineAnswers {
     });
     if (result === undefined) throw new NotFoundError("the engine knows no such symbol");
     return { ...result, position: positionOf(partition, position) };
+  }
+
+  /** Rejects as BookReplays.book does, and with a NotFoundError where the entry's ID is none. */
+  async bookAt(request: GetEngineBookAtRequest): Promise<MessageInitShape<typeof GetEngineBookAtResponseSchema>> {
+    const { symbol, entryId } = request;
+    const partition = this.#partitioning.of(symbol);
+    const depth = request.depth === 0 ? MAX_LEVELS : Math.min(request.depth, MAX_LEVELS);
+    const at = entryId === "" ? NEWEST : entryIdOf(entryId);
+    const { book, position, previous, next, events } = await this.#replays.book({ partition, symbol, at, depth });
+    return {
+      book: {
+        symbol,
+        version: BigInt(book.version),
+        tradingStatus: book.status as TradingStatus,
+        lastPrice: BigInt(book.lastPrice),
+        bids: book.bids.map(levelOf),
+        asks: book.asks.map(levelOf),
+        ...(position && { position: positionOf(partition, position) }),
+      },
+      ...(previous && { previous: positionOf(partition, previous) }),
+      ...(next && { next: positionOf(partition, next) }),
+      events: events.length > MAX_EVENTS_BYTES ? new Uint8Array() : events,
+    };
   }
 
   async order({ orderId }: GetEngineOrderRequest): Promise<MessageInitShape<typeof GetEngineOrderResponseSchema>> {
@@ -95,6 +135,14 @@ export class EngineAnswers {
     } finally {
       this.#waiting--;
     }
+  }
+}
+
+function entryIdOf(text: string): EntryId {
+  try {
+    return parseEntryId(text);
+  } catch {
+    throw new NotFoundError("that is no ID of an entry");
   }
 }
 

@@ -25,7 +25,7 @@ export interface EventWriterOptions {
   readonly log: Logger;
   /** Told of each entry, in order, once its events stand. */
   readonly onStanding: (waiting: Waiting) => void;
-  readonly onAppended: (append: { entries: number; bytes: number; seconds: number }) => void;
+  readonly onAppended: (append: { entries: number; commands: number; bytes: number; seconds: number }) => void;
 }
 
 /**
@@ -138,6 +138,7 @@ export class EventWriter {
         for (let i = 0; i < batch.length; i++) this.#stands();
         onAppended({
           entries: batch.length,
+          commands: batch.reduce((sum, { commands }) => sum + commands, 0),
           bytes: batch.reduce((sum, { payload }) => sum + payload.length, 0),
           seconds: (performance.now() - started) / 1000,
         });

@@ -17,6 +17,7 @@ export class EngineMetrics {
   readonly #commands: Counter<"partition">;
   readonly #events: Counter<"partition">;
   readonly #appended: Counter<"partition">;
+  readonly #appendedCommands: Counter<"partition">;
   readonly #appendBytes: Counter<"partition">;
   readonly #appendSeconds: Histogram;
   readonly #ticks: Counter<"partition">;
@@ -30,6 +31,7 @@ export class EngineMetrics {
     this.#commands = counter("commands", "Commands in them.");
     this.#events = counter("events", "Events made of them.");
     this.#appended = counter("appended_entries", "Entries appended to the events.");
+    this.#appendedCommands = counter("appended_commands", "Commands whose events they are.");
     this.#appendBytes = counter("appended_bytes", "Bytes of them.");
     this.#appendSeconds = metrics.histogram(
       "engine_append_seconds",
@@ -88,8 +90,9 @@ export class EngineMetrics {
         this.#commands.inc({ partition }, commands);
         this.#events.inc({ partition }, events);
       },
-      onAppended: ({ entries, bytes, seconds }) => {
+      onAppended: ({ entries, commands, bytes, seconds }) => {
         this.#appended.inc({ partition }, entries);
+        this.#appendedCommands.inc({ partition }, commands);
         this.#appendBytes.inc({ partition }, bytes);
         this.#appendSeconds.observe(seconds);
       },

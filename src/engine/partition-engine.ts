@@ -63,6 +63,7 @@ export interface PartitionEngineOptions {
   /** Told of each append that was taken. */
   readonly onAppended?: (append: {
     readonly entries: number;
+    readonly commands: number;
     readonly bytes: number;
     readonly seconds: number;
   }) => void;

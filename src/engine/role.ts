@@ -8,6 +8,7 @@ import { PartitionKeys } from "../stream/keys.ts";
 import { checkPartitionCount, claimPartitionCount as claimInLog } from "../stream/partition-count.ts";
 import { Partitioning } from "../stream/partition.ts";
 import { connectRedis } from "../stream/redis.ts";
+import { RollCall } from "../stream/roll-call.ts";
 import { readAgeBehind } from "../stream/status.ts";
 import { EVENTS_HORIZON_MS } from "../stream/trimmer.ts";
 import { HttpServer } from "../telemetry/http-server.ts";
@@ -19,6 +20,7 @@ import { EngineAnswers } from "./engine-service.ts";
 import { engineJournal } from "./engine-journal.ts";
 import { EngineMetrics } from "./metrics.ts";
 import { PartitionEngine } from "./partition-engine.ts";
+import { BookReplays } from "./replay/book-replays.ts";
 import { StoreSnapshots } from "./store-snapshots.ts";
 
 /** A server that answers this late is gone; a blocking read may take READ_BLOCK_MS longer. */
@@ -119,11 +121,14 @@ export async function runEngine(config: Config): Promise<void> {
     start: async () => void (await Promise.all(engines.map((engine) => engine.start()))),
     stop: async () => void (await Promise.all(engines.map((engine) => engine.stop()))),
   };
+  const replays = new BookReplays({ redisUrl: config.redisUrl, databaseUrl: config.databaseUrl }, log);
   const server = new EngineServer({
     bind: config.listen.bind,
     port: settings.port,
-    answers: new EngineAnswers(engines, partitioning),
+    answers: new EngineAnswers(engines, partitioning, replays),
     log,
   });
-  await runServices([connections, http, allEngines, server], log, { drainTimeoutMs: config.drainTimeoutMs });
+  const rollCall = new RollCall({ role: "engine", redis, registry: registry.registry });
+  const services = [connections, http, allEngines, rollCall, replays, server];
+  await runServices(services, log, { drainTimeoutMs: config.drainTimeoutMs });
 }

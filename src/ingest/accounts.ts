@@ -18,7 +18,7 @@ import { isRefused } from "./validation/violation.ts";
 
 type AdminMethods = Implementation<typeof AdminService>;
 
-const ROLES = { trader: Role.TRADER, admin: Role.ADMIN, read_only: Role.READ_ONLY } as const;
+export const ROLES = { trader: Role.TRADER, admin: Role.ADMIN, read_only: Role.READ_ONLY } as const;
 
 /** Accounts, as admins make and change them. */
 export class Accounts implements Pick<

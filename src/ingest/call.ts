@@ -13,6 +13,14 @@ import type { RequestError } from "./errors.ts";
 /** One call of a client, whichever door it came through. */
 export interface Call extends Caller {
   readonly principal: Principal;
+  /** Where the caller may be a browser, whose session the answer can start or end. */
+  readonly session?: SessionKeeper | undefined;
+}
+
+/** Called before the answer. */
+export interface SessionKeeper {
+  start(token: string, expiresAtMs: number): void;
+  end(): void;
 }
 
 /** A method as it is implemented once for all doors. It throws a RequestError where it refuses. */

@@ -8,8 +8,8 @@ const EXPOSED = [...cors.exposedHeaders, "X-Request-Id"].join(", ");
 const MAX_AGE_S = 7_200;
 
 /**
- * Lets scripts of the pages of these origins call. Calls carry a token and no cookies, so there is nothing that a page of
- * another origin could borrow; what browsers are not told to allow they refuse by themselves.
+ * Lets scripts of the pages of these origins call. Their calls carry a token: the cookie of a session is for our
+ * own page alone (`SessionCookie`), so there is nothing that a page of another origin could borrow. What browsers are not told to allow they refuse by themselves.
  */
 export class Cors {
   readonly #origins: ReadonlySet<string>;

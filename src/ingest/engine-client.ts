@@ -5,19 +5,24 @@ import {
   EnginePartitionStatus_State as State,
   EngineService,
   type EnginePartitionStatus,
+  type GetEngineBookAtResponse,
   type GetEngineBookResponse,
   type GetEngineOrderResponse,
 } from "../gen/penstock/v1/engine_service_pb.ts";
-import { RequestError } from "./errors.ts";
+import { RequestError, resourceExhausted } from "./errors.ts";
 
 /** An engine answers out of its memory, in milliseconds; it may be busy with an entry or a snapshot, not for this long. */
 const TIMEOUT_MS = 1_000;
+/** A replay says within a second that it is under way, and a few may wait before it. */
+const REPLAY_TIMEOUT_MS = 6_000;
+/** As long as it goes on with others' questions in between. */
+const REPLAY_RETRY_MS = 100;
 /** An engine that ended is started again within about this. */
 const RETRY_AFTER_MS = 500;
 /** To each engine: a large book on one does not hold up what goes by the other. */
 const CHANNELS = 2;
-/** As many levels as an engine tells (10,000 a side) take 0.6 MB. */
-const MAX_ANSWER_BYTES = 1024 * 1024;
+/** As many levels as an engine tells (10,000 a side) take 0.6 MB; what an entry did, beside them, 3 MB. */
+const MAX_ANSWER_BYTES = 4 * 1024 * 1024;
 /** A machine that went silent is noticed within 15 s, though nobody asks: the first call then finds another connection. */
 const KEEPALIVE_MS = 10_000;
 const KEEPALIVE_TIMEOUT_MS = 5_000;
@@ -47,6 +52,15 @@ export class EngineClient {
     return this.#ask(EngineService.method.getEngineBook, { symbol, depth }, deadline);
   }
 
+  /**
+   * The book behind the last entry that touched it at or before an ID ("" for all), as `getBook` gives it. Rejects with a RequestError
+   * that says when to ask again while the replay is under way; OUT_OF_RANGE, RESOURCE_EXHAUSTED.
+   */
+  getBookAt(symbol: string, entryId: string, depth: number, deadline: number): Promise<GetEngineBookAtResponse> {
+    const until = Math.min(deadline, Date.now() + REPLAY_TIMEOUT_MS);
+    return this.#askUntil(EngineService.method.getEngineBookAt, { symbol, entryId, depth }, until);
+  }
+
   /** An open order, by the 16 bytes of its id. Rejects as `getBook`: NOT_FOUND where it is not open. */
   getOrder(orderId: Uint8Array, deadline?: number): Promise<GetEngineOrderResponse> {
     return this.#ask(EngineService.method.getEngineOrder, { orderId }, deadline);
@@ -71,12 +85,19 @@ export class EngineClient {
     for (const engine of this.#engines) engine.close();
   }
 
-  async #ask<I extends DescMessage, O extends DescMessage>(
+  #ask<I extends DescMessage, O extends DescMessage>(
     method: DescMethodUnary<I, O>,
     request: MessageInitShape<I>,
     deadline: number | undefined,
   ): Promise<MessageShape<O>> {
-    const until = timeLimit(deadline);
+    return this.#askUntil(method, request, timeLimit(deadline));
+  }
+
+  async #askUntil<I extends DescMessage, O extends DescMessage>(
+    method: DescMethodUnary<I, O>,
+    request: MessageInitShape<I>,
+    until: number,
+  ): Promise<MessageShape<O>> {
     const first = this.#preferred;
     let cause: unknown;
     for (let left = this.#engines.length; left > 0; left--) {
@@ -88,8 +109,11 @@ export class EngineClient {
         this.#preferred = next;
         return answer;
       } catch (error) {
-        const { code, details } = error as ServiceError;
-        if (code === status.NOT_FOUND) throw new RequestError("NOT_FOUND", details);
+        const refusal = refusalOf(error as ServiceError);
+        if (refusal !== undefined) {
+          this.#preferred = next;
+          throw refusal;
+        }
         cause = error;
       }
     }
@@ -153,6 +177,19 @@ class Engine {
     }
     return this.#channels[this.#turn]!;
   }
+}
+
+/** What no other engine would answer otherwise. */
+function refusalOf({ code, details }: ServiceError): RequestError | undefined {
+  if (code === status.NOT_FOUND || code === status.OUT_OF_RANGE) {
+    return new RequestError(code === status.NOT_FOUND ? "NOT_FOUND" : "OUT_OF_RANGE", details);
+  }
+  if (code === status.ABORTED) return new RequestError("UNAVAILABLE", details, { retryAfterMs: REPLAY_RETRY_MS });
+  // What grpc-js itself says of an answer that is too large.
+  if (code === status.RESOURCE_EXHAUSTED && !details.startsWith("Received message")) {
+    return resourceExhausted(details, RETRY_AFTER_MS);
+  }
+  return undefined;
 }
 
 function timeLimit(deadline = Infinity): number {

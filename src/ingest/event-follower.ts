@@ -16,6 +16,8 @@ export interface FollowedEntry extends EntryPosition {
   readonly id: string;
   /** ID of the event entry before it. */
   readonly previous: EntryId;
+  /** When it came, in milliseconds since 1970; undefined where it stood there before this process looked. */
+  readonly seenMs?: number | undefined;
   /** Decoded when it is asked for. Empty where its bytes are none, which is logged. */
   readonly batch: EventBatch;
   /** One of its events, by its index: the rest of the batch is not decoded for it. */
@@ -212,6 +214,7 @@ class FollowedPartition {
         this.#isLost = true;
         return;
       }
+      entry.seenMs = Date.now();
       this.ring.push(entry);
       this.#announce(entry);
     }
@@ -289,6 +292,7 @@ class Followed implements FollowedEntry, RingEntry {
   readonly ms: number;
   readonly seq: number;
   readonly previous: EntryId;
+  seenMs: number | undefined;
   readonly #payload: Buffer;
   readonly #partition: FollowedPartition;
   #batch: EventBatch | undefined;

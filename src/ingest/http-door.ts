@@ -1,4 +1,5 @@
 import { setMaxListeners } from "node:events";
+import type { IncomingHttpHeaders } from "node:http";
 import {
   createRegistry,
   type DescMessage,
@@ -20,7 +21,8 @@ import { universalRequestFromNodeRequest } from "@connectrpc/connect-node";
 import type { UniversalHandlerFn } from "@connectrpc/connect/protocol";
 import { BadRequestSchema, RetryInfoSchema } from "../gen/google/rpc/error_details_pb.ts";
 import { OrderService } from "../gen/penstock/v1/order_service_pb.ts";
-import type { CertificateSource, HttpLimits, HttpRequest, HttpResponse } from "../runtime/http-listener.ts";
+import { type CertificateSource, type HttpLimits, pathOf } from "../runtime/http-listener.ts";
+import type { HttpRequest, HttpResponse } from "../runtime/http-listener.ts";
 import type { Service } from "../runtime/service.ts";
 import type { HttpRoutes } from "../telemetry/http-server.ts";
 import type { Principal } from "./auth/tokens.ts";
@@ -29,13 +31,14 @@ import { connectErrorOf, mended, requestErrorOf } from "./connect-errors.ts";
 import { Cors } from "./cors.ts";
 import { RequestError, resourceExhausted } from "./errors.ts";
 import type { Gate } from "./gate.ts";
-import { cut, pour, reply, send } from "./http-answers.ts";
+import { cut, pour, reply, send, tellTime } from "./http-answers.ts";
 import { boundOrders } from "./http-batches.ts";
 import { BodyReader } from "./http-body.ts";
 import { boundDeadlines, cutOff } from "./http-deadlines.ts";
 import { HttpStream } from "./http-stream.ts";
 import type { IngestMetrics } from "./metrics.ts";
 import type { Access, ServedMethod, ServedService, ServedStream } from "./served.ts";
+import { SessionCookie } from "./session-cookie.ts";
 import { MAX_OPEN_MS, STOPPING } from "./tenure.ts";
 import { Turns } from "./turns.ts";
 
@@ -91,7 +94,10 @@ interface Passage {
   readonly method: DescMethod;
   readonly access: Access;
   readonly mostBytes: number;
+  readonly headers: IncomingHttpHeaders;
   readonly started: number;
+  /** The value of its header, or what its session stands for. */
+  authorization: string | undefined;
   state: "arriving" | "refused" | "serving" | "answered";
   principal: Principal | undefined;
   signal: AbortSignal | undefined;
@@ -125,6 +131,7 @@ export class HttpDoor implements Service, HttpRoutes {
   readonly certificates: CertificateSource | undefined;
   readonly #options: HttpDoorOptions;
   readonly #cors: Cors;
+  readonly #cookie: SessionCookie;
   readonly #bodies: BodyReader;
   readonly #routes = new Map<string, Route>();
   /** Methods that are streams both ways: not served here. */
@@ -153,6 +160,7 @@ export class HttpDoor implements Service, HttpRoutes {
     };
     this.certificates = options.certificates;
     this.#cors = new Cors(options.corsOrigins);
+    this.#cookie = new SessionCookie(options.certificates !== undefined);
     this.#bodies = new BodyReader(MAX_LARGEST_BODIES * maxMessageBytes);
     setMaxListeners(0, this.#shutdown.signal); // one a call
     this.#addRoutes();
@@ -215,7 +223,9 @@ export class HttpDoor implements Service, HttpRoutes {
       method,
       access,
       mostBytes,
+      headers: request.headers,
       started: performance.now(),
+      authorization: request.headers.authorization,
       state: "arriving",
       principal: undefined,
       signal: undefined,
@@ -308,7 +318,8 @@ export class HttpDoor implements Service, HttpRoutes {
         throw new RequestError("UNAVAILABLE", "no calls are taken now", { retryAfterMs: TOO_MANY_RETRY_MS });
       if (this.#underWay > MAX_CALLS) throw resourceExhausted("too many calls at once", TOO_MANY_RETRY_MS);
       const { gate } = this.#options;
-      passage.principal = await gate.admit(passage.access, context.requestHeader.get("authorization") ?? undefined);
+      if (passage.access !== "anyone") passage.authorization ??= this.#cookie.authorizationOf(passage.headers);
+      passage.principal = await gate.admit(passage.access, passage.authorization);
     } catch (error) {
       throw this.#refusal(passage, error, context);
     }
@@ -318,10 +329,14 @@ export class HttpDoor implements Service, HttpRoutes {
     const passage = context.values.get(PASSAGE)!;
     const { method, started } = passage;
     const { metrics, requestTimeoutMs } = this.#options;
+    const cookie = this.#cookie;
     passage.state = "serving";
     try {
       const call = {
         principal: passage.principal!,
+        get session() {
+          return cookie.keeperFor(passage.headers, context.responseHeader);
+        },
         deadline: Date.now() + (context.timeoutMs() ?? requestTimeoutMs),
         get cancelled() {
           return context.signal.aborted;
@@ -330,6 +345,7 @@ export class HttpDoor implements Service, HttpRoutes {
       const answer = await Promise.race([served.serve(message as never, call), cutOff(context.signal)]);
       await this.#turns.next();
       passage.state = "answered";
+      if (passage.headers.cookie !== undefined) tellTime(context.responseHeader, started);
       metrics.requests.inc({ method: method.name, code: "OK" });
       return answer as Answer;
     } catch (error) {
@@ -349,7 +365,7 @@ export class HttpDoor implements Service, HttpRoutes {
       method,
       served,
       gate: this.#options.gate,
-      authorization: context.requestHeader.get("authorization") ?? undefined,
+      authorization: passage.authorization,
       deadline: Date.now() + (context.timeoutMs() ?? STREAM_MS),
       signal: context.signal,
       cut: passage.cut,
@@ -384,8 +400,4 @@ export class HttpDoor implements Service, HttpRoutes {
       this.#options.gate.refuse(method, reason, undefined);
     }
   }
-}
-
-function pathOf(request: HttpRequest): string {
-  return request.url?.split("?", 1)[0] ?? "";
 }

@@ -25,7 +25,7 @@ export interface MarketDataOptions {
 }
 
 /** What all can see of the market. */
-export class MarketData implements Omit<MarketMethods, "listInstruments"> {
+export class MarketData implements Omit<MarketMethods, "listInstruments" | "getBookAt"> {
   readonly #options: MarketDataOptions;
 
   constructor(options: MarketDataOptions) {

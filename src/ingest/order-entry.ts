@@ -19,7 +19,10 @@ export interface OrderEntryOptions {
 }
 
 /** The calls that change something: request → validated → appended → answered with its place, or with what the engine made of it. */
-export class OrderEntry implements Omit<OrderMethods, "getOrder" | "listOrders" | "streamOrders" | "watchOrders"> {
+export class OrderEntry implements Omit<
+  OrderMethods,
+  "getOrder" | "getOrderTrace" | "listOrders" | "streamOrders" | "watchOrders"
+> {
   readonly #options: OrderEntryOptions;
 
   constructor(options: OrderEntryOptions) {

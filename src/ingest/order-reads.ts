@@ -74,7 +74,7 @@ export class OrderReads implements Pick<OrderMethods, "getOrder" | "listOrders">
     if (instruments.isUnknown(request.symbol)) await instruments.refresh();
     const target = validateGet(request, instruments);
     if (isRefused(target)) throw invalidArgument(target);
-    return { order: await this.#get(target, call.principal.account) };
+    return { order: await this.read(target, call.principal.account) };
   };
 
   listOrders: OrderMethods["listOrders"] = async (request, call) => {
@@ -149,7 +149,8 @@ export class OrderReads implements Pick<OrderMethods, "getOrder" | "listOrders">
     }
   }
 
-  async #get(target: Target, account: string): Promise<OrderInit> {
+  /** The order that a request means, if it is the account's own. Throws NOT_FOUND. */
+  async read(target: Target, account: string): Promise<OrderInit> {
     const order =
       target.by === "order_id"
         ? await this.orderAt(target.place)
@@ -245,7 +246,8 @@ export class OrderReads implements Pick<OrderMethods, "getOrder" | "listOrders">
     place: Place,
   ): Promise<OrderInit | undefined> {
     // Nothing is guessed of it: there are servers that know it, or it will be a row.
-    if (version > SCHEMA_VERSION) throw new RequestError("UNAVAILABLE", "the order was taken by a newer server: ask later");
+    if (version > SCHEMA_VERSION)
+      throw new RequestError("UNAVAILABLE", "the order was taken by a newer server: ask later");
     const command = payload === null ? undefined : decodeBatch(payload)[place.index];
     if (command?.kind !== "submit") return undefined;
     const { submit, account } = command;

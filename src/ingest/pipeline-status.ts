@@ -1,5 +1,6 @@
+import type { MessageInitShape } from "@bufbuild/protobuf";
 import type postgres from "postgres";
-import type { AdminService } from "../gen/penstock/v1/admin_service_pb.ts";
+import type { AdminService, GetPipelineStatusResponseSchema } from "../gen/penstock/v1/admin_service_pb.ts";
 import { countOpenLetters } from "../store/dead-letter-shelf.ts";
 import { formatEntryId } from "../stream/position.ts";
 import { type Admission, groupsOf } from "./admission.ts";
@@ -21,7 +22,10 @@ export class PipelineStatus implements Pick<Implementation<typeof AdminService>,
     this.#sql = sql;
   }
 
-  getPipelineStatus: GetPipelineStatus = async (_request, { deadline }) => {
+  getPipelineStatus: GetPipelineStatus = (_request, { deadline }) => this.read(deadline);
+
+  /** `deadline` is in milliseconds since 1970. Rejects where Redis or Postgres cannot be read. */
+  async read(deadline: number): Promise<MessageInitShape<typeof GetPipelineStatusResponseSchema>> {
     const [{ partitions, memory }, engines, deadLetters] = await Promise.all([
       this.#admission.look(),
       this.#engines.getStatus(deadline),
@@ -53,5 +57,5 @@ export class PipelineStatus implements Pick<Implementation<typeof AdminService>,
       deadLetters: BigInt(deadLetters.reduce((sum, { count }) => sum + count, 0)),
       refusing: this.#admission.refusing,
     };
-  };
+  }
 }

@@ -2,6 +2,7 @@ import type { Config } from "../config/config.ts";
 import { requireSigningKey } from "../config/config.ts";
 import { AdminService } from "../gen/penstock/v1/admin_service_pb.ts";
 import { AuthService } from "../gen/penstock/v1/auth_service_pb.ts";
+import { LiveService } from "../gen/penstock/v1/live_service_pb.ts";
 import { MarketDataService } from "../gen/penstock/v1/market_data_service_pb.ts";
 import { OrderService } from "../gen/penstock/v1/order_service_pb.ts";
 import { Letters } from "../letters/letters.ts";
@@ -18,7 +19,8 @@ import { PartitionKeys } from "../stream/keys.ts";
 import { checkPartitionCount, claimPartitionCount as claimInLog } from "../stream/partition-count.ts";
 import { Partitioning } from "../stream/partition.ts";
 import { connectRedis, readClock } from "../stream/redis.ts";
-import { HttpServer } from "../telemetry/http-server.ts";
+import { RollCall } from "../stream/roll-call.ts";
+import { type HttpRoutes, HttpServer } from "../telemetry/http-server.ts";
 import { createLog, type Log } from "../telemetry/log.ts";
 import { createMetrics } from "../telemetry/metrics.ts";
 import { AccountBook } from "./account-book.ts";
@@ -28,6 +30,7 @@ import { Admission } from "./admission.ts";
 import { AuditTrail } from "./audit-trail.ts";
 import { Secrets } from "./auth/secrets.ts";
 import { TokenService } from "./auth/tokens.ts";
+import { BookHistory } from "./book-history.ts";
 import { BookWatches } from "./book-watches.ts";
 import { Certificates } from "./certificates.ts";
 import { DeadLetterMethods } from "./dead-letters.ts";
@@ -42,6 +45,7 @@ import { GrpcDoor } from "./grpc-door.ts";
 import { HttpDoor } from "./http-door.ts";
 import { InstrumentMethods } from "./instruments.ts";
 import { Keys } from "./keys.ts";
+import { LiveWatches } from "./live-watches.ts";
 import { MarketData } from "./market-data.ts";
 import { MatchedAnswers } from "./matched-answers.ts";
 import { IngestMetrics } from "./metrics.ts";
@@ -51,8 +55,12 @@ import { OrderLog } from "./order-log.ts";
 import { OrderReads } from "./order-reads.ts";
 import { OrderStates } from "./order-states.ts";
 import { OrderStreams } from "./order-stream.ts";
+import { OrderTraces } from "./order-traces.ts";
 import { OrderWatches } from "./order-watch.ts";
+import { PageFiles } from "./page-files.ts";
+import { PipelineHistory } from "./pipeline-history.ts";
 import { PipelineStatus } from "./pipeline-status.ts";
+import { PipelineWatches } from "./pipeline-watches.ts";
 import { IngestProcesses, processNumber, readiness, SharedRegistry } from "./processes.ts";
 import { RateLimits } from "./rate-limits.ts";
 import { ReportHistory } from "./report-history.ts";
@@ -97,6 +105,8 @@ async function runProcess(config: Config, log: Log, number: number | undefined):
   // Appending has a connection a partition: a large flush of one does not hold up another, and WAIT covers its own.
   const reading = connection("read");
   const sql = connect(config.databaseUrl, { max: POSTGRES_CONNECTIONS });
+  // For what asks each second, whether Postgres is there or not: after each failure the driver lets all of a pool wait longer.
+  const sampling = connect(config.databaseUrl, { max: 1 });
 
   const partitioning = new Partitioning(config.log.partitions);
   const partitions = partitioning.all().map((partition) => new PartitionKeys(partition));
@@ -198,6 +208,13 @@ async function runProcess(config: Config, log: Log, number: number | undefined):
   const status = new PipelineStatus(admission, engines, sql);
   const letters = new Letters({ databaseUrl: config.databaseUrl, sql, instruments });
   const deadLetters = new DeadLetterMethods({ letters, instruments, settled: metrics.lettersSettled, log });
+  const traces = new OrderTraces({ redis: reading, sql, reads, follower, partitions, instruments });
+  const bookHistory = new BookHistory({ engines, instruments, partitioning });
+  const sampled = new PipelineStatus(admission, engines, sampling);
+  const pipelineHistory = new PipelineHistory({ redis: reading, status: sampled });
+  const pipeline = new PipelineWatches(pipelineHistory);
+  const live = new LiveWatches({ orders: orderWatches, market: marketData, pipeline, gate });
+  const page = new PageFiles({ isSecure: certificates !== undefined, log });
 
   const served = [
     serve(OrderService, {
@@ -209,6 +226,7 @@ async function runProcess(config: Config, log: Log, number: number | undefined):
       cancelAllOrders: ["trade", entry.cancelAllOrders],
       getOrder: ["read", reads.getOrder],
       listOrders: ["read", reads.listOrders],
+      getOrderTrace: ["read", traces.getOrderTrace],
       watchOrders: ["read", orderWatches.watchOrders],
     }),
     serve(MarketDataService, {
@@ -217,8 +235,16 @@ async function runProcess(config: Config, log: Log, number: number | undefined):
       watchBook: ["read", marketData.watchBook],
       watchTrades: ["read", marketData.watchTrades],
       listTrades: ["read", marketData.listTrades],
+      getBookAt: ["read", bookHistory.getBookAt],
     }),
-    serve(AuthService, { issueToken: ["anyone", signIn.issueToken], revokeToken: ["read", signIn.revokeToken] }),
+    serve(LiveService, { watch: ["read", live.watch] }),
+    serve(AuthService, {
+      issueToken: ["anyone", signIn.issueToken],
+      revokeToken: ["read", signIn.revokeToken],
+      startSession: ["anyone", signIn.startSession],
+      endSession: ["read", signIn.endSession],
+      getSession: ["read", signIn.getSession],
+    }),
     serve(AdminService, {
       createAccount: ["admin", accounts.createAccount],
       getAccount: ["admin", accounts.getAccount],
@@ -238,6 +264,7 @@ async function runProcess(config: Config, log: Log, number: number | undefined):
       getDeadLetter: ["admin", deadLetters.getDeadLetter],
       redriveDeadLetter: ["admin", deadLetters.redriveDeadLetter],
       discardDeadLetter: ["admin", deadLetters.discardDeadLetter],
+      watchPipeline: ["admin", pipeline.watchPipeline],
     }),
   ].map((service) => watches.around(rateLimits.around(service)));
 
@@ -283,7 +310,7 @@ async function runProcess(config: Config, log: Log, number: number | undefined):
       for (const redis of [reading, ...appending, ...following]) redis.disconnect();
       await changes.close();
       await letters.close();
-      await sql.end({ timeout: 1 });
+      await Promise.all([sql, sampling].map((pool) => pool.end({ timeout: 1 })));
     },
   };
   const orderLogs: Service = {
@@ -298,11 +325,16 @@ async function runProcess(config: Config, log: Log, number: number | undefined):
       await Promise.all(appenders.map((appender) => appender.stop()));
     },
   };
+  const routes: HttpRoutes = {
+    limits: httpDoor.limits,
+    certificates,
+    answer: (request, response) => httpDoor.answer(request, response) || page.answer(request, response),
+  };
   const http = new HttpServer({
     bind: config.listen.bind,
     port: config.listen.httpPort,
     log,
-    routes: httpDoor,
+    routes,
     metrics: number === undefined ? registry : { registry: new SharedRegistry(registry.registry) },
     checks: {
       redis: async () => {
@@ -324,11 +356,14 @@ async function runProcess(config: Config, log: Log, number: number | undefined):
     ...(certificates ? [certificates] : []),
     connections,
     accountBook,
+    page,
     http,
     orderLogs,
     admission,
     follower,
     waits,
+    new RollCall({ role: "ingest", redis: reading, registry: registry.registry }),
+    pipelineHistory,
     disconnects,
     doors,
   ];

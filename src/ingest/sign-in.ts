@@ -5,12 +5,12 @@ import type { AuthService } from "../gen/penstock/v1/auth_service_pb.ts";
 import { findCredentials } from "../store/account-keys.ts";
 import { endTokens } from "../store/accounts.ts";
 import { countRevocations, revoke } from "../store/revocations.ts";
-import { noSuchAccount } from "./accounts.ts";
+import { noSuchAccount, ROLES } from "./accounts.ts";
 import { type Administration, patiently } from "./administration.ts";
 import { Attempts } from "./auth/attempts.ts";
 import { keyIdOf, type Secrets } from "./auth/secrets.ts";
 import type { TokenService } from "./auth/tokens.ts";
-import type { Implementation } from "./call.ts";
+import type { Call, Implementation } from "./call.ts";
 import { invalidArgument, RequestError, resourceExhausted } from "./errors.ts";
 import { timestampOf } from "./timestamp.ts";
 import { validateIssueToken } from "./validation/accounts.ts";
@@ -28,6 +28,11 @@ const MAX_REVOKED = 1_000;
 const MAX_UNDER_WAY = 64;
 const BUSY_RETRY_MS = 1_000;
 
+const NO_BROWSER = new RequestError(
+  "FAILED_PRECONDITION",
+  "sessions are for browsers, on pages of the HTTP port: IssueToken gives a token",
+);
+
 export interface SignInOptions {
   readonly sql: postgres.Sql;
   readonly secrets: Secrets;
@@ -36,7 +41,12 @@ export interface SignInOptions {
   readonly log: Logger;
 }
 
-/** A token for a secret, and its end. */
+interface Credentials {
+  readonly account: string;
+  readonly secret: string;
+}
+
+/** A token for a secret, and its end; for a browser as a session. */
 export class SignIn implements AuthMethods {
   readonly #options: SignInOptions;
   readonly #attempts = new Attempts();
@@ -47,6 +57,29 @@ export class SignIn implements AuthMethods {
   }
 
   issueToken: AuthMethods["issueToken"] = async (request) => {
+    const { token, expiresAt } = await this.#signIn(request);
+    return { token, expiresAt: timestampOf(expiresAt.getTime()) };
+  };
+
+  startSession: AuthMethods["startSession"] = async (request, { session }) => {
+    if (session === undefined) throw NO_BROWSER;
+    const { token, expiresAt, account, role } = await this.#signIn(request);
+    session.start(token, expiresAt.getTime());
+    return { session: { account, role: ROLES[role], expiresAt: timestampOf(expiresAt.getTime()) } };
+  };
+
+  endSession: AuthMethods["endSession"] = async (_, call) => {
+    // Whatever becomes of the token: the browser has it no more.
+    call.session?.end();
+    await this.#revoke(false, call);
+    return {};
+  };
+
+  getSession: AuthMethods["getSession"] = async (_, { principal: { account, role, expiresAtMs } }) => {
+    return { session: { account, role: ROLES[role], expiresAt: timestampOf(expiresAtMs) } };
+  };
+
+  async #signIn(request: Credentials) {
     const fields = validateIssueToken(request);
     if (isRefused(fields)) throw invalidArgument(fields);
     if (this.#underWay >= MAX_UNDER_WAY) throw resourceExhausted("too many sign in at once", BUSY_RETRY_MS);
@@ -56,9 +89,9 @@ export class SignIn implements AuthMethods {
     } finally {
       this.#underWay--;
     }
-  };
+  }
 
-  async #issue({ account, secret }: { readonly account: string; readonly secret: string }) {
+  async #issue({ account, secret }: Credentials) {
     const { sql, secrets, tokens } = this.#options;
     const keyId = keyIdOf(secret);
     const found = await findCredentials(sql, account, keyId);
@@ -79,10 +112,15 @@ export class SignIn implements AuthMethods {
     }
     if (suspended) throw new RequestError("PERMISSION_DENIED", "the account is suspended");
     const { token, expiresAt } = await tokens.issue(account, role, { generation, keyId: key.id, until });
-    return { token, expiresAt: timestampOf(expiresAt.getTime()) };
+    return { token, expiresAt, account, role };
   }
 
-  revokeToken: AuthMethods["revokeToken"] = async ({ all }, { principal }) => {
+  revokeToken: AuthMethods["revokeToken"] = async ({ all }, call) => {
+    await this.#revoke(all, call);
+    return {};
+  };
+
+  async #revoke(all: boolean, { principal }: Call): Promise<void> {
     const { administration, log } = this.#options;
     const { account, tokenId: id, expiresAtMs } = principal;
     if (!all && id === "") {
@@ -99,6 +137,5 @@ export class SignIn implements AuthMethods {
       await revoke(change, { id, account, expiresAt: new Date(expiresAtMs) });
     });
     log.info({ account, all }, "tokens revoked by their account");
-    return {};
-  };
+  }
 }

@@ -2,6 +2,7 @@ import { create, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
 import { type TradeSchema, WatchTradesResponseSchema } from "../gen/penstock/v1/market_data_service_pb.ts";
 import type { Side } from "../gen/penstock/v1/order_pb.ts";
 import { fromUnits } from "../stream/decimal.ts";
+import type { EngineEvent } from "../stream/event-batch.ts";
 import type { TradedInstrument } from "../stream/instrument.ts";
 import type { Feed } from "./call.ts";
 import { RequestError } from "./errors.ts";
@@ -55,18 +56,7 @@ class Tape implements NewsListener {
   }
 
   news({ ms, events }: News): void {
-    const { symbol, tick, lot } = this.#instrument;
-    // A trade is two events, of which one is the aggressor's.
-    const trades = events
-      .filter(({ trade, aggressor }) => trade > 0 && aggressor)
-      .map(({ trade, lastPrice, lastQuantity, side }) => ({
-        symbol,
-        trade: BigInt(trade),
-        price: fromUnits(lastPrice, tick),
-        quantity: fromUnits(lastQuantity, lot),
-        aggressorSide: side as Side,
-        at: timestampOf(ms),
-      }));
+    const trades = tradesOf(this.#instrument, ms, events);
     if (trades.length > 0) this.#tell(encode(trades));
   }
 
@@ -82,6 +72,24 @@ class Tape implements NewsListener {
   #tell(answer: Uint8Array): void {
     for (const feed of this.feeds) feed.send([answer]);
   }
+}
+
+/** The trades of a symbol that its events tell of; `ms` is the time of their entry. A trade is two events, one of them the aggressor's. */
+export function tradesOf(
+  { symbol, tick, lot }: TradedInstrument,
+  ms: number,
+  events: readonly EngineEvent[],
+): MessageInitShape<typeof TradeSchema>[] {
+  return events
+    .filter(({ trade, aggressor }) => trade > 0 && aggressor)
+    .map(({ trade, lastPrice, lastQuantity, side }) => ({
+      symbol,
+      trade: BigInt(trade),
+      price: fromUnits(lastPrice, tick),
+      quantity: fromUnits(lastQuantity, lot),
+      aggressorSide: side as Side,
+      at: timestampOf(ms),
+    }));
 }
 
 function encode(trades: MessageInitShape<typeof TradeSchema>[]): Uint8Array {

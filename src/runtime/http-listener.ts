@@ -13,6 +13,11 @@ import type { AddressInfo, Socket } from "node:net";
 export type HttpRequest = IncomingMessage;
 export type HttpResponse = ServerResponse;
 
+/** What is asked for, without a query. */
+export function pathOf(request: HttpRequest): string {
+  return request.url?.split("?", 1)[0] ?? "";
+}
+
 /** What a port grants to each of its clients. `Ms` is milliseconds. */
 export interface HttpLimits {
   /** Open at once. Those beyond are closed as they come. */

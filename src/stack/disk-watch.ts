@@ -43,7 +43,11 @@ export class DiskWatch implements Service {
   constructor(options: DiskWatchOptions) {
     this.#options = options;
     // A disk that cannot be looked at is not ours to judge: the servers say what is wrong with it.
-    this.#looks = new Periodic(options.intervalMs ?? INTERVAL_MS, () => this.#look(), () => {});
+    this.#looks = new Periodic(
+      options.intervalMs ?? INTERVAL_MS,
+      () => this.#look(),
+      () => {},
+    );
   }
 
   async start(): Promise<void> {

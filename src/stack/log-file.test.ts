@@ -18,15 +18,19 @@ test("a file that has grown gives way to the next one, and stays beside it", (t)
   assert.equal(statSync(`${path}.1`).size, 2 * much.length);
 });
 
-test("on a full disk a line is lost, and nothing else; with room it goes on", { skip: SmallDisk.hindrance() ?? false }, (t) => {
-  const disk = SmallDisk.mount(24);
-  t.after(() => disk.unmount());
-  const path = join(disk.folder, "role.log");
-  const log = new LogFile(path);
-  log.write(Buffer.alloc(17 * 1024 * 1024, "x"));
-  disk.fill();
-  for (let i = 0; i < 3; i++) log.write(Buffer.alloc(16_384, "no room"));
-  disk.relieve();
-  log.write(Buffer.from("room\n"));
-  assert.ok(readFileSync(path, "utf8").endsWith("room\n"));
-});
+test(
+  "on a full disk a line is lost, and nothing else; with room it goes on",
+  { skip: SmallDisk.hindrance() ?? false },
+  (t) => {
+    const disk = SmallDisk.mount(24);
+    t.after(() => disk.unmount());
+    const path = join(disk.folder, "role.log");
+    const log = new LogFile(path);
+    log.write(Buffer.alloc(17 * 1024 * 1024, "x"));
+    disk.fill();
+    for (let i = 0; i < 3; i++) log.write(Buffer.alloc(16_384, "no room"));
+    disk.relieve();
+    log.write(Buffer.from("room\n"));
+    assert.ok(readFileSync(path, "utf8").endsWith("room\n"));
+  },
+);

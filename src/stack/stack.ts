@@ -124,7 +124,14 @@ export class Stack {
       },
       stop: async () => rmSync(file, { force: true }),
     };
-    const services = [together("servers", servers), disks, schema, together("consumers", consumers), ...engines, ingest];
+    const services = [
+      together("servers", servers),
+      disks,
+      schema,
+      together("consumers", consumers),
+      ...engines,
+      ingest,
+    ];
     return new Stack([...services, announcement], [...consumers, ...engines, ingest], file);
   }
 
@@ -174,6 +181,8 @@ function welcome(grpc: string, http: string, stateFolder: string): string {
 
   orders by gRPC     ${new URL(grpc).host}
   by Connect, JSON   ${http}
+  the page           ${http}/
+  to sign in there   the account and secret of ${join(folder, "demo-trader.json")}, or admin and ${join(folder, "admin.secret")}
   health, metrics    ${http}/readyz, ${http}/metrics
   addresses, tokens  ${join(folder, "stack.json")}
   logs               ${join(folder, "logs")}

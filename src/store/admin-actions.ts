@@ -21,6 +21,14 @@ export interface StoredAction extends AdminAction {
   readonly outcome: ActionOutcome;
 }
 
+/** IDs of the entries of a partition that admins have had voided. */
+export async function listVoided(sql: postgres.Sql, partition: number): Promise<string[]> {
+  const rows = await sql<{ id: string }[]>`
+    SELECT details->>'entry_id' AS id FROM admin_actions
+    WHERE action = 'VoidEntry' AND outcome <> 'refused' AND subject = ${`partition ${partition}`}`;
+  return rows.map(({ id }) => id);
+}
+
 /** In the transaction of the change itself. */
 export async function recordDone(transaction: Transaction, action: AdminAction): Promise<void> {
   await transaction.query(

@@ -44,6 +44,25 @@ export async function saveSnapshot(writer: Writer, snapshot: StoredSnapshot): Pr
   });
 }
 
+/** A snapshot without its data. */
+export type SnapshotPlace = Omit<StoredSnapshot, "data">;
+
+/** All that are kept of a partition, newest first. */
+export async function listSnapshots(sql: postgres.Sql, partition: number): Promise<SnapshotPlace[]> {
+  const rows = await sql<SnapshotRow[]>`
+    SELECT epoch, ms, seq, rules, kept, state_hash, entry_hash, bytes FROM engine_snapshots
+    WHERE partition = ${partition} ORDER BY epoch DESC, ms DESC, seq DESC`;
+  return rows.map((row) => toPlace(partition, row));
+}
+
+/** The data of one of them, as they are found; fewer bytes where it was removed meanwhile. */
+export async function readSnapshot(sql: postgres.Sql, partition: number, at: LogPosition): Promise<Buffer> {
+  const [row] = await sql<{ bytes: string }[]>`
+    SELECT bytes FROM engine_snapshots
+    WHERE partition = ${partition} AND epoch = ${at.epoch} AND ms = ${at.ms} AND seq = ${at.seq}`;
+  return readParts(sql, partition, at, Number(row?.bytes ?? 0));
+}
+
 /**
  * The snapshots of a partition at `upTo` or before it, newest first, each read when it is asked for. The data are as they are
  * found: whoever takes them checks them.
@@ -59,16 +78,8 @@ export async function* newestSnapshots(
       AND (epoch, ms, seq) <= (${upTo.epoch}::smallint, ${upTo.ms}::bigint, ${upTo.seq}::bigint)
     ORDER BY epoch DESC, ms DESC, seq DESC`;
   for (const row of rows) {
-    const position = { epoch: row.epoch, ms: Number(row.ms), seq: Number(row.seq) };
-    yield {
-      ...position,
-      partition,
-      rules: row.rules,
-      kept: row.kept,
-      stateHash: BigInt.asUintN(64, BigInt(row.state_hash)),
-      entryHash: row.entry_hash,
-      data: await readParts(sql, partition, position, Number(row.bytes)),
-    };
+    const place = toPlace(partition, row);
+    yield { ...place, data: await readParts(sql, partition, place, Number(row.bytes)) };
   }
 }
 
@@ -81,6 +92,19 @@ interface SnapshotRow {
   readonly state_hash: string;
   readonly entry_hash: Buffer;
   readonly bytes: string;
+}
+
+function toPlace(partition: number, row: SnapshotRow): SnapshotPlace {
+  return {
+    partition,
+    epoch: row.epoch,
+    ms: Number(row.ms),
+    seq: Number(row.seq),
+    rules: row.rules,
+    kept: row.kept,
+    stateHash: BigInt.asUintN(64, BigInt(row.state_hash)),
+    entryHash: row.entry_hash,
+  };
 }
 
 async function readParts(

@@ -93,6 +93,42 @@ async function nextEpoch(sql: postgres.Sql, partition: number, epoch: number): P
   return row?.epoch ?? undefined;
 }
 
+/** An order whose reports are wanted: they lie between its own place and its newest event. */
+export interface ReportedOrder extends LogPosition {
+  readonly partition: number;
+  readonly account: string;
+  readonly orderId: string;
+  /** Of its newest event, in ms. */
+  readonly untilMs: number;
+}
+
+/**
+ * The newest `limit` reports of one order, oldest first. By order they have no index, so at most `looks` of its account's are looked
+ * at, the newest ones of that time: where there are more of them, some may be missing.
+ */
+export async function readOrderExecutions(
+  sql: postgres.Sql,
+  { partition, account, orderId, epoch, ms, untilMs }: ReportedOrder,
+  { limit, looks }: { readonly limit: number; readonly looks: number },
+): Promise<{ readonly executions: StoredExecution[]; readonly isComplete: boolean }> {
+  const looked = sql`
+    SELECT * FROM executions
+    WHERE account = ${account} AND partition = ${partition} AND (epoch, ms) >= (${epoch}::smallint, ${ms}::bigint)
+      AND ms BETWEEN ${ms} AND ${untilMs}
+    ORDER BY epoch DESC, ms DESC LIMIT ${looks}`;
+  const rows = await sql<(Row & { readonly looked: number; readonly partition: number | null })[]>`
+    WITH looked AS MATERIALIZED (${looked})
+    SELECT (SELECT count(*) FROM looked)::integer AS looked, execution.*, facts.client_order_id AS facts_client_order_id,
+           facts.side, facts.type, facts.time_in_force, facts.expire_time, facts.post_only, facts.self_trade_prevention
+    FROM (VALUES (true)) AS always
+    LEFT JOIN (SELECT * FROM looked WHERE order_id = ${orderId} ORDER BY epoch DESC, ms DESC, seq DESC, index DESC
+               LIMIT ${limit}) AS execution ON true
+    LEFT JOIN orders AS facts USING (order_id)
+    ORDER BY execution.epoch, execution.ms, execution.seq, execution.index`;
+  const found = rows.filter((row) => row.partition !== null);
+  return { executions: found.map(toExecution), isComplete: rows[0]!.looked < looks && found.length < limit };
+}
+
 interface Row {
   readonly partition: number;
   readonly epoch: number;

@@ -148,6 +148,28 @@ export async function readEntry(
   return row && toEntry(row);
 }
 
+/** That an entry is written: its commit, and how many commands or events it holds. */
+export interface WrittenEntry {
+  readonly stream: StreamNumber;
+  readonly commands: number;
+  /** Null where Postgres does not keep the times of commits (track_commit_timestamp), or no longer this one. */
+  readonly committedAt: Date | null;
+}
+
+/** What is written at one place of a partition: of each stream the receipt, where it has one. */
+export async function findCommits(
+  sql: postgres.Sql,
+  partition: number,
+  { epoch, ms, seq }: LogPosition,
+): Promise<WrittenEntry[]> {
+  return sql<WrittenEntry[]>`
+    SELECT stream, commands,
+           CASE WHEN current_setting('track_commit_timestamp') = 'on' THEN pg_xact_commit_timestamp(xmin) END
+             AS "committedAt"
+    FROM journal
+    WHERE stream IN (0, 1) AND partition = ${partition} AND epoch = ${epoch} AND ms = ${ms} AND seq = ${seq}`;
+}
+
 /** Those of these places of a partition that have a receipt, of whatever epoch. */
 export async function findWritten(
   sql: postgres.Sql,

@@ -39,7 +39,9 @@ export class ClockError extends Error {
   override readonly name = "ClockError";
 
   constructor(aheadMs: number) {
-    super(`Redis' clock is ${aheadMs} ms ahead of this machine's: more than ${MAX_CLOCK_AHEAD_MS} is an error of one of them`);
+    super(
+      `Redis' clock is ${aheadMs} ms ahead of this machine's: more than ${MAX_CLOCK_AHEAD_MS} is an error of one of them`,
+    );
   }
 }
 

@@ -124,7 +124,8 @@ export class GroupReader {
     // A page may be empty and not the last: the round ends only where the cursor is back at the start.
     const cursor = next.toString();
     this.#claimFrom = cursor === formatEntryId(START) ? undefined : cursor;
-    if (this.#claimFrom === undefined) this.#nextClaimAt = performance.now() + claimIntervalMs * (0.75 + Math.random() / 2);
+    if (this.#claimFrom === undefined)
+      this.#nextClaimAt = performance.now() + claimIntervalMs * (0.75 + Math.random() / 2);
     if (replies.length === 0 && deleted.length === 0 && this.#claimFrom === undefined) return undefined;
     return { entries: await this.#withDeliveries(replies), lost: deleted.map(String) };
   }

@@ -1,7 +1,7 @@
 import type { Redis } from "ioredis";
 import { type Entry, readEntry } from "./entry.ts";
 import type { PartitionKeys } from "./keys.ts";
-import { type EntryId, type EntryPosition, formatEntryId } from "./position.ts";
+import { compareEntryIds, type EntryId, type EntryPosition, formatEntryId } from "./position.ts";
 import { decodeSeen, type Seen } from "./seen.ts";
 
 /** Each means that the generation turned in between, which takes minutes. */
@@ -29,6 +29,14 @@ export async function findEntry(redis: Redis, keys: PartitionKeys, at: EntryPosi
   if (fields === undefined) return undefined;
   const entry = readEntry(id, fields);
   return entry.epoch === at.epoch ? entry : undefined;
+}
+
+/** The entry of the orders stream that follows another one, or undefined where it does not, or no longer, have it. */
+export async function findNext(redis: Redis, keys: PartitionKeys, after: EntryId): Promise<Entry | undefined> {
+  const reply = await redis.callBuffer("XRANGE", keys.orders, `(${formatEntryId(after)}`, "+", "COUNT", 1);
+  const [next] = reply as [Buffer, Buffer[]][];
+  const entry = next && readEntry(next[0].toString(), next[1]);
+  return entry !== undefined && compareEntryIds(entry.previous, after) === 0 ? entry : undefined;
 }
 
 /** The newest entry of the orders stream up to an ID, or undefined where it has none. */

@@ -1,5 +1,5 @@
 import { messageOf } from "../runtime/errors.ts";
-import { HttpListener } from "../runtime/http-listener.ts";
+import { HttpListener, pathOf } from "../runtime/http-listener.ts";
 import type { CertificateSource, HttpLimits, HttpRequest, HttpResponse } from "../runtime/http-listener.ts";
 import type { Service } from "../runtime/service.ts";
 import type { Log } from "./log.ts";
@@ -90,7 +90,7 @@ export class HttpServer implements Service {
   }
 
   async #answer(request: HttpRequest, response: HttpResponse): Promise<void> {
-    const path = request.url?.split("?", 1)[0];
+    const path = pathOf(request);
     if (path !== "/healthz" && path !== "/readyz" && path !== "/metrics") {
       if (this.#options.routes?.answer(request, response)) return;
       return send(response, 404, "text/plain", "not found: /healthz, /readyz and /metrics are here\n");

@@ -18,6 +18,7 @@ import { GrpcWatch } from "./watch.ts";
 export class Market {
   readonly #t: TestContext;
   readonly server: TestRedis;
+  readonly databaseUrl: string;
   readonly redis: Redis;
   readonly engine: EngineProcess;
   readonly toEngine: Proxy;
@@ -27,11 +28,12 @@ export class Market {
 
   private constructor(
     t: TestContext,
-    parts: Pick<Market, "server" | "redis" | "engine" | "toEngine" | "symbols" | "ingest">,
+    parts: Pick<Market, "server" | "databaseUrl" | "redis" | "engine" | "toEngine" | "symbols" | "ingest">,
     start: () => Promise<Ingest>,
   ) {
     this.#t = t;
     this.server = parts.server;
+    this.databaseUrl = parts.databaseUrl;
     this.redis = parts.redis;
     this.engine = parts.engine;
     this.toEngine = parts.toEngine;
@@ -54,7 +56,7 @@ export class Market {
     const redis = connectRedis(server.url, { name: "test", socketTimeoutMs: 10_000 });
     t.after(() => redis.disconnect());
     for (const symbol of symbols) await defineInstrument(ingest, symbol);
-    const market = new Market(t, { server, redis, engine, toEngine, symbols, ingest }, start);
+    const market = new Market(t, { server, databaseUrl, redis, engine, toEngine, symbols, ingest }, start);
     await market.settled();
     return market;
   }

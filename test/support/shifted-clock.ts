@@ -46,7 +46,11 @@ export class ShiftedClock {
   readonly wrap = (program: string): string => {
     const { LD_PRELOAD, SHIFTED_CLOCK } = this.env;
     const script = join(this.#folder, basename(program));
-    const lines = ["#!/bin/sh", `export LD_PRELOAD=${LD_PRELOAD} SHIFTED_CLOCK=${SHIFTED_CLOCK}`, `exec ${program} "$@"`];
+    const lines = [
+      "#!/bin/sh",
+      `export LD_PRELOAD=${LD_PRELOAD} SHIFTED_CLOCK=${SHIFTED_CLOCK}`,
+      `exec ${program} "$@"`,
+    ];
     writeFileSync(script, `${lines.join("\n")}\n`, { mode: 0o755 });
     return script;
   };

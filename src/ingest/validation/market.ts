@@ -2,14 +2,18 @@
 
 import * as v from "valibot";
 import type {
+  GetBookAtRequest,
   GetBookRequest,
   ListTradesRequest,
   WatchBookRequest,
 } from "../../gen/penstock/v1/market_data_service_pb.ts";
 import type { Instruments, TradedInstrument } from "../../stream/instrument.ts";
+import type { Partitioning } from "../../stream/partition.ts";
+import { formatEntryId, parseEntryId } from "../../stream/position.ts";
 import { PAGE_TOKEN, pageLimit, PageSize, shapeFaults } from "./shape.ts";
 import { readSymbol } from "./target.ts";
-import type { Fields, Violation, Violations } from "./violation.ts";
+import { readTime } from "./time.ts";
+import { type Fields, isRefused, take, type Violation, type Violations } from "./violation.ts";
 
 const MAX_DEPTH = 1_000;
 const DEFAULT_DEPTH = 10;
@@ -37,6 +41,46 @@ export function validateBook(request: Fields<GetBookRequest>, instruments: Instr
   const instrument = readSymbol(request.symbol, instruments, faults);
   if (faults.length > 0 || instrument === undefined) return { violations: faults };
   return { instrument, depth: request.depth === 0 ? DEFAULT_DEPTH : request.depth };
+}
+
+export interface BookAtFields extends BookFields {
+  /** The ID of an entry; "" for the newest. */
+  readonly entryId: string;
+}
+
+export function validateBookAt(
+  { place, ...request }: Fields<GetBookAtRequest>,
+  instruments: Instruments,
+  partitioning: Partitioning,
+): BookAtFields | Violations {
+  const fields = validateBook(request, instruments);
+  const faults = isRefused(fields) ? [...fields.violations] : [];
+  let entryId = "";
+  if (place.case === "at") entryId = lastIdOf(take(faults, "at", readTime(place.value)));
+  if (place.case === "position") {
+    const { partition, entryId: id } = place.value;
+    if (!isEntryId(id))
+      faults.push({ field: "position.entry_id", description: "must be an entry_id as it was answered" });
+    if (!isRefused(fields) && partition !== partitioning.of(fields.instrument.symbol)) {
+      faults.push({ field: "position.partition", description: "must be that of the symbol" });
+    }
+    entryId = id;
+  }
+  return isRefused(fields) || faults.length > 0 ? { violations: faults } : { ...fields, entryId };
+}
+
+/** Behind all entries of a millisecond. */
+function lastIdOf(ms: number): string {
+  return formatEntryId({ ms, seq: 0xffff_ffff });
+}
+
+function isEntryId(text: string): boolean {
+  try {
+    parseEntryId(text);
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 const Page = v.object({

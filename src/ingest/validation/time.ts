@@ -15,3 +15,12 @@ export function readFutureTime(
   if (ms <= nowMs) return "must be in the future";
   return ms > nowMs + MAX_AHEAD_MS ? "must be at most 10 years ahead" : ms;
 }
+
+/** Of an entry's time: 48 bits. */
+const MAX_MS = 2 ** 48 - 1;
+
+/** A time in whole milliseconds since 1970, rounded down, or what is wanted. */
+export function readTime({ seconds, nanos }: Pick<Timestamp, "seconds" | "nanos">): number | string {
+  const ms = Number(seconds) * 1000 + Math.floor(nanos / NANOS_PER_MS);
+  return nanos >= 0 && nanos < NANOS_PER_S && ms >= 0 && ms <= MAX_MS ? ms : "must be a time since 1970";
+}

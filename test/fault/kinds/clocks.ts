@@ -57,7 +57,13 @@ export const CLOCKS: readonly Kind[] = [
     ({ workers }, random) => [random.pick(workers).name],
     [1, -1],
   ),
-  jump("clock-engines", "the engines' clocks jump, ahead or back", ["I7", "I8"], ({ engines }) => engines.map(({ name }) => name), [1, -1]),
+  jump(
+    "clock-engines",
+    "the engines' clocks jump, ahead or back",
+    ["I7", "I8"],
+    ({ engines }) => engines.map(({ name }) => name),
+    [1, -1],
+  ),
   jump(
     "clock-all",
     "all clocks jump ahead together, and are set back: the log's time stays ahead",

@@ -57,17 +57,21 @@ const CUT_LIMIT_MS = 4_000;
 export const CONNECTIONS: readonly Kind[] = [
   hit("cut", "all connections between two are closed (FIN)", (way) => way.cut("close")),
   hit("reset", "all connections between two are reset (RST)", (way) => way.cut("reset")),
-  hit("cut-in-message", "a connection is cut in the middle of a message, behind 1 to 20,000 bytes", async (way, random) => {
-    const direction = random.pick<Direction>(["up", "down"]);
-    // Often within the first message, and sometimes within the thousandth.
-    const bytes = Math.ceil(20_000 ** random.next());
-    const ending = random.chance(0.5) ? "close" : "reset";
-    try {
-      await inTime(way.cutAfter(direction, bytes, ending), `a connection that carries ${bytes} bytes`, CUT_LIMIT_MS);
-    } finally {
-      await way.heal();
-    }
-  }),
+  hit(
+    "cut-in-message",
+    "a connection is cut in the middle of a message, behind 1 to 20,000 bytes",
+    async (way, random) => {
+      const direction = random.pick<Direction>(["up", "down"]);
+      // Often within the first message, and sometimes within the thousandth.
+      const bytes = Math.ceil(20_000 ** random.next());
+      const ending = random.chance(0.5) ? "close" : "reset";
+      try {
+        await inTime(way.cutAfter(direction, bytes, ending), `a connection that carries ${bytes} bytes`, CUT_LIMIT_MS);
+      } finally {
+        await way.heal();
+      }
+    },
+  ),
   forAWhile("silent", "nothing passes between two, and neither is told", (way) => way.stall()),
   forAWhile("silent-up", "nothing passes from a client to its server, and neither is told", (way) => way.silence("up")),
   forAWhile("silent-down", "no answer passes between two: what was asked for is done", (way) => way.silence("down")),

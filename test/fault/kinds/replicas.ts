@@ -6,7 +6,11 @@ import type { StackOptions } from "../stack.ts";
 /** Replicas are gathered for no time, and asked each second. */
 const ARGUMENTS = ["--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "1"];
 
-const promoted = (name: string, what: string, more: Pick<Kind, "mayLose"> & { readonly stack: StackOptions }): Kind => ({
+const promoted = (
+  name: string,
+  what: string,
+  more: Pick<Kind, "mayLose"> & { readonly stack: StackOptions },
+): Kind => ({
   name,
   what,
   attacks: ["I1", "I2", "I3", "I8"],
@@ -32,7 +36,8 @@ export const REPLICAS: readonly Kind[] = [
     },
   ),
   promoted("promote-replica", "kill -9 of Redis, its replica is promoted; without WAIT", {
-    mayLose: "what was acknowledged in the last moments, neither copied nor written: `always` speaks of the dead server's disk alone",
+    mayLose:
+      "what was acknowledged in the last moments, neither copied nor written: `always` speaks of the dead server's disk alone",
     stack: { replica: true, redisArguments: ARGUMENTS },
   }),
 ];

@@ -18,7 +18,7 @@ import type { Message, UnknownEnum } from "@bufbuild/protobuf";
  * Describes the file penstock/v1/admin_service.proto.
  */
 export const file_penstock_v1_admin_service: GenFile = /*@__PURE__*/
-  fileDesc("Ch9wZW5zdG9jay92MS9hZG1pbl9zZXJ2aWNlLnByb3RvEgtwZW5zdG9jay52MSJIChRDcmVhdGVBY2NvdW50UmVxdWVzdBIPCgdhY2NvdW50GAEgASgJEh8KBHJvbGUYAiABKA4yES5wZW5zdG9jay52MS5Sb2xlIkgKFUNyZWF0ZUFjY291bnRSZXNwb25zZRIPCgdhY2NvdW50GAEgASgJEg4KBnNlY3JldBgCIAEoCRIOCgZrZXlfaWQYAyABKAkikgEKB0FjY291bnQSDwoHYWNjb3VudBgBIAEoCRIfCgRyb2xlGAIgASgOMhEucGVuc3RvY2sudjEuUm9sZRIRCglzdXNwZW5kZWQYAyABKAgSEgoKcmF0ZV9saW1pdBgEIAEoDRIuCgpjcmVhdGVkX2F0GAUgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCIkChFHZXRBY2NvdW50UmVxdWVzdBIPCgdhY2NvdW50GAEgASgJIjsKEkdldEFjY291bnRSZXNwb25zZRIlCgdhY2NvdW50GAEgASgLMhQucGVuc3RvY2sudjEuQWNjb3VudCI8ChNMaXN0QWNjb3VudHNSZXF1ZXN0EhEKCXBhZ2Vfc2l6ZRgBIAEoDRISCgpwYWdlX3Rva2VuGAIgASgJIlcKFExpc3RBY2NvdW50c1Jlc3BvbnNlEiYKCGFjY291bnRzGAEgAygLMhQucGVuc3RvY2sudjEuQWNjb3VudBIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkipAEKFFVwZGF0ZUFjY291bnRSZXF1ZXN0Eg8KB2FjY291bnQYASABKAkSJAoEcm9sZRgCIAEoDjIRLnBlbnN0b2NrLnYxLlJvbGVIAIgBARIWCglzdXNwZW5kZWQYAyABKAhIAYgBARIXCgpyYXRlX2xpbWl0GAQgASgNSAKIAQFCBwoFX3JvbGVCDAoKX3N1c3BlbmRlZEINCgtfcmF0ZV9saW1pdCI+ChVVcGRhdGVBY2NvdW50UmVzcG9uc2USJQoHYWNjb3VudBgBIAEoCzIULnBlbnN0b2NrLnYxLkFjY291bnQipgEKA0tleRIOCgZrZXlfaWQYASABKAkSLgoKY3JlYXRlZF9hdBgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLwoLZXhwaXJlX3RpbWUYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi4KCnJldm9rZWRfYXQYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIlQKEENyZWF0ZUtleVJlcXVlc3QSDwoHYWNjb3VudBgBIAEoCRIvCgtleHBpcmVfdGltZRgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiZAoRQ3JlYXRlS2V5UmVzcG9uc2USDgoGa2V5X2lkGAEgASgJEg4KBnNlY3JldBgCIAEoCRIvCgtleHBpcmVfdGltZRgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiIgoPTGlzdEtleXNSZXF1ZXN0Eg8KB2FjY291bnQYASABKAkiMgoQTGlzdEtleXNSZXNwb25zZRIeCgRrZXlzGAEgAygLMhAucGVuc3RvY2sudjEuS2V5IjMKEFJldm9rZUtleVJlcXVlc3QSDwoHYWNjb3VudBgBIAEoCRIOCgZrZXlfaWQYAiABKAkiMgoRUmV2b2tlS2V5UmVzcG9uc2USHQoDa2V5GAEgASgLMhAucGVuc3RvY2sudjEuS2V5IiYKE1Jldm9rZVRva2Vuc1JlcXVlc3QSDwoHYWNjb3VudBgBIAEoCSIWChRSZXZva2VUb2tlbnNSZXNwb25zZSJAChdMaXN0QWRtaW5BY3Rpb25zUmVxdWVzdBIRCglwYWdlX3NpemUYASABKA0SEgoKcGFnZV90b2tlbhgCIAEoCSJeChhMaXN0QWRtaW5BY3Rpb25zUmVzcG9uc2USKQoHYWN0aW9ucxgBIAMoCzIYLnBlbnN0b2NrLnYxLkFkbWluQWN0aW9uEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSKGAgoLQWRtaW5BY3Rpb24SCgoCaWQYASABKAQSJgoCYXQYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEg0KBWFjdG9yGAMgASgJEg4KBmFjdGlvbhgEIAEoCRIPCgdzdWJqZWN0GAUgASgJEisKB291dGNvbWUYBiABKA4yGi5wZW5zdG9jay52MS5BY3Rpb25PdXRjb21lEjYKB2RldGFpbHMYByADKAsyJS5wZW5zdG9jay52MS5BZG1pbkFjdGlvbi5EZXRhaWxzRW50cnkaLgoMRGV0YWlsc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEiRgoXVXBzZXJ0SW5zdHJ1bWVudFJlcXVlc3QSKwoKaW5zdHJ1bWVudBgBIAEoCzIXLnBlbnN0b2NrLnYxLkluc3RydW1lbnQiWwoYVXBzZXJ0SW5zdHJ1bWVudFJlc3BvbnNlEisKCmluc3RydW1lbnQYASABKAsyFy5wZW5zdG9jay52MS5JbnN0cnVtZW50EhIKCmNvbW1hbmRfaWQYAiABKAkiGgoYR2V0UGlwZWxpbmVTdGF0dXNSZXF1ZXN0IrYBChlHZXRQaXBlbGluZVN0YXR1c1Jlc3BvbnNlEjAKCnBhcnRpdGlvbnMYASADKAsyHC5wZW5zdG9jay52MS5QYXJ0aXRpb25TdGF0dXMSHwoXcmVkaXNfdXNlZF9tZW1vcnlfYnl0ZXMYAiABKAQSHgoWcmVkaXNfbWF4X21lbW9yeV9ieXRlcxgDIAEoBBIUCgxkZWFkX2xldHRlcnMYBCABKAQSEAoIcmVmdXNpbmcYBSABKAkipAIKD1BhcnRpdGlvblN0YXR1cxIRCglwYXJ0aXRpb24YASABKA0SDQoFZXBvY2gYAiABKA0SFQoNbGFzdF9lbnRyeV9pZBgDIAEoCRIWCg5maXJzdF9lbnRyeV9pZBgEIAEoCRIPCgdlbnRyaWVzGAUgASgEEigKBmdyb3VwcxgGIAMoCzIYLnBlbnN0b2NrLnYxLkdyb3VwU3RhdHVzEjEKDWxhc3RfZW50cnlfYXQYByABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEh4KFmlkZW1wb3RlbmN5X2hvcml6b25fbXMYCCABKAQSMgoGZW5naW5lGAkgASgLMiIucGVuc3RvY2sudjEuRW5naW5lUGFydGl0aW9uU3RhdHVzIpcBCgtHcm91cFN0YXR1cxIOCgZzdHJlYW0YASABKAkSDQoFZ3JvdXAYAiABKAkSEQoJY29uc3VtZXJzGAMgASgNEg8KB3BlbmRpbmcYBCABKAQSCwoDbGFnGAUgASgEEhkKEW9sZGVzdF9wZW5kaW5nX21zGAYgASgEEh0KFW9sZGVzdF91bmRlbGl2ZXJlZF9tcxgHIAEoBCJpChdTZXRUcmFkaW5nU3RhdHVzUmVxdWVzdBISCgpyZXF1ZXN0X2lkGAEgASgJEg4KBnN5bWJvbBgCIAEoCRIqCgZzdGF0dXMYAyABKA4yGi5wZW5zdG9jay52MS5UcmFkaW5nU3RhdHVzInEKGFNldFRyYWRpbmdTdGF0dXNSZXNwb25zZRISCgpjb21tYW5kX2lkGAEgASgJEi4KCmNyZWF0ZWRfYXQYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhEKCWR1cGxpY2F0ZRgDIAEoCCJyChdTZXRBY2NvdW50TGltaXRzUmVxdWVzdBISCgpyZXF1ZXN0X2lkGAEgASgJEg8KB2FjY291bnQYAiABKAkSFwoPbWF4X29wZW5fb3JkZXJzGAMgASgNEhkKEW1heF9xdWFudGl0eV9sb3RzGAQgASgEInIKGFNldEFjY291bnRMaW1pdHNSZXNwb25zZRITCgtjb21tYW5kX2lkcxgBIAMoCRIuCgpjcmVhdGVkX2F0GAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIRCglkdXBsaWNhdGUYAyABKAgiWwoQVm9pZEVudHJ5UmVxdWVzdBISCgpyZXF1ZXN0X2lkGAEgASgJEhEKCXBhcnRpdGlvbhgCIAEoDRIQCghlbnRyeV9pZBgDIAEoCRIOCgZyZWFzb24YBCABKAkiagoRVm9pZEVudHJ5UmVzcG9uc2USEgoKY29tbWFuZF9pZBgBIAEoCRIuCgpjcmVhdGVkX2F0GAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIRCglkdXBsaWNhdGUYAyABKAgi+QIKCkRlYWRMZXR0ZXISCgoCaWQYASABKAQSKwoFc3RhdGUYAiABKA4yHC5wZW5zdG9jay52MS5EZWFkTGV0dGVyU3RhdGUSKQoEa2luZBgDIAEoDjIbLnBlbnN0b2NrLnYxLkRlYWRMZXR0ZXJLaW5kEg4KBnN0cmVhbRgEIAEoCRIRCglwYXJ0aXRpb24YBSABKA0SDQoFZXBvY2gYBiABKA0SEAoIZW50cnlfaWQYByABKAkSDQoFaW5kZXgYCCABKAUSDgoGcmVhc29uGAkgASgJEhAKCHNxbHN0YXRlGAogASgJEhAKCGF0dGVtcHRzGAsgASgNEi4KCmNyZWF0ZWRfYXQYDCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi4KCnNldHRsZWRfYXQYDSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhIKCnNldHRsZWRfYnkYDiABKAkSDAoEbm90ZRgPIAEoCSJsChZMaXN0RGVhZExldHRlcnNSZXF1ZXN0EhEKCXBhZ2Vfc2l6ZRgBIAEoDRISCgpwYWdlX3Rva2VuGAIgASgJEisKBXN0YXRlGAMgASgOMhwucGVuc3RvY2sudjEuRGVhZExldHRlclN0YXRlImEKF0xpc3REZWFkTGV0dGVyc1Jlc3BvbnNlEi0KDGRlYWRfbGV0dGVycxgBIAMoCzIXLnBlbnN0b2NrLnYxLkRlYWRMZXR0ZXISFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJIiIKFEdldERlYWRMZXR0ZXJSZXF1ZXN0EgoKAmlkGAEgASgEItEBChVHZXREZWFkTGV0dGVyUmVzcG9uc2USLAoLZGVhZF9sZXR0ZXIYASABKAsyFy5wZW5zdG9jay52MS5EZWFkTGV0dGVyEgsKA3JhdxgCIAEoDBI+CgZmaWVsZHMYAyADKAsyLi5wZW5zdG9jay52MS5HZXREZWFkTGV0dGVyUmVzcG9uc2UuRmllbGRzRW50cnkSDgoGYWR2aWNlGAQgASgJGi0KC0ZpZWxkc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEiJgoYUmVkcml2ZURlYWRMZXR0ZXJSZXF1ZXN0EgoKAmlkGAEgASgEInYKGVJlZHJpdmVEZWFkTGV0dGVyUmVzcG9uc2USLAoLZGVhZF9sZXR0ZXIYASABKAsyFy5wZW5zdG9jay52MS5EZWFkTGV0dGVyEhEKCWR1cGxpY2F0ZRgCIAEoCBIYChBuZXdfZGVhZF9sZXR0ZXJzGAMgASgNIjYKGERpc2NhcmREZWFkTGV0dGVyUmVxdWVzdBIKCgJpZBgBIAEoBBIOCgZyZWFzb24YAiABKAkiSQoZRGlzY2FyZERlYWRMZXR0ZXJSZXNwb25zZRIsCgtkZWFkX2xldHRlchgBIAEoCzIXLnBlbnN0b2NrLnYxLkRlYWRMZXR0ZXIqUQoEUm9sZRIUChBST0xFX1VOU1BFQ0lGSUVEEAASDwoLUk9MRV9UUkFERVIQARIOCgpST0xFX0FETUlOEAISEgoOUk9MRV9SRUFEX09OTFkQAyp+Cg1BY3Rpb25PdXRjb21lEh4KGkFDVElPTl9PVVRDT01FX1VOU1BFQ0lGSUVEEAASFwoTQUNUSU9OX09VVENPTUVfRE9ORRABEhgKFEFDVElPTl9PVVRDT01FX0FTS0VEEAISGgoWQUNUSU9OX09VVENPTUVfUkVGVVNFRBADKpEBCg9EZWFkTGV0dGVyU3RhdGUSIQodREVBRF9MRVRURVJfU1RBVEVfVU5TUEVDSUZJRUQQABIaChZERUFEX0xFVFRFUl9TVEFURV9PUEVOEAESHgoaREVBRF9MRVRURVJfU1RBVEVfUkVEUklWRU4QAhIfChtERUFEX0xFVFRFUl9TVEFURV9ESVNDQVJERUQQAyrFAQoORGVhZExldHRlcktpbmQSIAocREVBRF9MRVRURVJfS0lORF9VTlNQRUNJRklFRBAAEh8KG0RFQURfTEVUVEVSX0tJTkRfVU5SRUFEQUJMRRABEhwKGERFQURfTEVUVEVSX0tJTkRfUkVGVVNFRBACEhkKFURFQURfTEVUVEVSX0tJTkRfRk9SSxADEhkKFURFQURfTEVUVEVSX0tJTkRfTE9TVBAEEhwKGERFQURfTEVUVEVSX0tJTkRfRk9SRUlHThAFMsoMCgxBZG1pblNlcnZpY2USVgoNQ3JlYXRlQWNjb3VudBIhLnBlbnN0b2NrLnYxLkNyZWF0ZUFjY291bnRSZXF1ZXN0GiIucGVuc3RvY2sudjEuQ3JlYXRlQWNjb3VudFJlc3BvbnNlEk0KCkdldEFjY291bnQSHi5wZW5zdG9jay52MS5HZXRBY2NvdW50UmVxdWVzdBofLnBlbnN0b2NrLnYxLkdldEFjY291bnRSZXNwb25zZRJTCgxMaXN0QWNjb3VudHMSIC5wZW5zdG9jay52MS5MaXN0QWNjb3VudHNSZXF1ZXN0GiEucGVuc3RvY2sudjEuTGlzdEFjY291bnRzUmVzcG9uc2USVgoNVXBkYXRlQWNjb3VudBIhLnBlbnN0b2NrLnYxLlVwZGF0ZUFjY291bnRSZXF1ZXN0GiIucGVuc3RvY2sudjEuVXBkYXRlQWNjb3VudFJlc3BvbnNlEkoKCUNyZWF0ZUtleRIdLnBlbnN0b2NrLnYxLkNyZWF0ZUtleVJlcXVlc3QaHi5wZW5zdG9jay52MS5DcmVhdGVLZXlSZXNwb25zZRJHCghMaXN0S2V5cxIcLnBlbnN0b2NrLnYxLkxpc3RLZXlzUmVxdWVzdBodLnBlbnN0b2NrLnYxLkxpc3RLZXlzUmVzcG9uc2USSgoJUmV2b2tlS2V5Eh0ucGVuc3RvY2sudjEuUmV2b2tlS2V5UmVxdWVzdBoeLnBlbnN0b2NrLnYxLlJldm9rZUtleVJlc3BvbnNlElMKDFJldm9rZVRva2VucxIgLnBlbnN0b2NrLnYxLlJldm9rZVRva2Vuc1JlcXVlc3QaIS5wZW5zdG9jay52MS5SZXZva2VUb2tlbnNSZXNwb25zZRJfChBMaXN0QWRtaW5BY3Rpb25zEiQucGVuc3RvY2sudjEuTGlzdEFkbWluQWN0aW9uc1JlcXVlc3QaJS5wZW5zdG9jay52MS5MaXN0QWRtaW5BY3Rpb25zUmVzcG9uc2USXwoQVXBzZXJ0SW5zdHJ1bWVudBIkLnBlbnN0b2NrLnYxLlVwc2VydEluc3RydW1lbnRSZXF1ZXN0GiUucGVuc3RvY2sudjEuVXBzZXJ0SW5zdHJ1bWVudFJlc3BvbnNlEl8KEFNldFRyYWRpbmdTdGF0dXMSJC5wZW5zdG9jay52MS5TZXRUcmFkaW5nU3RhdHVzUmVxdWVzdBolLnBlbnN0b2NrLnYxLlNldFRyYWRpbmdTdGF0dXNSZXNwb25zZRJfChBTZXRBY2NvdW50TGltaXRzEiQucGVuc3RvY2sudjEuU2V0QWNjb3VudExpbWl0c1JlcXVlc3QaJS5wZW5zdG9jay52MS5TZXRBY2NvdW50TGltaXRzUmVzcG9uc2USSgoJVm9pZEVudHJ5Eh0ucGVuc3RvY2sudjEuVm9pZEVudHJ5UmVxdWVzdBoeLnBlbnN0b2NrLnYxLlZvaWRFbnRyeVJlc3BvbnNlEmIKEUdldFBpcGVsaW5lU3RhdHVzEiUucGVuc3RvY2sudjEuR2V0UGlwZWxpbmVTdGF0dXNSZXF1ZXN0GiYucGVuc3RvY2sudjEuR2V0UGlwZWxpbmVTdGF0dXNSZXNwb25zZRJcCg9MaXN0RGVhZExldHRlcnMSIy5wZW5zdG9jay52MS5MaXN0RGVhZExldHRlcnNSZXF1ZXN0GiQucGVuc3RvY2sudjEuTGlzdERlYWRMZXR0ZXJzUmVzcG9uc2USVgoNR2V0RGVhZExldHRlchIhLnBlbnN0b2NrLnYxLkdldERlYWRMZXR0ZXJSZXF1ZXN0GiIucGVuc3RvY2sudjEuR2V0RGVhZExldHRlclJlc3BvbnNlEmIKEVJlZHJpdmVEZWFkTGV0dGVyEiUucGVuc3RvY2sudjEuUmVkcml2ZURlYWRMZXR0ZXJSZXF1ZXN0GiYucGVuc3RvY2sudjEuUmVkcml2ZURlYWRMZXR0ZXJSZXNwb25zZRJiChFEaXNjYXJkRGVhZExldHRlchIlLnBlbnN0b2NrLnYxLkRpc2NhcmREZWFkTGV0dGVyUmVxdWVzdBomLnBlbnN0b2NrLnYxLkRpc2NhcmREZWFkTGV0dGVyUmVzcG9uc2ViBnByb3RvMw", [file_google_protobuf_timestamp, file_penstock_v1_engine_service, file_penstock_v1_instrument, file_penstock_v1_order]);
+  fileDesc("Ch9wZW5zdG9jay92MS9hZG1pbl9zZXJ2aWNlLnByb3RvEgtwZW5zdG9jay52MSJIChRDcmVhdGVBY2NvdW50UmVxdWVzdBIPCgdhY2NvdW50GAEgASgJEh8KBHJvbGUYAiABKA4yES5wZW5zdG9jay52MS5Sb2xlIkgKFUNyZWF0ZUFjY291bnRSZXNwb25zZRIPCgdhY2NvdW50GAEgASgJEg4KBnNlY3JldBgCIAEoCRIOCgZrZXlfaWQYAyABKAkikgEKB0FjY291bnQSDwoHYWNjb3VudBgBIAEoCRIfCgRyb2xlGAIgASgOMhEucGVuc3RvY2sudjEuUm9sZRIRCglzdXNwZW5kZWQYAyABKAgSEgoKcmF0ZV9saW1pdBgEIAEoDRIuCgpjcmVhdGVkX2F0GAUgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCIkChFHZXRBY2NvdW50UmVxdWVzdBIPCgdhY2NvdW50GAEgASgJIjsKEkdldEFjY291bnRSZXNwb25zZRIlCgdhY2NvdW50GAEgASgLMhQucGVuc3RvY2sudjEuQWNjb3VudCI8ChNMaXN0QWNjb3VudHNSZXF1ZXN0EhEKCXBhZ2Vfc2l6ZRgBIAEoDRISCgpwYWdlX3Rva2VuGAIgASgJIlcKFExpc3RBY2NvdW50c1Jlc3BvbnNlEiYKCGFjY291bnRzGAEgAygLMhQucGVuc3RvY2sudjEuQWNjb3VudBIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkipAEKFFVwZGF0ZUFjY291bnRSZXF1ZXN0Eg8KB2FjY291bnQYASABKAkSJAoEcm9sZRgCIAEoDjIRLnBlbnN0b2NrLnYxLlJvbGVIAIgBARIWCglzdXNwZW5kZWQYAyABKAhIAYgBARIXCgpyYXRlX2xpbWl0GAQgASgNSAKIAQFCBwoFX3JvbGVCDAoKX3N1c3BlbmRlZEINCgtfcmF0ZV9saW1pdCI+ChVVcGRhdGVBY2NvdW50UmVzcG9uc2USJQoHYWNjb3VudBgBIAEoCzIULnBlbnN0b2NrLnYxLkFjY291bnQipgEKA0tleRIOCgZrZXlfaWQYASABKAkSLgoKY3JlYXRlZF9hdBgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLwoLZXhwaXJlX3RpbWUYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi4KCnJldm9rZWRfYXQYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIlQKEENyZWF0ZUtleVJlcXVlc3QSDwoHYWNjb3VudBgBIAEoCRIvCgtleHBpcmVfdGltZRgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiZAoRQ3JlYXRlS2V5UmVzcG9uc2USDgoGa2V5X2lkGAEgASgJEg4KBnNlY3JldBgCIAEoCRIvCgtleHBpcmVfdGltZRgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiIgoPTGlzdEtleXNSZXF1ZXN0Eg8KB2FjY291bnQYASABKAkiMgoQTGlzdEtleXNSZXNwb25zZRIeCgRrZXlzGAEgAygLMhAucGVuc3RvY2sudjEuS2V5IjMKEFJldm9rZUtleVJlcXVlc3QSDwoHYWNjb3VudBgBIAEoCRIOCgZrZXlfaWQYAiABKAkiMgoRUmV2b2tlS2V5UmVzcG9uc2USHQoDa2V5GAEgASgLMhAucGVuc3RvY2sudjEuS2V5IiYKE1Jldm9rZVRva2Vuc1JlcXVlc3QSDwoHYWNjb3VudBgBIAEoCSIWChRSZXZva2VUb2tlbnNSZXNwb25zZSJAChdMaXN0QWRtaW5BY3Rpb25zUmVxdWVzdBIRCglwYWdlX3NpemUYASABKA0SEgoKcGFnZV90b2tlbhgCIAEoCSJeChhMaXN0QWRtaW5BY3Rpb25zUmVzcG9uc2USKQoHYWN0aW9ucxgBIAMoCzIYLnBlbnN0b2NrLnYxLkFkbWluQWN0aW9uEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSKGAgoLQWRtaW5BY3Rpb24SCgoCaWQYASABKAQSJgoCYXQYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEg0KBWFjdG9yGAMgASgJEg4KBmFjdGlvbhgEIAEoCRIPCgdzdWJqZWN0GAUgASgJEisKB291dGNvbWUYBiABKA4yGi5wZW5zdG9jay52MS5BY3Rpb25PdXRjb21lEjYKB2RldGFpbHMYByADKAsyJS5wZW5zdG9jay52MS5BZG1pbkFjdGlvbi5EZXRhaWxzRW50cnkaLgoMRGV0YWlsc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEiRgoXVXBzZXJ0SW5zdHJ1bWVudFJlcXVlc3QSKwoKaW5zdHJ1bWVudBgBIAEoCzIXLnBlbnN0b2NrLnYxLkluc3RydW1lbnQiWwoYVXBzZXJ0SW5zdHJ1bWVudFJlc3BvbnNlEisKCmluc3RydW1lbnQYASABKAsyFy5wZW5zdG9jay52MS5JbnN0cnVtZW50EhIKCmNvbW1hbmRfaWQYAiABKAkiGgoYR2V0UGlwZWxpbmVTdGF0dXNSZXF1ZXN0IrYBChlHZXRQaXBlbGluZVN0YXR1c1Jlc3BvbnNlEjAKCnBhcnRpdGlvbnMYASADKAsyHC5wZW5zdG9jay52MS5QYXJ0aXRpb25TdGF0dXMSHwoXcmVkaXNfdXNlZF9tZW1vcnlfYnl0ZXMYAiABKAQSHgoWcmVkaXNfbWF4X21lbW9yeV9ieXRlcxgDIAEoBBIUCgxkZWFkX2xldHRlcnMYBCABKAQSEAoIcmVmdXNpbmcYBSABKAkipAIKD1BhcnRpdGlvblN0YXR1cxIRCglwYXJ0aXRpb24YASABKA0SDQoFZXBvY2gYAiABKA0SFQoNbGFzdF9lbnRyeV9pZBgDIAEoCRIWCg5maXJzdF9lbnRyeV9pZBgEIAEoCRIPCgdlbnRyaWVzGAUgASgEEigKBmdyb3VwcxgGIAMoCzIYLnBlbnN0b2NrLnYxLkdyb3VwU3RhdHVzEjEKDWxhc3RfZW50cnlfYXQYByABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEh4KFmlkZW1wb3RlbmN5X2hvcml6b25fbXMYCCABKAQSMgoGZW5naW5lGAkgASgLMiIucGVuc3RvY2sudjEuRW5naW5lUGFydGl0aW9uU3RhdHVzIpcBCgtHcm91cFN0YXR1cxIOCgZzdHJlYW0YASABKAkSDQoFZ3JvdXAYAiABKAkSEQoJY29uc3VtZXJzGAMgASgNEg8KB3BlbmRpbmcYBCABKAQSCwoDbGFnGAUgASgEEhkKEW9sZGVzdF9wZW5kaW5nX21zGAYgASgEEh0KFW9sZGVzdF91bmRlbGl2ZXJlZF9tcxgHIAEoBCJBChRXYXRjaFBpcGVsaW5lUmVxdWVzdBIpCgVhZnRlchgBIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiRQoVV2F0Y2hQaXBlbGluZVJlc3BvbnNlEiwKB3NhbXBsZXMYASADKAsyGy5wZW5zdG9jay52MS5QaXBlbGluZVNhbXBsZSLdBAoOUGlwZWxpbmVTYW1wbGUSJgoCYXQYASABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhAKCGFjY2VwdGVkGAIgASgBEg8KB3JlZnVzZWQYAyABKAESDwoHbWF0Y2hlZBgEIAEoARIPCgd3cml0dGVuGAUgASgBEhcKD3JlcG9ydHNfd3JpdHRlbhgGIAEoARIsCg9hY2tub3dsZWRnZW1lbnQYByABKAsyEy5wZW5zdG9jay52MS5TcHJlYWQSIgoFZmx1c2gYCCABKAsyEy5wZW5zdG9jay52MS5TcHJlYWQSIwoGYXBwZW5kGAkgASgLMhMucGVuc3RvY2sudjEuU3ByZWFkEigKC3RyYW5zYWN0aW9uGAogASgLMhMucGVuc3RvY2sudjEuU3ByZWFkEiYKCW9yZGVyX2FnZRgLIAEoCzITLnBlbnN0b2NrLnYxLlNwcmVhZBImCglldmVudF9hZ2UYDCABKAsyEy5wZW5zdG9jay52MS5TcHJlYWQSKwoOZmx1c2hfY29tbWFuZHMYDSABKAsyEy5wZW5zdG9jay52MS5TcHJlYWQSLQoQdHJhbnNhY3Rpb25fcm93cxgOIAEoCzITLnBlbnN0b2NrLnYxLlNwcmVhZBIvCglwcm9jZXNzZXMYDyADKAsyHC5wZW5zdG9jay52MS5QaXBlbGluZVByb2Nlc3MSNgoGc3RhdHVzGBAgASgLMiYucGVuc3RvY2sudjEuR2V0UGlwZWxpbmVTdGF0dXNSZXNwb25zZRIPCgd0cm91YmxlGBEgASgJIj8KBlNwcmVhZBINCgVjb3VudBgBIAEoBBIMCgRtZWFuGAIgASgBEgsKA3A1MBgDIAEoARILCgNwOTkYBCABKAEiLQoPUGlwZWxpbmVQcm9jZXNzEgwKBHJvbGUYASABKAkSDAoEbmFtZRgCIAEoCSJpChdTZXRUcmFkaW5nU3RhdHVzUmVxdWVzdBISCgpyZXF1ZXN0X2lkGAEgASgJEg4KBnN5bWJvbBgCIAEoCRIqCgZzdGF0dXMYAyABKA4yGi5wZW5zdG9jay52MS5UcmFkaW5nU3RhdHVzInEKGFNldFRyYWRpbmdTdGF0dXNSZXNwb25zZRISCgpjb21tYW5kX2lkGAEgASgJEi4KCmNyZWF0ZWRfYXQYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhEKCWR1cGxpY2F0ZRgDIAEoCCJyChdTZXRBY2NvdW50TGltaXRzUmVxdWVzdBISCgpyZXF1ZXN0X2lkGAEgASgJEg8KB2FjY291bnQYAiABKAkSFwoPbWF4X29wZW5fb3JkZXJzGAMgASgNEhkKEW1heF9xdWFudGl0eV9sb3RzGAQgASgEInIKGFNldEFjY291bnRMaW1pdHNSZXNwb25zZRITCgtjb21tYW5kX2lkcxgBIAMoCRIuCgpjcmVhdGVkX2F0GAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIRCglkdXBsaWNhdGUYAyABKAgiWwoQVm9pZEVudHJ5UmVxdWVzdBISCgpyZXF1ZXN0X2lkGAEgASgJEhEKCXBhcnRpdGlvbhgCIAEoDRIQCghlbnRyeV9pZBgDIAEoCRIOCgZyZWFzb24YBCABKAkiagoRVm9pZEVudHJ5UmVzcG9uc2USEgoKY29tbWFuZF9pZBgBIAEoCRIuCgpjcmVhdGVkX2F0GAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIRCglkdXBsaWNhdGUYAyABKAgi+QIKCkRlYWRMZXR0ZXISCgoCaWQYASABKAQSKwoFc3RhdGUYAiABKA4yHC5wZW5zdG9jay52MS5EZWFkTGV0dGVyU3RhdGUSKQoEa2luZBgDIAEoDjIbLnBlbnN0b2NrLnYxLkRlYWRMZXR0ZXJLaW5kEg4KBnN0cmVhbRgEIAEoCRIRCglwYXJ0aXRpb24YBSABKA0SDQoFZXBvY2gYBiABKA0SEAoIZW50cnlfaWQYByABKAkSDQoFaW5kZXgYCCABKAUSDgoGcmVhc29uGAkgASgJEhAKCHNxbHN0YXRlGAogASgJEhAKCGF0dGVtcHRzGAsgASgNEi4KCmNyZWF0ZWRfYXQYDCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi4KCnNldHRsZWRfYXQYDSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhIKCnNldHRsZWRfYnkYDiABKAkSDAoEbm90ZRgPIAEoCSJsChZMaXN0RGVhZExldHRlcnNSZXF1ZXN0EhEKCXBhZ2Vfc2l6ZRgBIAEoDRISCgpwYWdlX3Rva2VuGAIgASgJEisKBXN0YXRlGAMgASgOMhwucGVuc3RvY2sudjEuRGVhZExldHRlclN0YXRlImEKF0xpc3REZWFkTGV0dGVyc1Jlc3BvbnNlEi0KDGRlYWRfbGV0dGVycxgBIAMoCzIXLnBlbnN0b2NrLnYxLkRlYWRMZXR0ZXISFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJIiIKFEdldERlYWRMZXR0ZXJSZXF1ZXN0EgoKAmlkGAEgASgEItEBChVHZXREZWFkTGV0dGVyUmVzcG9uc2USLAoLZGVhZF9sZXR0ZXIYASABKAsyFy5wZW5zdG9jay52MS5EZWFkTGV0dGVyEgsKA3JhdxgCIAEoDBI+CgZmaWVsZHMYAyADKAsyLi5wZW5zdG9jay52MS5HZXREZWFkTGV0dGVyUmVzcG9uc2UuRmllbGRzRW50cnkSDgoGYWR2aWNlGAQgASgJGi0KC0ZpZWxkc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEiJgoYUmVkcml2ZURlYWRMZXR0ZXJSZXF1ZXN0EgoKAmlkGAEgASgEInYKGVJlZHJpdmVEZWFkTGV0dGVyUmVzcG9uc2USLAoLZGVhZF9sZXR0ZXIYASABKAsyFy5wZW5zdG9jay52MS5EZWFkTGV0dGVyEhEKCWR1cGxpY2F0ZRgCIAEoCBIYChBuZXdfZGVhZF9sZXR0ZXJzGAMgASgNIjYKGERpc2NhcmREZWFkTGV0dGVyUmVxdWVzdBIKCgJpZBgBIAEoBBIOCgZyZWFzb24YAiABKAkiSQoZRGlzY2FyZERlYWRMZXR0ZXJSZXNwb25zZRIsCgtkZWFkX2xldHRlchgBIAEoCzIXLnBlbnN0b2NrLnYxLkRlYWRMZXR0ZXIqUQoEUm9sZRIUChBST0xFX1VOU1BFQ0lGSUVEEAASDwoLUk9MRV9UUkFERVIQARIOCgpST0xFX0FETUlOEAISEgoOUk9MRV9SRUFEX09OTFkQAyp+Cg1BY3Rpb25PdXRjb21lEh4KGkFDVElPTl9PVVRDT01FX1VOU1BFQ0lGSUVEEAASFwoTQUNUSU9OX09VVENPTUVfRE9ORRABEhgKFEFDVElPTl9PVVRDT01FX0FTS0VEEAISGgoWQUNUSU9OX09VVENPTUVfUkVGVVNFRBADKpEBCg9EZWFkTGV0dGVyU3RhdGUSIQodREVBRF9MRVRURVJfU1RBVEVfVU5TUEVDSUZJRUQQABIaChZERUFEX0xFVFRFUl9TVEFURV9PUEVOEAESHgoaREVBRF9MRVRURVJfU1RBVEVfUkVEUklWRU4QAhIfChtERUFEX0xFVFRFUl9TVEFURV9ESVNDQVJERUQQAyrFAQoORGVhZExldHRlcktpbmQSIAocREVBRF9MRVRURVJfS0lORF9VTlNQRUNJRklFRBAAEh8KG0RFQURfTEVUVEVSX0tJTkRfVU5SRUFEQUJMRRABEhwKGERFQURfTEVUVEVSX0tJTkRfUkVGVVNFRBACEhkKFURFQURfTEVUVEVSX0tJTkRfRk9SSxADEhkKFURFQURfTEVUVEVSX0tJTkRfTE9TVBAEEhwKGERFQURfTEVUVEVSX0tJTkRfRk9SRUlHThAFMqQNCgxBZG1pblNlcnZpY2USVgoNQ3JlYXRlQWNjb3VudBIhLnBlbnN0b2NrLnYxLkNyZWF0ZUFjY291bnRSZXF1ZXN0GiIucGVuc3RvY2sudjEuQ3JlYXRlQWNjb3VudFJlc3BvbnNlEk0KCkdldEFjY291bnQSHi5wZW5zdG9jay52MS5HZXRBY2NvdW50UmVxdWVzdBofLnBlbnN0b2NrLnYxLkdldEFjY291bnRSZXNwb25zZRJTCgxMaXN0QWNjb3VudHMSIC5wZW5zdG9jay52MS5MaXN0QWNjb3VudHNSZXF1ZXN0GiEucGVuc3RvY2sudjEuTGlzdEFjY291bnRzUmVzcG9uc2USVgoNVXBkYXRlQWNjb3VudBIhLnBlbnN0b2NrLnYxLlVwZGF0ZUFjY291bnRSZXF1ZXN0GiIucGVuc3RvY2sudjEuVXBkYXRlQWNjb3VudFJlc3BvbnNlEkoKCUNyZWF0ZUtleRIdLnBlbnN0b2NrLnYxLkNyZWF0ZUtleVJlcXVlc3QaHi5wZW5zdG9jay52MS5DcmVhdGVLZXlSZXNwb25zZRJHCghMaXN0S2V5cxIcLnBlbnN0b2NrLnYxLkxpc3RLZXlzUmVxdWVzdBodLnBlbnN0b2NrLnYxLkxpc3RLZXlzUmVzcG9uc2USSgoJUmV2b2tlS2V5Eh0ucGVuc3RvY2sudjEuUmV2b2tlS2V5UmVxdWVzdBoeLnBlbnN0b2NrLnYxLlJldm9rZUtleVJlc3BvbnNlElMKDFJldm9rZVRva2VucxIgLnBlbnN0b2NrLnYxLlJldm9rZVRva2Vuc1JlcXVlc3QaIS5wZW5zdG9jay52MS5SZXZva2VUb2tlbnNSZXNwb25zZRJfChBMaXN0QWRtaW5BY3Rpb25zEiQucGVuc3RvY2sudjEuTGlzdEFkbWluQWN0aW9uc1JlcXVlc3QaJS5wZW5zdG9jay52MS5MaXN0QWRtaW5BY3Rpb25zUmVzcG9uc2USXwoQVXBzZXJ0SW5zdHJ1bWVudBIkLnBlbnN0b2NrLnYxLlVwc2VydEluc3RydW1lbnRSZXF1ZXN0GiUucGVuc3RvY2sudjEuVXBzZXJ0SW5zdHJ1bWVudFJlc3BvbnNlEl8KEFNldFRyYWRpbmdTdGF0dXMSJC5wZW5zdG9jay52MS5TZXRUcmFkaW5nU3RhdHVzUmVxdWVzdBolLnBlbnN0b2NrLnYxLlNldFRyYWRpbmdTdGF0dXNSZXNwb25zZRJfChBTZXRBY2NvdW50TGltaXRzEiQucGVuc3RvY2sudjEuU2V0QWNjb3VudExpbWl0c1JlcXVlc3QaJS5wZW5zdG9jay52MS5TZXRBY2NvdW50TGltaXRzUmVzcG9uc2USSgoJVm9pZEVudHJ5Eh0ucGVuc3RvY2sudjEuVm9pZEVudHJ5UmVxdWVzdBoeLnBlbnN0b2NrLnYxLlZvaWRFbnRyeVJlc3BvbnNlEmIKEUdldFBpcGVsaW5lU3RhdHVzEiUucGVuc3RvY2sudjEuR2V0UGlwZWxpbmVTdGF0dXNSZXF1ZXN0GiYucGVuc3RvY2sudjEuR2V0UGlwZWxpbmVTdGF0dXNSZXNwb25zZRJcCg9MaXN0RGVhZExldHRlcnMSIy5wZW5zdG9jay52MS5MaXN0RGVhZExldHRlcnNSZXF1ZXN0GiQucGVuc3RvY2sudjEuTGlzdERlYWRMZXR0ZXJzUmVzcG9uc2USVgoNR2V0RGVhZExldHRlchIhLnBlbnN0b2NrLnYxLkdldERlYWRMZXR0ZXJSZXF1ZXN0GiIucGVuc3RvY2sudjEuR2V0RGVhZExldHRlclJlc3BvbnNlEmIKEVJlZHJpdmVEZWFkTGV0dGVyEiUucGVuc3RvY2sudjEuUmVkcml2ZURlYWRMZXR0ZXJSZXF1ZXN0GiYucGVuc3RvY2sudjEuUmVkcml2ZURlYWRMZXR0ZXJSZXNwb25zZRJiChFEaXNjYXJkRGVhZExldHRlchIlLnBlbnN0b2NrLnYxLkRpc2NhcmREZWFkTGV0dGVyUmVxdWVzdBomLnBlbnN0b2NrLnYxLkRpc2NhcmREZWFkTGV0dGVyUmVzcG9uc2USWAoNV2F0Y2hQaXBlbGluZRIhLnBlbnN0b2NrLnYxLldhdGNoUGlwZWxpbmVSZXF1ZXN0GiIucGVuc3RvY2sudjEuV2F0Y2hQaXBlbGluZVJlc3BvbnNlMAFiBnByb3RvMw", [file_google_protobuf_timestamp, file_penstock_v1_engine_service, file_penstock_v1_instrument, file_penstock_v1_order]);
 
 /**
  * @generated from message penstock.v1.CreateAccountRequest
@@ -762,6 +762,219 @@ export const GroupStatusSchema: GenMessage<GroupStatus> = /*@__PURE__*/
   messageDesc(file_penstock_v1_admin_service, 26);
 
 /**
+ * @generated from message penstock.v1.WatchPipelineRequest
+ */
+export type WatchPipelineRequest = Message<"penstock.v1.WatchPipelineRequest"> & {
+  /**
+   * Samples that are newer alone; absent: all that are kept.
+   *
+   * @generated from field: google.protobuf.Timestamp after = 1;
+   */
+  after?: Timestamp | undefined;
+};
+
+/**
+ * Describes the message penstock.v1.WatchPipelineRequest.
+ * Use `create(WatchPipelineRequestSchema)` to create a new message.
+ */
+export const WatchPipelineRequestSchema: GenMessage<WatchPipelineRequest> = /*@__PURE__*/
+  messageDesc(file_penstock_v1_admin_service, 27);
+
+/**
+ * @generated from message penstock.v1.WatchPipelineResponse
+ */
+export type WatchPipelineResponse = Message<"penstock.v1.WatchPipelineResponse"> & {
+  /**
+   * Oldest first. The first answers hold what is kept, if anything is; those behind them one each.
+   *
+   * @generated from field: repeated penstock.v1.PipelineSample samples = 1;
+   */
+  samples: PipelineSample[];
+};
+
+/**
+ * Describes the message penstock.v1.WatchPipelineResponse.
+ * Use `create(WatchPipelineResponseSchema)` to create a new message.
+ */
+export const WatchPipelineResponseSchema: GenMessage<WatchPipelineResponse> = /*@__PURE__*/
+  messageDesc(file_penstock_v1_admin_service, 28);
+
+/**
+ * About a second of the pipeline. Rates, spreads and sizes are of all processes of all roles that tell of themselves in Redis.
+ *
+ * @generated from message penstock.v1.PipelineSample
+ */
+export type PipelineSample = Message<"penstock.v1.PipelineSample"> & {
+  /**
+   * Its end, by the clock of the server process that answers.
+   *
+   * @generated from field: google.protobuf.Timestamp at = 1;
+   */
+  at?: Timestamp | undefined;
+
+  /**
+   * A second. Orders that were acknowledged; orders that were refused, and calls that were refused for want of room or of a server;
+   * commands whose events were appended; orders, and then execution reports and trades, that were written to Postgres.
+   *
+   * @generated from field: double accepted = 2;
+   */
+  accepted: number;
+
+  /**
+   * @generated from field: double refused = 3;
+   */
+  refused: number;
+
+  /**
+   * @generated from field: double matched = 4;
+   */
+  matched: number;
+
+  /**
+   * @generated from field: double written = 5;
+   */
+  written: number;
+
+  /**
+   * @generated from field: double reports_written = 6;
+   */
+  reportsWritten: number;
+
+  /**
+   * In milliseconds: calls that submit orders; a flush, until it is durable; an append of events, until they stand; a transaction,
+   * until its commit; an entry of the orders, and of the events, from its time until it was written.
+   *
+   * @generated from field: penstock.v1.Spread acknowledgement = 7;
+   */
+  acknowledgement?: Spread | undefined;
+
+  /**
+   * @generated from field: penstock.v1.Spread flush = 8;
+   */
+  flush?: Spread | undefined;
+
+  /**
+   * @generated from field: penstock.v1.Spread append = 9;
+   */
+  append?: Spread | undefined;
+
+  /**
+   * @generated from field: penstock.v1.Spread transaction = 10;
+   */
+  transaction?: Spread | undefined;
+
+  /**
+   * @generated from field: penstock.v1.Spread order_age = 11;
+   */
+  orderAge?: Spread | undefined;
+
+  /**
+   * @generated from field: penstock.v1.Spread event_age = 12;
+   */
+  eventAge?: Spread | undefined;
+
+  /**
+   * Commands in a flush; orders, execution reports and trades in a transaction.
+   *
+   * @generated from field: penstock.v1.Spread flush_commands = 13;
+   */
+  flushCommands?: Spread | undefined;
+
+  /**
+   * @generated from field: penstock.v1.Spread transaction_rows = 14;
+   */
+  transactionRows?: Spread | undefined;
+
+  /**
+   * Those that were heard of within the last few seconds.
+   *
+   * @generated from field: repeated penstock.v1.PipelineProcess processes = 15;
+   */
+  processes: PipelineProcess[];
+
+  /**
+   * At its end. Absent where it could not be read in time; `trouble` says why.
+   *
+   * @generated from field: penstock.v1.GetPipelineStatusResponse status = 16;
+   */
+  status?: GetPipelineStatusResponse | undefined;
+
+  /**
+   * @generated from field: string trouble = 17;
+   */
+  trouble: string;
+};
+
+/**
+ * Describes the message penstock.v1.PipelineSample.
+ * Use `create(PipelineSampleSchema)` to create a new message.
+ */
+export const PipelineSampleSchema: GenMessage<PipelineSample> = /*@__PURE__*/
+  messageDesc(file_penstock_v1_admin_service, 29);
+
+/**
+ * From the buckets of a histogram: the two are estimates within a bucket, as Prometheus makes them.
+ *
+ * @generated from message penstock.v1.Spread
+ */
+export type Spread = Message<"penstock.v1.Spread"> & {
+  /**
+   * How many there were. Where there was none, the rest is 0.
+   *
+   * @generated from field: uint64 count = 1;
+   */
+  count: bigint;
+
+  /**
+   * @generated from field: double mean = 2;
+   */
+  mean: number;
+
+  /**
+   * @generated from field: double p50 = 3;
+   */
+  p50: number;
+
+  /**
+   * @generated from field: double p99 = 4;
+   */
+  p99: number;
+};
+
+/**
+ * Describes the message penstock.v1.Spread.
+ * Use `create(SpreadSchema)` to create a new message.
+ */
+export const SpreadSchema: GenMessage<Spread> = /*@__PURE__*/
+  messageDesc(file_penstock_v1_admin_service, 30);
+
+/**
+ * @generated from message penstock.v1.PipelineProcess
+ */
+export type PipelineProcess = Message<"penstock.v1.PipelineProcess"> & {
+  /**
+   * "ingest", "engine" or "consumers".
+   *
+   * @generated from field: string role = 1;
+   */
+  role: string;
+
+  /**
+   * Of the process: its host and its number there.
+   *
+   * @generated from field: string name = 2;
+   */
+  name: string;
+};
+
+/**
+ * Describes the message penstock.v1.PipelineProcess.
+ * Use `create(PipelineProcessSchema)` to create a new message.
+ */
+export const PipelineProcessSchema: GenMessage<PipelineProcess> = /*@__PURE__*/
+  messageDesc(file_penstock_v1_admin_service, 31);
+
+/**
  * @generated from message penstock.v1.SetTradingStatusRequest
  */
 export type SetTradingStatusRequest = Message<"penstock.v1.SetTradingStatusRequest"> & {
@@ -788,7 +1001,7 @@ export type SetTradingStatusRequest = Message<"penstock.v1.SetTradingStatusReque
  * Use `create(SetTradingStatusRequestSchema)` to create a new message.
  */
 export const SetTradingStatusRequestSchema: GenMessage<SetTradingStatusRequest> = /*@__PURE__*/
-  messageDesc(file_penstock_v1_admin_service, 27);
+  messageDesc(file_penstock_v1_admin_service, 32);
 
 /**
  * @generated from message penstock.v1.SetTradingStatusResponse
@@ -817,7 +1030,7 @@ export type SetTradingStatusResponse = Message<"penstock.v1.SetTradingStatusResp
  * Use `create(SetTradingStatusResponseSchema)` to create a new message.
  */
 export const SetTradingStatusResponseSchema: GenMessage<SetTradingStatusResponse> = /*@__PURE__*/
-  messageDesc(file_penstock_v1_admin_service, 28);
+  messageDesc(file_penstock_v1_admin_service, 33);
 
 /**
  * @generated from message penstock.v1.SetAccountLimitsRequest
@@ -855,7 +1068,7 @@ export type SetAccountLimitsRequest = Message<"penstock.v1.SetAccountLimitsReque
  * Use `create(SetAccountLimitsRequestSchema)` to create a new message.
  */
 export const SetAccountLimitsRequestSchema: GenMessage<SetAccountLimitsRequest> = /*@__PURE__*/
-  messageDesc(file_penstock_v1_admin_service, 29);
+  messageDesc(file_penstock_v1_admin_service, 34);
 
 /**
  * @generated from message penstock.v1.SetAccountLimitsResponse
@@ -884,7 +1097,7 @@ export type SetAccountLimitsResponse = Message<"penstock.v1.SetAccountLimitsResp
  * Use `create(SetAccountLimitsResponseSchema)` to create a new message.
  */
 export const SetAccountLimitsResponseSchema: GenMessage<SetAccountLimitsResponse> = /*@__PURE__*/
-  messageDesc(file_penstock_v1_admin_service, 30);
+  messageDesc(file_penstock_v1_admin_service, 35);
 
 /**
  * @generated from message penstock.v1.VoidEntryRequest
@@ -922,7 +1135,7 @@ export type VoidEntryRequest = Message<"penstock.v1.VoidEntryRequest"> & {
  * Use `create(VoidEntryRequestSchema)` to create a new message.
  */
 export const VoidEntryRequestSchema: GenMessage<VoidEntryRequest> = /*@__PURE__*/
-  messageDesc(file_penstock_v1_admin_service, 31);
+  messageDesc(file_penstock_v1_admin_service, 36);
 
 /**
  * @generated from message penstock.v1.VoidEntryResponse
@@ -951,7 +1164,7 @@ export type VoidEntryResponse = Message<"penstock.v1.VoidEntryResponse"> & {
  * Use `create(VoidEntryResponseSchema)` to create a new message.
  */
 export const VoidEntryResponseSchema: GenMessage<VoidEntryResponse> = /*@__PURE__*/
-  messageDesc(file_penstock_v1_admin_service, 32);
+  messageDesc(file_penstock_v1_admin_service, 37);
 
 /**
  * A command, an event or a whole entry that could not be written.
@@ -1054,7 +1267,7 @@ export type DeadLetter = Message<"penstock.v1.DeadLetter"> & {
  * Use `create(DeadLetterSchema)` to create a new message.
  */
 export const DeadLetterSchema: GenMessage<DeadLetter> = /*@__PURE__*/
-  messageDesc(file_penstock_v1_admin_service, 33);
+  messageDesc(file_penstock_v1_admin_service, 38);
 
 /**
  * @generated from message penstock.v1.ListDeadLettersRequest
@@ -1087,7 +1300,7 @@ export type ListDeadLettersRequest = Message<"penstock.v1.ListDeadLettersRequest
  * Use `create(ListDeadLettersRequestSchema)` to create a new message.
  */
 export const ListDeadLettersRequestSchema: GenMessage<ListDeadLettersRequest> = /*@__PURE__*/
-  messageDesc(file_penstock_v1_admin_service, 34);
+  messageDesc(file_penstock_v1_admin_service, 39);
 
 /**
  * @generated from message penstock.v1.ListDeadLettersResponse
@@ -1111,7 +1324,7 @@ export type ListDeadLettersResponse = Message<"penstock.v1.ListDeadLettersRespon
  * Use `create(ListDeadLettersResponseSchema)` to create a new message.
  */
 export const ListDeadLettersResponseSchema: GenMessage<ListDeadLettersResponse> = /*@__PURE__*/
-  messageDesc(file_penstock_v1_admin_service, 35);
+  messageDesc(file_penstock_v1_admin_service, 40);
 
 /**
  * @generated from message penstock.v1.GetDeadLetterRequest
@@ -1128,7 +1341,7 @@ export type GetDeadLetterRequest = Message<"penstock.v1.GetDeadLetterRequest"> &
  * Use `create(GetDeadLetterRequestSchema)` to create a new message.
  */
 export const GetDeadLetterRequestSchema: GenMessage<GetDeadLetterRequest> = /*@__PURE__*/
-  messageDesc(file_penstock_v1_admin_service, 36);
+  messageDesc(file_penstock_v1_admin_service, 41);
 
 /**
  * @generated from message penstock.v1.GetDeadLetterResponse
@@ -1166,7 +1379,7 @@ export type GetDeadLetterResponse = Message<"penstock.v1.GetDeadLetterResponse">
  * Use `create(GetDeadLetterResponseSchema)` to create a new message.
  */
 export const GetDeadLetterResponseSchema: GenMessage<GetDeadLetterResponse> = /*@__PURE__*/
-  messageDesc(file_penstock_v1_admin_service, 37);
+  messageDesc(file_penstock_v1_admin_service, 42);
 
 /**
  * @generated from message penstock.v1.RedriveDeadLetterRequest
@@ -1183,7 +1396,7 @@ export type RedriveDeadLetterRequest = Message<"penstock.v1.RedriveDeadLetterReq
  * Use `create(RedriveDeadLetterRequestSchema)` to create a new message.
  */
 export const RedriveDeadLetterRequestSchema: GenMessage<RedriveDeadLetterRequest> = /*@__PURE__*/
-  messageDesc(file_penstock_v1_admin_service, 38);
+  messageDesc(file_penstock_v1_admin_service, 43);
 
 /**
  * @generated from message penstock.v1.RedriveDeadLetterResponse
@@ -1216,7 +1429,7 @@ export type RedriveDeadLetterResponse = Message<"penstock.v1.RedriveDeadLetterRe
  * Use `create(RedriveDeadLetterResponseSchema)` to create a new message.
  */
 export const RedriveDeadLetterResponseSchema: GenMessage<RedriveDeadLetterResponse> = /*@__PURE__*/
-  messageDesc(file_penstock_v1_admin_service, 39);
+  messageDesc(file_penstock_v1_admin_service, 44);
 
 /**
  * @generated from message penstock.v1.DiscardDeadLetterRequest
@@ -1240,7 +1453,7 @@ export type DiscardDeadLetterRequest = Message<"penstock.v1.DiscardDeadLetterReq
  * Use `create(DiscardDeadLetterRequestSchema)` to create a new message.
  */
 export const DiscardDeadLetterRequestSchema: GenMessage<DiscardDeadLetterRequest> = /*@__PURE__*/
-  messageDesc(file_penstock_v1_admin_service, 40);
+  messageDesc(file_penstock_v1_admin_service, 45);
 
 /**
  * @generated from message penstock.v1.DiscardDeadLetterResponse
@@ -1259,7 +1472,7 @@ export type DiscardDeadLetterResponse = Message<"penstock.v1.DiscardDeadLetterRe
  * Use `create(DiscardDeadLetterResponseSchema)` to create a new message.
  */
 export const DiscardDeadLetterResponseSchema: GenMessage<DiscardDeadLetterResponse> = /*@__PURE__*/
-  messageDesc(file_penstock_v1_admin_service, 41);
+  messageDesc(file_penstock_v1_admin_service, 46);
 
 /**
  * @generated from enum penstock.v1.Role
@@ -1618,6 +1831,16 @@ export const AdminService: GenService<{
     methodKind: "unary";
     input: typeof DiscardDeadLetterRequestSchema;
     output: typeof DiscardDeadLetterResponseSchema;
+  },
+  /**
+   * The pipeline over time: a sample a second, and first those of the last five minutes. Ends as WatchBook does.
+   *
+   * @generated from rpc penstock.v1.AdminService.WatchPipeline
+   */
+  watchPipeline: {
+    methodKind: "server_streaming";
+    input: typeof WatchPipelineRequestSchema;
+    output: typeof WatchPipelineResponseSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_penstock_v1_admin_service, 0);

@@ -6,13 +6,15 @@ import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegen
 import { fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
 import type { Timestamp } from "@bufbuild/protobuf/wkt";
 import { file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
+import type { Role } from "./admin_service_pb.ts";
+import { file_penstock_v1_admin_service } from "./admin_service_pb.ts";
 import type { Message } from "@bufbuild/protobuf";
 
 /**
  * Describes the file penstock/v1/auth_service.proto.
  */
 export const file_penstock_v1_auth_service: GenFile = /*@__PURE__*/
-  fileDesc("Ch5wZW5zdG9jay92MS9hdXRoX3NlcnZpY2UucHJvdG8SC3BlbnN0b2NrLnYxIjQKEUlzc3VlVG9rZW5SZXF1ZXN0Eg8KB2FjY291bnQYASABKAkSDgoGc2VjcmV0GAIgASgJIlMKEklzc3VlVG9rZW5SZXNwb25zZRINCgV0b2tlbhgBIAEoCRIuCgpleHBpcmVzX2F0GAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCIhChJSZXZva2VUb2tlblJlcXVlc3QSCwoDYWxsGAEgASgIIhUKE1Jldm9rZVRva2VuUmVzcG9uc2UyrgEKC0F1dGhTZXJ2aWNlEk0KCklzc3VlVG9rZW4SHi5wZW5zdG9jay52MS5Jc3N1ZVRva2VuUmVxdWVzdBofLnBlbnN0b2NrLnYxLklzc3VlVG9rZW5SZXNwb25zZRJQCgtSZXZva2VUb2tlbhIfLnBlbnN0b2NrLnYxLlJldm9rZVRva2VuUmVxdWVzdBogLnBlbnN0b2NrLnYxLlJldm9rZVRva2VuUmVzcG9uc2ViBnByb3RvMw", [file_google_protobuf_timestamp]);
+  fileDesc("Ch5wZW5zdG9jay92MS9hdXRoX3NlcnZpY2UucHJvdG8SC3BlbnN0b2NrLnYxIjQKEUlzc3VlVG9rZW5SZXF1ZXN0Eg8KB2FjY291bnQYASABKAkSDgoGc2VjcmV0GAIgASgJIlMKEklzc3VlVG9rZW5SZXNwb25zZRINCgV0b2tlbhgBIAEoCRIuCgpleHBpcmVzX2F0GAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCIhChJSZXZva2VUb2tlblJlcXVlc3QSCwoDYWxsGAEgASgIIhUKE1Jldm9rZVRva2VuUmVzcG9uc2UiNgoTU3RhcnRTZXNzaW9uUmVxdWVzdBIPCgdhY2NvdW50GAEgASgJEg4KBnNlY3JldBgCIAEoCSI9ChRTdGFydFNlc3Npb25SZXNwb25zZRIlCgdzZXNzaW9uGAEgASgLMhQucGVuc3RvY2sudjEuU2Vzc2lvbiITChFFbmRTZXNzaW9uUmVxdWVzdCIUChJFbmRTZXNzaW9uUmVzcG9uc2UiEwoRR2V0U2Vzc2lvblJlcXVlc3QiOwoSR2V0U2Vzc2lvblJlc3BvbnNlEiUKB3Nlc3Npb24YASABKAsyFC5wZW5zdG9jay52MS5TZXNzaW9uImsKB1Nlc3Npb24SDwoHYWNjb3VudBgBIAEoCRIfCgRyb2xlGAIgASgOMhEucGVuc3RvY2sudjEuUm9sZRIuCgpleHBpcmVzX2F0GAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcDKhAwoLQXV0aFNlcnZpY2USTQoKSXNzdWVUb2tlbhIeLnBlbnN0b2NrLnYxLklzc3VlVG9rZW5SZXF1ZXN0Gh8ucGVuc3RvY2sudjEuSXNzdWVUb2tlblJlc3BvbnNlElAKC1Jldm9rZVRva2VuEh8ucGVuc3RvY2sudjEuUmV2b2tlVG9rZW5SZXF1ZXN0GiAucGVuc3RvY2sudjEuUmV2b2tlVG9rZW5SZXNwb25zZRJTCgxTdGFydFNlc3Npb24SIC5wZW5zdG9jay52MS5TdGFydFNlc3Npb25SZXF1ZXN0GiEucGVuc3RvY2sudjEuU3RhcnRTZXNzaW9uUmVzcG9uc2USTQoKRW5kU2Vzc2lvbhIeLnBlbnN0b2NrLnYxLkVuZFNlc3Npb25SZXF1ZXN0Gh8ucGVuc3RvY2sudjEuRW5kU2Vzc2lvblJlc3BvbnNlEk0KCkdldFNlc3Npb24SHi5wZW5zdG9jay52MS5HZXRTZXNzaW9uUmVxdWVzdBofLnBlbnN0b2NrLnYxLkdldFNlc3Npb25SZXNwb25zZWIGcHJvdG8z", [file_google_protobuf_timestamp, file_penstock_v1_admin_service]);
 
 /**
  * @generated from message penstock.v1.IssueTokenRequest
@@ -97,6 +99,134 @@ export const RevokeTokenResponseSchema: GenMessage<RevokeTokenResponse> = /*@__P
   messageDesc(file_penstock_v1_auth_service, 3);
 
 /**
+ * @generated from message penstock.v1.StartSessionRequest
+ */
+export type StartSessionRequest = Message<"penstock.v1.StartSessionRequest"> & {
+  /**
+   * @generated from field: string account = 1;
+   */
+  account: string;
+
+  /**
+   * As CreateAccount or CreateKey gave it.
+   *
+   * @generated from field: string secret = 2;
+   */
+  secret: string;
+};
+
+/**
+ * Describes the message penstock.v1.StartSessionRequest.
+ * Use `create(StartSessionRequestSchema)` to create a new message.
+ */
+export const StartSessionRequestSchema: GenMessage<StartSessionRequest> = /*@__PURE__*/
+  messageDesc(file_penstock_v1_auth_service, 4);
+
+/**
+ * @generated from message penstock.v1.StartSessionResponse
+ */
+export type StartSessionResponse = Message<"penstock.v1.StartSessionResponse"> & {
+  /**
+   * @generated from field: penstock.v1.Session session = 1;
+   */
+  session?: Session | undefined;
+};
+
+/**
+ * Describes the message penstock.v1.StartSessionResponse.
+ * Use `create(StartSessionResponseSchema)` to create a new message.
+ */
+export const StartSessionResponseSchema: GenMessage<StartSessionResponse> = /*@__PURE__*/
+  messageDesc(file_penstock_v1_auth_service, 5);
+
+/**
+ * @generated from message penstock.v1.EndSessionRequest
+ */
+export type EndSessionRequest = Message<"penstock.v1.EndSessionRequest"> & {
+};
+
+/**
+ * Describes the message penstock.v1.EndSessionRequest.
+ * Use `create(EndSessionRequestSchema)` to create a new message.
+ */
+export const EndSessionRequestSchema: GenMessage<EndSessionRequest> = /*@__PURE__*/
+  messageDesc(file_penstock_v1_auth_service, 6);
+
+/**
+ * @generated from message penstock.v1.EndSessionResponse
+ */
+export type EndSessionResponse = Message<"penstock.v1.EndSessionResponse"> & {
+};
+
+/**
+ * Describes the message penstock.v1.EndSessionResponse.
+ * Use `create(EndSessionResponseSchema)` to create a new message.
+ */
+export const EndSessionResponseSchema: GenMessage<EndSessionResponse> = /*@__PURE__*/
+  messageDesc(file_penstock_v1_auth_service, 7);
+
+/**
+ * @generated from message penstock.v1.GetSessionRequest
+ */
+export type GetSessionRequest = Message<"penstock.v1.GetSessionRequest"> & {
+};
+
+/**
+ * Describes the message penstock.v1.GetSessionRequest.
+ * Use `create(GetSessionRequestSchema)` to create a new message.
+ */
+export const GetSessionRequestSchema: GenMessage<GetSessionRequest> = /*@__PURE__*/
+  messageDesc(file_penstock_v1_auth_service, 8);
+
+/**
+ * @generated from message penstock.v1.GetSessionResponse
+ */
+export type GetSessionResponse = Message<"penstock.v1.GetSessionResponse"> & {
+  /**
+   * @generated from field: penstock.v1.Session session = 1;
+   */
+  session?: Session | undefined;
+};
+
+/**
+ * Describes the message penstock.v1.GetSessionResponse.
+ * Use `create(GetSessionResponseSchema)` to create a new message.
+ */
+export const GetSessionResponseSchema: GenMessage<GetSessionResponse> = /*@__PURE__*/
+  messageDesc(file_penstock_v1_auth_service, 9);
+
+/**
+ * @generated from message penstock.v1.Session
+ */
+export type Session = Message<"penstock.v1.Session"> & {
+  /**
+   * @generated from field: string account = 1;
+   */
+  account: string;
+
+  /**
+   * As it is now.
+   *
+   * @generated from field: penstock.v1.Role role = 2;
+   */
+  role: Role;
+
+  /**
+   * Of the token.
+   *
+   * @generated from field: google.protobuf.Timestamp expires_at = 3;
+   */
+  expiresAt?: Timestamp | undefined;
+};
+
+/**
+ * Describes the message penstock.v1.Session.
+ * Use `create(SessionSchema)` to create a new message.
+ */
+export const SessionSchema: GenMessage<Session> = /*@__PURE__*/
+  messageDesc(file_penstock_v1_auth_service, 10);
+
+/**
  * @generated from service penstock.v1.AuthService
  */
 export const AuthService: GenService<{
@@ -121,6 +251,37 @@ export const AuthService: GenService<{
     methodKind: "unary";
     input: typeof RevokeTokenRequestSchema;
     output: typeof RevokeTokenResponseSchema;
+  },
+  /**
+   * IssueToken for a browser: the token comes as a cookie that no script can read and that no other site's page can use, and
+   * calls at the HTTP port need nothing else then. Errors as of IssueToken. FAILED_PRECONDITION at the gRPC port.
+   *
+   * @generated from rpc penstock.v1.AuthService.StartSession
+   */
+  startSession: {
+    methodKind: "unary";
+    input: typeof StartSessionRequestSchema;
+    output: typeof StartSessionResponseSchema;
+  },
+  /**
+   * Revokes the token that the call is made with, and takes the cookie away.
+   *
+   * @generated from rpc penstock.v1.AuthService.EndSession
+   */
+  endSession: {
+    methodKind: "unary";
+    input: typeof EndSessionRequestSchema;
+    output: typeof EndSessionResponseSchema;
+  },
+  /**
+   * Who the caller is. UNAUTHENTICATED where nobody is signed in.
+   *
+   * @generated from rpc penstock.v1.AuthService.GetSession
+   */
+  getSession: {
+    methodKind: "unary";
+    input: typeof GetSessionRequestSchema;
+    output: typeof GetSessionResponseSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_penstock_v1_auth_service, 0);

@@ -12,7 +12,7 @@ import type { Message, UnknownEnum } from "@bufbuild/protobuf";
  * Describes the file penstock/v1/engine_service.proto.
  */
 export const file_penstock_v1_engine_service: GenFile = /*@__PURE__*/
-  fileDesc("CiBwZW5zdG9jay92MS9lbmdpbmVfc2VydmljZS5wcm90bxILcGVuc3RvY2sudjEiNQoUR2V0RW5naW5lQm9va1JlcXVlc3QSDgoGc3ltYm9sGAEgASgJEg0KBWRlcHRoGAIgASgNIvkBChVHZXRFbmdpbmVCb29rUmVzcG9uc2USDgoGc3ltYm9sGAEgASgJEg8KB3ZlcnNpb24YAiABKAQSJgoEYmlkcxgDIAMoCzIYLnBlbnN0b2NrLnYxLkVuZ2luZUxldmVsEiYKBGFza3MYBCADKAsyGC5wZW5zdG9jay52MS5FbmdpbmVMZXZlbBIyCg50cmFkaW5nX3N0YXR1cxgFIAEoDjIaLnBlbnN0b2NrLnYxLlRyYWRpbmdTdGF0dXMSEgoKbGFzdF9wcmljZRgGIAEoBBInCghwb3NpdGlvbhgHIAEoCzIVLnBlbnN0b2NrLnYxLlBvc2l0aW9uIlkKC0VuZ2luZUxldmVsEg0KBXByaWNlGAEgASgEEhQKDHF1YW50aXR5X2xvdxgCIAEoBBIVCg1xdWFudGl0eV9oaWdoGAMgASgEEg4KBm9yZGVycxgEIAEoDSIpChVHZXRFbmdpbmVPcmRlclJlcXVlc3QSEAoIb3JkZXJfaWQYASABKAwilAEKFkdldEVuZ2luZU9yZGVyUmVzcG9uc2USDwoHYWNjb3VudBgBIAEoCRIOCgZzeW1ib2wYAiABKAkSGAoQdmlzaWJsZV9xdWFudGl0eRgDIAEoBBIQCghwcmlvcml0eRgEIAEoBBIUCgxjdW1fcXVhbnRpdHkYBSABKAQSFwoPbGVhdmVzX3F1YW50aXR5GAYgASgEIhgKFkdldEVuZ2luZVN0YXR1c1JlcXVlc3QiUQoXR2V0RW5naW5lU3RhdHVzUmVzcG9uc2USNgoKcGFydGl0aW9ucxgBIAMoCzIiLnBlbnN0b2NrLnYxLkVuZ2luZVBhcnRpdGlvblN0YXR1cyL9AgoVRW5naW5lUGFydGl0aW9uU3RhdHVzEhEKCXBhcnRpdGlvbhgBIAEoDRI3CgVzdGF0ZRgCIAEoDjIoLnBlbnN0b2NrLnYxLkVuZ2luZVBhcnRpdGlvblN0YXR1cy5TdGF0ZRIOCgZkZXRhaWwYAyABKAkSJwoIcG9zaXRpb24YBCABKAsyFS5wZW5zdG9jay52MS5Qb3NpdGlvbhISCgpzdGF0ZV9oYXNoGAUgASgGEg0KBXJ1bGVzGAYgASgNEhMKC29wZW5fb3JkZXJzGAcgASgNEicKCHNuYXBzaG90GAggASgLMhUucGVuc3RvY2sudjEuUG9zaXRpb24SEgoKdW53b3JrYWJsZRgJIAEoCSJqCgVTdGF0ZRIVChFTVEFURV9VTlNQRUNJRklFRBAAEhIKDlNUQVRFX1NUQVJUSU5HEAESEAoMU1RBVEVfQUNUSVZFEAISEQoNU1RBVEVfU1RBTkRCWRADEhEKDVNUQVRFX1NUT1BQRUQQBDKgAgoNRW5naW5lU2VydmljZRJWCg1HZXRFbmdpbmVCb29rEiEucGVuc3RvY2sudjEuR2V0RW5naW5lQm9va1JlcXVlc3QaIi5wZW5zdG9jay52MS5HZXRFbmdpbmVCb29rUmVzcG9uc2USWQoOR2V0RW5naW5lT3JkZXISIi5wZW5zdG9jay52MS5HZXRFbmdpbmVPcmRlclJlcXVlc3QaIy5wZW5zdG9jay52MS5HZXRFbmdpbmVPcmRlclJlc3BvbnNlElwKD0dldEVuZ2luZVN0YXR1cxIjLnBlbnN0b2NrLnYxLkdldEVuZ2luZVN0YXR1c1JlcXVlc3QaJC5wZW5zdG9jay52MS5HZXRFbmdpbmVTdGF0dXNSZXNwb25zZWIGcHJvdG8z", [file_penstock_v1_order]);
+  fileDesc("CiBwZW5zdG9jay92MS9lbmdpbmVfc2VydmljZS5wcm90bxILcGVuc3RvY2sudjEiNQoUR2V0RW5naW5lQm9va1JlcXVlc3QSDgoGc3ltYm9sGAEgASgJEg0KBWRlcHRoGAIgASgNIvkBChVHZXRFbmdpbmVCb29rUmVzcG9uc2USDgoGc3ltYm9sGAEgASgJEg8KB3ZlcnNpb24YAiABKAQSJgoEYmlkcxgDIAMoCzIYLnBlbnN0b2NrLnYxLkVuZ2luZUxldmVsEiYKBGFza3MYBCADKAsyGC5wZW5zdG9jay52MS5FbmdpbmVMZXZlbBIyCg50cmFkaW5nX3N0YXR1cxgFIAEoDjIaLnBlbnN0b2NrLnYxLlRyYWRpbmdTdGF0dXMSEgoKbGFzdF9wcmljZRgGIAEoBBInCghwb3NpdGlvbhgHIAEoCzIVLnBlbnN0b2NrLnYxLlBvc2l0aW9uIkkKFkdldEVuZ2luZUJvb2tBdFJlcXVlc3QSDgoGc3ltYm9sGAEgASgJEhAKCGVudHJ5X2lkGAIgASgJEg0KBWRlcHRoGAMgASgNIqkBChdHZXRFbmdpbmVCb29rQXRSZXNwb25zZRIwCgRib29rGAEgASgLMiIucGVuc3RvY2sudjEuR2V0RW5naW5lQm9va1Jlc3BvbnNlEicKCHByZXZpb3VzGAIgASgLMhUucGVuc3RvY2sudjEuUG9zaXRpb24SIwoEbmV4dBgDIAEoCzIVLnBlbnN0b2NrLnYxLlBvc2l0aW9uEg4KBmV2ZW50cxgEIAEoDCJZCgtFbmdpbmVMZXZlbBINCgVwcmljZRgBIAEoBBIUCgxxdWFudGl0eV9sb3cYAiABKAQSFQoNcXVhbnRpdHlfaGlnaBgDIAEoBBIOCgZvcmRlcnMYBCABKA0iKQoVR2V0RW5naW5lT3JkZXJSZXF1ZXN0EhAKCG9yZGVyX2lkGAEgASgMIpQBChZHZXRFbmdpbmVPcmRlclJlc3BvbnNlEg8KB2FjY291bnQYASABKAkSDgoGc3ltYm9sGAIgASgJEhgKEHZpc2libGVfcXVhbnRpdHkYAyABKAQSEAoIcHJpb3JpdHkYBCABKAQSFAoMY3VtX3F1YW50aXR5GAUgASgEEhcKD2xlYXZlc19xdWFudGl0eRgGIAEoBCIYChZHZXRFbmdpbmVTdGF0dXNSZXF1ZXN0IlEKF0dldEVuZ2luZVN0YXR1c1Jlc3BvbnNlEjYKCnBhcnRpdGlvbnMYASADKAsyIi5wZW5zdG9jay52MS5FbmdpbmVQYXJ0aXRpb25TdGF0dXMi/QIKFUVuZ2luZVBhcnRpdGlvblN0YXR1cxIRCglwYXJ0aXRpb24YASABKA0SNwoFc3RhdGUYAiABKA4yKC5wZW5zdG9jay52MS5FbmdpbmVQYXJ0aXRpb25TdGF0dXMuU3RhdGUSDgoGZGV0YWlsGAMgASgJEicKCHBvc2l0aW9uGAQgASgLMhUucGVuc3RvY2sudjEuUG9zaXRpb24SEgoKc3RhdGVfaGFzaBgFIAEoBhINCgVydWxlcxgGIAEoDRITCgtvcGVuX29yZGVycxgHIAEoDRInCghzbmFwc2hvdBgIIAEoCzIVLnBlbnN0b2NrLnYxLlBvc2l0aW9uEhIKCnVud29ya2FibGUYCSABKAkiagoFU3RhdGUSFQoRU1RBVEVfVU5TUEVDSUZJRUQQABISCg5TVEFURV9TVEFSVElORxABEhAKDFNUQVRFX0FDVElWRRACEhEKDVNUQVRFX1NUQU5EQlkQAxIRCg1TVEFURV9TVE9QUEVEEAQy/gIKDUVuZ2luZVNlcnZpY2USVgoNR2V0RW5naW5lQm9vaxIhLnBlbnN0b2NrLnYxLkdldEVuZ2luZUJvb2tSZXF1ZXN0GiIucGVuc3RvY2sudjEuR2V0RW5naW5lQm9va1Jlc3BvbnNlElkKDkdldEVuZ2luZU9yZGVyEiIucGVuc3RvY2sudjEuR2V0RW5naW5lT3JkZXJSZXF1ZXN0GiMucGVuc3RvY2sudjEuR2V0RW5naW5lT3JkZXJSZXNwb25zZRJcCg9HZXRFbmdpbmVTdGF0dXMSIy5wZW5zdG9jay52MS5HZXRFbmdpbmVTdGF0dXNSZXF1ZXN0GiQucGVuc3RvY2sudjEuR2V0RW5naW5lU3RhdHVzUmVzcG9uc2USXAoPR2V0RW5naW5lQm9va0F0EiMucGVuc3RvY2sudjEuR2V0RW5naW5lQm9va0F0UmVxdWVzdBokLnBlbnN0b2NrLnYxLkdldEVuZ2luZUJvb2tBdFJlc3BvbnNlYgZwcm90bzM", [file_penstock_v1_order]);
 
 /**
  * @generated from message penstock.v1.GetEngineBookRequest
@@ -92,6 +92,75 @@ export const GetEngineBookResponseSchema: GenMessage<GetEngineBookResponse> = /*
   messageDesc(file_penstock_v1_engine_service, 1);
 
 /**
+ * @generated from message penstock.v1.GetEngineBookAtRequest
+ */
+export type GetEngineBookAtRequest = Message<"penstock.v1.GetEngineBookAtRequest"> & {
+  /**
+   * @generated from field: string symbol = 1;
+   */
+  symbol: string;
+
+  /**
+   * The last entry that touched its book at or before this one; empty: before now.
+   *
+   * @generated from field: string entry_id = 2;
+   */
+  entryId: string;
+
+  /**
+   * As in GetEngineBookRequest.
+   *
+   * @generated from field: uint32 depth = 3;
+   */
+  depth: number;
+};
+
+/**
+ * Describes the message penstock.v1.GetEngineBookAtRequest.
+ * Use `create(GetEngineBookAtRequestSchema)` to create a new message.
+ */
+export const GetEngineBookAtRequestSchema: GenMessage<GetEngineBookAtRequest> = /*@__PURE__*/
+  messageDesc(file_penstock_v1_engine_service, 2);
+
+/**
+ * @generated from message penstock.v1.GetEngineBookAtResponse
+ */
+export type GetEngineBookAtResponse = Message<"penstock.v1.GetEngineBookAtResponse"> & {
+  /**
+   * `position` is that of the entry; absent where nothing had touched the book.
+   *
+   * @generated from field: penstock.v1.GetEngineBookResponse book = 1;
+   */
+  book?: GetEngineBookResponse | undefined;
+
+  /**
+   * The entries before and after it that touched the book.
+   *
+   * @generated from field: penstock.v1.Position previous = 2;
+   */
+  previous?: Position | undefined;
+
+  /**
+   * @generated from field: penstock.v1.Position next = 3;
+   */
+  next?: Position | undefined;
+
+  /**
+   * An EventBatch: what the entry did, to all symbols. Empty where its own entry is not known any more, and above 3 MiB.
+   *
+   * @generated from field: bytes events = 4;
+   */
+  events: Uint8Array;
+};
+
+/**
+ * Describes the message penstock.v1.GetEngineBookAtResponse.
+ * Use `create(GetEngineBookAtResponseSchema)` to create a new message.
+ */
+export const GetEngineBookAtResponseSchema: GenMessage<GetEngineBookAtResponse> = /*@__PURE__*/
+  messageDesc(file_penstock_v1_engine_service, 3);
+
+/**
  * @generated from message penstock.v1.EngineLevel
  */
 export type EngineLevel = Message<"penstock.v1.EngineLevel"> & {
@@ -123,7 +192,7 @@ export type EngineLevel = Message<"penstock.v1.EngineLevel"> & {
  * Use `create(EngineLevelSchema)` to create a new message.
  */
 export const EngineLevelSchema: GenMessage<EngineLevel> = /*@__PURE__*/
-  messageDesc(file_penstock_v1_engine_service, 2);
+  messageDesc(file_penstock_v1_engine_service, 4);
 
 /**
  * @generated from message penstock.v1.GetEngineOrderRequest
@@ -142,7 +211,7 @@ export type GetEngineOrderRequest = Message<"penstock.v1.GetEngineOrderRequest">
  * Use `create(GetEngineOrderRequestSchema)` to create a new message.
  */
 export const GetEngineOrderRequestSchema: GenMessage<GetEngineOrderRequest> = /*@__PURE__*/
-  messageDesc(file_penstock_v1_engine_service, 3);
+  messageDesc(file_penstock_v1_engine_service, 5);
 
 /**
  * @generated from message penstock.v1.GetEngineOrderResponse
@@ -186,7 +255,7 @@ export type GetEngineOrderResponse = Message<"penstock.v1.GetEngineOrderResponse
  * Use `create(GetEngineOrderResponseSchema)` to create a new message.
  */
 export const GetEngineOrderResponseSchema: GenMessage<GetEngineOrderResponse> = /*@__PURE__*/
-  messageDesc(file_penstock_v1_engine_service, 4);
+  messageDesc(file_penstock_v1_engine_service, 6);
 
 /**
  * @generated from message penstock.v1.GetEngineStatusRequest
@@ -199,7 +268,7 @@ export type GetEngineStatusRequest = Message<"penstock.v1.GetEngineStatusRequest
  * Use `create(GetEngineStatusRequestSchema)` to create a new message.
  */
 export const GetEngineStatusRequestSchema: GenMessage<GetEngineStatusRequest> = /*@__PURE__*/
-  messageDesc(file_penstock_v1_engine_service, 5);
+  messageDesc(file_penstock_v1_engine_service, 7);
 
 /**
  * @generated from message penstock.v1.GetEngineStatusResponse
@@ -216,7 +285,7 @@ export type GetEngineStatusResponse = Message<"penstock.v1.GetEngineStatusRespon
  * Use `create(GetEngineStatusResponseSchema)` to create a new message.
  */
 export const GetEngineStatusResponseSchema: GenMessage<GetEngineStatusResponse> = /*@__PURE__*/
-  messageDesc(file_penstock_v1_engine_service, 6);
+  messageDesc(file_penstock_v1_engine_service, 8);
 
 /**
  * @generated from message penstock.v1.EnginePartitionStatus
@@ -277,7 +346,7 @@ export type EnginePartitionStatus = Message<"penstock.v1.EnginePartitionStatus">
  * Use `create(EnginePartitionStatusSchema)` to create a new message.
  */
 export const EnginePartitionStatusSchema: GenMessage<EnginePartitionStatus> = /*@__PURE__*/
-  messageDesc(file_penstock_v1_engine_service, 7);
+  messageDesc(file_penstock_v1_engine_service, 9);
 
 /**
  * @generated from enum penstock.v1.EnginePartitionStatus.State
@@ -326,7 +395,7 @@ export type EnginePartitionStatus_State = (typeof EnginePartitionStatus_State)[k
  * Describes the enum penstock.v1.EnginePartitionStatus.State.
  */
 export const EnginePartitionStatus_StateSchema: GenEnum<EnginePartitionStatus_State> = /*@__PURE__*/
-  enumDesc(file_penstock_v1_engine_service, 7, 0);
+  enumDesc(file_penstock_v1_engine_service, 9, 0);
 
 /**
  * What ingest asks an engine. Internal: on the engine's own port, without tokens, in ticks and lots.
@@ -361,6 +430,17 @@ export const EngineService: GenService<{
     methodKind: "unary";
     input: typeof GetEngineStatusRequestSchema;
     output: typeof GetEngineStatusResponseSchema;
+  },
+  /**
+   * The book as it was. Beside the engine, on a thread of its own: ABORTED while it is on its way there (the same request goes on),
+   * RESOURCE_EXHAUSTED where too many ask, OUT_OF_RANGE where log and journal no longer reach back.
+   *
+   * @generated from rpc penstock.v1.EngineService.GetEngineBookAt
+   */
+  getEngineBookAt: {
+    methodKind: "unary";
+    input: typeof GetEngineBookAtRequestSchema;
+    output: typeof GetEngineBookAtResponseSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_penstock_v1_engine_service, 0);

@@ -8,7 +8,7 @@ import type { Timestamp } from "@bufbuild/protobuf/wkt";
 import { file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
 import type { Instrument } from "./instrument_pb.ts";
 import { file_penstock_v1_instrument } from "./instrument_pb.ts";
-import type { Side, TradingStatus } from "./order_pb.ts";
+import type { ExecutionReport, Position, Side, TradingStatus } from "./order_pb.ts";
 import { file_penstock_v1_order } from "./order_pb.ts";
 import type { Message } from "@bufbuild/protobuf";
 
@@ -16,7 +16,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file penstock/v1/market_data_service.proto.
  */
 export const file_penstock_v1_market_data_service: GenFile = /*@__PURE__*/
-  fileDesc("CiVwZW5zdG9jay92MS9tYXJrZXRfZGF0YV9zZXJ2aWNlLnByb3RvEgtwZW5zdG9jay52MSIYChZMaXN0SW5zdHJ1bWVudHNSZXF1ZXN0IkcKF0xpc3RJbnN0cnVtZW50c1Jlc3BvbnNlEiwKC2luc3RydW1lbnRzGAEgAygLMhcucGVuc3RvY2sudjEuSW5zdHJ1bWVudCI9CgpQcmljZUxldmVsEg0KBXByaWNlGAEgASgJEhAKCHF1YW50aXR5GAIgASgJEg4KBm9yZGVycxgDIAEoDSLPAQoEQm9vaxIOCgZzeW1ib2wYASABKAkSDwoHdmVyc2lvbhgCIAEoBBIlCgRiaWRzGAMgAygLMhcucGVuc3RvY2sudjEuUHJpY2VMZXZlbBIlCgRhc2tzGAQgAygLMhcucGVuc3RvY2sudjEuUHJpY2VMZXZlbBIyCg50cmFkaW5nX3N0YXR1cxgFIAEoDjIaLnBlbnN0b2NrLnYxLlRyYWRpbmdTdGF0dXMSEgoKbGFzdF9wcmljZRgGIAEoCRIQCghjaGVja3N1bRgHIAEoDSIvCg5HZXRCb29rUmVxdWVzdBIOCgZzeW1ib2wYASABKAkSDQoFZGVwdGgYAiABKA0iMgoPR2V0Qm9va1Jlc3BvbnNlEh8KBGJvb2sYASABKAsyES5wZW5zdG9jay52MS5Cb29rIiIKEFdhdGNoQm9va1JlcXVlc3QSDgoGc3ltYm9sGAEgASgJIqYBChFXYXRjaEJvb2tSZXNwb25zZRIlCghzbmFwc2hvdBgBIAEoCzIRLnBlbnN0b2NrLnYxLkJvb2tIABIvCglpbmNyZW1lbnQYAiABKAsyGi5wZW5zdG9jay52MS5Cb29rSW5jcmVtZW50SAASLwoJaGVhcnRiZWF0GAMgASgLMhoucGVuc3RvY2sudjEuQm9va0hlYXJ0YmVhdEgAQggKBnVwZGF0ZSKoAQoNQm9va0luY3JlbWVudBIPCgd2ZXJzaW9uGAEgASgEEiUKBGJpZHMYAiADKAsyFy5wZW5zdG9jay52MS5QcmljZUxldmVsEiUKBGFza3MYAyADKAsyFy5wZW5zdG9jay52MS5QcmljZUxldmVsEhAKCGNoZWNrc3VtGAQgASgNEiYKAmF0GAUgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCJaCg1Cb29rSGVhcnRiZWF0Eg8KB3ZlcnNpb24YASABKAQSEAoIY2hlY2tzdW0YAiABKA0SJgoCYXQYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIpoBCgVUcmFkZRIOCgZzeW1ib2wYASABKAkSDQoFdHJhZGUYAiABKAQSDQoFcHJpY2UYAyABKAkSEAoIcXVhbnRpdHkYBCABKAkSKQoOYWdncmVzc29yX3NpZGUYBSABKA4yES5wZW5zdG9jay52MS5TaWRlEiYKAmF0GAYgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCIkChJXYXRjaFRyYWRlc1JlcXVlc3QSDgoGc3ltYm9sGAEgASgJIjkKE1dhdGNoVHJhZGVzUmVzcG9uc2USIgoGdHJhZGVzGAEgAygLMhIucGVuc3RvY2sudjEuVHJhZGUiSgoRTGlzdFRyYWRlc1JlcXVlc3QSDgoGc3ltYm9sGAEgASgJEhEKCXBhZ2Vfc2l6ZRgCIAEoDRISCgpwYWdlX3Rva2VuGAMgASgJIlEKEkxpc3RUcmFkZXNSZXNwb25zZRIiCgZ0cmFkZXMYASADKAsyEi5wZW5zdG9jay52MS5UcmFkZRIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkyqAMKEU1hcmtldERhdGFTZXJ2aWNlElwKD0xpc3RJbnN0cnVtZW50cxIjLnBlbnN0b2NrLnYxLkxpc3RJbnN0cnVtZW50c1JlcXVlc3QaJC5wZW5zdG9jay52MS5MaXN0SW5zdHJ1bWVudHNSZXNwb25zZRJECgdHZXRCb29rEhsucGVuc3RvY2sudjEuR2V0Qm9va1JlcXVlc3QaHC5wZW5zdG9jay52MS5HZXRCb29rUmVzcG9uc2USTAoJV2F0Y2hCb29rEh0ucGVuc3RvY2sudjEuV2F0Y2hCb29rUmVxdWVzdBoeLnBlbnN0b2NrLnYxLldhdGNoQm9va1Jlc3BvbnNlMAESUgoLV2F0Y2hUcmFkZXMSHy5wZW5zdG9jay52MS5XYXRjaFRyYWRlc1JlcXVlc3QaIC5wZW5zdG9jay52MS5XYXRjaFRyYWRlc1Jlc3BvbnNlMAESTQoKTGlzdFRyYWRlcxIeLnBlbnN0b2NrLnYxLkxpc3RUcmFkZXNSZXF1ZXN0Gh8ucGVuc3RvY2sudjEuTGlzdFRyYWRlc1Jlc3BvbnNlYgZwcm90bzM", [file_google_protobuf_timestamp, file_penstock_v1_instrument, file_penstock_v1_order]);
+  fileDesc("CiVwZW5zdG9jay92MS9tYXJrZXRfZGF0YV9zZXJ2aWNlLnByb3RvEgtwZW5zdG9jay52MSIYChZMaXN0SW5zdHJ1bWVudHNSZXF1ZXN0IkcKF0xpc3RJbnN0cnVtZW50c1Jlc3BvbnNlEiwKC2luc3RydW1lbnRzGAEgAygLMhcucGVuc3RvY2sudjEuSW5zdHJ1bWVudCI9CgpQcmljZUxldmVsEg0KBXByaWNlGAEgASgJEhAKCHF1YW50aXR5GAIgASgJEg4KBm9yZGVycxgDIAEoDSLPAQoEQm9vaxIOCgZzeW1ib2wYASABKAkSDwoHdmVyc2lvbhgCIAEoBBIlCgRiaWRzGAMgAygLMhcucGVuc3RvY2sudjEuUHJpY2VMZXZlbBIlCgRhc2tzGAQgAygLMhcucGVuc3RvY2sudjEuUHJpY2VMZXZlbBIyCg50cmFkaW5nX3N0YXR1cxgFIAEoDjIaLnBlbnN0b2NrLnYxLlRyYWRpbmdTdGF0dXMSEgoKbGFzdF9wcmljZRgGIAEoCRIQCghjaGVja3N1bRgHIAEoDSIvCg5HZXRCb29rUmVxdWVzdBIOCgZzeW1ib2wYASABKAkSDQoFZGVwdGgYAiABKA0iMgoPR2V0Qm9va1Jlc3BvbnNlEh8KBGJvb2sYASABKAsyES5wZW5zdG9jay52MS5Cb29rIiIKEFdhdGNoQm9va1JlcXVlc3QSDgoGc3ltYm9sGAEgASgJIqYBChFXYXRjaEJvb2tSZXNwb25zZRIlCghzbmFwc2hvdBgBIAEoCzIRLnBlbnN0b2NrLnYxLkJvb2tIABIvCglpbmNyZW1lbnQYAiABKAsyGi5wZW5zdG9jay52MS5Cb29rSW5jcmVtZW50SAASLwoJaGVhcnRiZWF0GAMgASgLMhoucGVuc3RvY2sudjEuQm9va0hlYXJ0YmVhdEgAQggKBnVwZGF0ZSKoAQoNQm9va0luY3JlbWVudBIPCgd2ZXJzaW9uGAEgASgEEiUKBGJpZHMYAiADKAsyFy5wZW5zdG9jay52MS5QcmljZUxldmVsEiUKBGFza3MYAyADKAsyFy5wZW5zdG9jay52MS5QcmljZUxldmVsEhAKCGNoZWNrc3VtGAQgASgNEiYKAmF0GAUgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCJaCg1Cb29rSGVhcnRiZWF0Eg8KB3ZlcnNpb24YASABKAQSEAoIY2hlY2tzdW0YAiABKA0SJgoCYXQYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIpoBCgVUcmFkZRIOCgZzeW1ib2wYASABKAkSDQoFdHJhZGUYAiABKAQSDQoFcHJpY2UYAyABKAkSEAoIcXVhbnRpdHkYBCABKAkSKQoOYWdncmVzc29yX3NpZGUYBSABKA4yES5wZW5zdG9jay52MS5TaWRlEiYKAmF0GAYgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCIkChJXYXRjaFRyYWRlc1JlcXVlc3QSDgoGc3ltYm9sGAEgASgJIjkKE1dhdGNoVHJhZGVzUmVzcG9uc2USIgoGdHJhZGVzGAEgAygLMhIucGVuc3RvY2sudjEuVHJhZGUiSgoRTGlzdFRyYWRlc1JlcXVlc3QSDgoGc3ltYm9sGAEgASgJEhEKCXBhZ2Vfc2l6ZRgCIAEoDRISCgpwYWdlX3Rva2VuGAMgASgJIlEKEkxpc3RUcmFkZXNSZXNwb25zZRIiCgZ0cmFkZXMYASADKAsyEi5wZW5zdG9jay52MS5UcmFkZRIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkijwEKEEdldEJvb2tBdFJlcXVlc3QSDgoGc3ltYm9sGAEgASgJEikKCHBvc2l0aW9uGAIgASgLMhUucGVuc3RvY2sudjEuUG9zaXRpb25IABIoCgJhdBgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXBIABINCgVkZXB0aBgEIAEoDUIHCgVwbGFjZSKGAwoRR2V0Qm9va0F0UmVzcG9uc2USHwoEYm9vaxgBIAEoCzIRLnBlbnN0b2NrLnYxLkJvb2sSJwoIcG9zaXRpb24YAiABKAsyFS5wZW5zdG9jay52MS5Qb3NpdGlvbhImCgJhdBgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASJwoIcHJldmlvdXMYBCABKAsyFS5wZW5zdG9jay52MS5Qb3NpdGlvbhIjCgRuZXh0GAUgASgLMhUucGVuc3RvY2sudjEuUG9zaXRpb24SEAoIY29tbWFuZHMYBiABKA0SJQoEYmlkcxgHIAMoCzIXLnBlbnN0b2NrLnYxLlByaWNlTGV2ZWwSJQoEYXNrcxgIIAMoCzIXLnBlbnN0b2NrLnYxLlByaWNlTGV2ZWwSIgoGdHJhZGVzGAkgAygLMhIucGVuc3RvY2sudjEuVHJhZGUSLQoHcmVwb3J0cxgKIAMoCzIcLnBlbnN0b2NrLnYxLkV4ZWN1dGlvblJlcG9ydDL0AwoRTWFya2V0RGF0YVNlcnZpY2USXAoPTGlzdEluc3RydW1lbnRzEiMucGVuc3RvY2sudjEuTGlzdEluc3RydW1lbnRzUmVxdWVzdBokLnBlbnN0b2NrLnYxLkxpc3RJbnN0cnVtZW50c1Jlc3BvbnNlEkQKB0dldEJvb2sSGy5wZW5zdG9jay52MS5HZXRCb29rUmVxdWVzdBocLnBlbnN0b2NrLnYxLkdldEJvb2tSZXNwb25zZRJMCglXYXRjaEJvb2sSHS5wZW5zdG9jay52MS5XYXRjaEJvb2tSZXF1ZXN0Gh4ucGVuc3RvY2sudjEuV2F0Y2hCb29rUmVzcG9uc2UwARJSCgtXYXRjaFRyYWRlcxIfLnBlbnN0b2NrLnYxLldhdGNoVHJhZGVzUmVxdWVzdBogLnBlbnN0b2NrLnYxLldhdGNoVHJhZGVzUmVzcG9uc2UwARJNCgpMaXN0VHJhZGVzEh4ucGVuc3RvY2sudjEuTGlzdFRyYWRlc1JlcXVlc3QaHy5wZW5zdG9jay52MS5MaXN0VHJhZGVzUmVzcG9uc2USSgoJR2V0Qm9va0F0Eh0ucGVuc3RvY2sudjEuR2V0Qm9va0F0UmVxdWVzdBoeLnBlbnN0b2NrLnYxLkdldEJvb2tBdFJlc3BvbnNlYgZwcm90bzM", [file_google_protobuf_timestamp, file_penstock_v1_instrument, file_penstock_v1_order]);
 
 /**
  * @generated from message penstock.v1.ListInstrumentsRequest
@@ -436,6 +436,125 @@ export const ListTradesResponseSchema: GenMessage<ListTradesResponse> = /*@__PUR
   messageDesc(file_penstock_v1_market_data_service, 14);
 
 /**
+ * @generated from message penstock.v1.GetBookAtRequest
+ */
+export type GetBookAtRequest = Message<"penstock.v1.GetBookAtRequest"> & {
+  /**
+   * @generated from field: string symbol = 1;
+   */
+  symbol: string;
+
+  /**
+   * The last entry that touched the symbol at or before this place; without any, before now.
+   *
+   * @generated from oneof penstock.v1.GetBookAtRequest.place
+   */
+  place: {
+    /**
+     * Its index is not looked at.
+     *
+     * @generated from field: penstock.v1.Position position = 2;
+     */
+    value: Position;
+    case: "position";
+  } | {
+    /**
+     * @generated from field: google.protobuf.Timestamp at = 3;
+     */
+    value: Timestamp;
+    case: "at";
+  } | { case: undefined; value?: undefined };
+
+  /**
+   * Levels of each side: 1 to 1,000; 0 means 10.
+   *
+   * @generated from field: uint32 depth = 4;
+   */
+  depth: number;
+};
+
+/**
+ * Describes the message penstock.v1.GetBookAtRequest.
+ * Use `create(GetBookAtRequestSchema)` to create a new message.
+ */
+export const GetBookAtRequestSchema: GenMessage<GetBookAtRequest> = /*@__PURE__*/
+  messageDesc(file_penstock_v1_market_data_service, 15);
+
+/**
+ * @generated from message penstock.v1.GetBookAtResponse
+ */
+export type GetBookAtResponse = Message<"penstock.v1.GetBookAtResponse"> & {
+  /**
+   * Behind the entry.
+   *
+   * @generated from field: penstock.v1.Book book = 1;
+   */
+  book?: Book | undefined;
+
+  /**
+   * Where the entry stands, and its time. Absent before the first entry that touched the symbol: the book is empty there.
+   *
+   * @generated from field: penstock.v1.Position position = 2;
+   */
+  position?: Position | undefined;
+
+  /**
+   * @generated from field: google.protobuf.Timestamp at = 3;
+   */
+  at?: Timestamp | undefined;
+
+  /**
+   * The entries before and after it that touched the symbol; absent where there is none, and for `previous` where it lies beyond what
+   * is kept.
+   *
+   * @generated from field: penstock.v1.Position previous = 4;
+   */
+  previous?: Position | undefined;
+
+  /**
+   * @generated from field: penstock.v1.Position next = 5;
+   */
+  next?: Position | undefined;
+
+  /**
+   * What the entry did: how many of its commands named the symbol, the levels that it changed, each as it is behind it (as in
+   * BookIncrement), and its trades.
+   *
+   * @generated from field: uint32 commands = 6;
+   */
+  commands: number;
+
+  /**
+   * @generated from field: repeated penstock.v1.PriceLevel bids = 7;
+   */
+  bids: PriceLevel[];
+
+  /**
+   * @generated from field: repeated penstock.v1.PriceLevel asks = 8;
+   */
+  asks: PriceLevel[];
+
+  /**
+   * @generated from field: repeated penstock.v1.Trade trades = 9;
+   */
+  trades: Trade[];
+
+  /**
+   * Its execution reports for the symbol: the caller's own; for admins everybody's. At most 1,000.
+   *
+   * @generated from field: repeated penstock.v1.ExecutionReport reports = 10;
+   */
+  reports: ExecutionReport[];
+};
+
+/**
+ * Describes the message penstock.v1.GetBookAtResponse.
+ * Use `create(GetBookAtResponseSchema)` to create a new message.
+ */
+export const GetBookAtResponseSchema: GenMessage<GetBookAtResponse> = /*@__PURE__*/
+  messageDesc(file_penstock_v1_market_data_service, 16);
+
+/**
  * @generated from service penstock.v1.MarketDataService
  */
 export const MarketDataService: GenService<{
@@ -492,6 +611,19 @@ export const MarketDataService: GenService<{
     methodKind: "unary";
     input: typeof ListTradesRequestSchema;
     output: typeof ListTradesResponseSchema;
+  },
+  /**
+   * The book as it was behind an entry of the log, and what that entry did to it: worked again from a snapshot and the log, beside
+   * the engine. The symbol's entries are stepped through by `previous` and `next`. Far from the last place that was asked for it
+   * takes time: UNAVAILABLE with google.rpc.RetryInfo while it is on its way, and the same request goes on from there.
+   * RESOURCE_EXHAUSTED where others are asking; OUT_OF_RANGE where the history is no longer kept; UNAVAILABLE where no engine answers.
+   *
+   * @generated from rpc penstock.v1.MarketDataService.GetBookAt
+   */
+  getBookAt: {
+    methodKind: "unary";
+    input: typeof GetBookAtRequestSchema;
+    output: typeof GetBookAtResponseSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_penstock_v1_market_data_service, 0);

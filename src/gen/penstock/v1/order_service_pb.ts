@@ -16,7 +16,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file penstock/v1/order_service.proto.
  */
 export const file_penstock_v1_order_service: GenFile = /*@__PURE__*/
-  fileDesc("Ch9wZW5zdG9jay92MS9vcmRlcl9zZXJ2aWNlLnByb3RvEgtwZW5zdG9jay52MSKzAwoSU3VibWl0T3JkZXJSZXF1ZXN0EhcKD2NsaWVudF9vcmRlcl9pZBgBIAEoCRIOCgZzeW1ib2wYAiABKAkSHwoEc2lkZRgDIAEoDjIRLnBlbnN0b2NrLnYxLlNpZGUSJAoEdHlwZRgEIAEoDjIWLnBlbnN0b2NrLnYxLk9yZGVyVHlwZRIvCg10aW1lX2luX2ZvcmNlGAUgASgOMhgucGVuc3RvY2sudjEuVGltZUluRm9yY2USEAoIcXVhbnRpdHkYBiABKAkSDQoFcHJpY2UYByABKAkSEgoKc3RvcF9wcmljZRgIIAEoCRIYChBkaXNwbGF5X3F1YW50aXR5GAkgASgJEi8KC2V4cGlyZV90aW1lGAogASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIRCglwb3N0X29ubHkYCyABKAgSPwoVc2VsZl90cmFkZV9wcmV2ZW50aW9uGAwgASgOMiAucGVuc3RvY2sudjEuU2VsZlRyYWRlUHJldmVudGlvbhIoCglhY2tfbGV2ZWwYDSABKA4yFS5wZW5zdG9jay52MS5BY2tMZXZlbCLQAQoTU3VibWl0T3JkZXJSZXNwb25zZRIQCghvcmRlcl9pZBgBIAEoCRIXCg9jbGllbnRfb3JkZXJfaWQYAiABKAkSKAoGc3RhdHVzGAMgASgOMhgucGVuc3RvY2sudjEuT3JkZXJTdGF0dXMSLgoKY3JlYXRlZF9hdBgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASEQoJZHVwbGljYXRlGAUgASgIEiEKBW9yZGVyGAYgASgLMhIucGVuc3RvY2sudjEuT3JkZXIiRgoTU3VibWl0T3JkZXJzUmVxdWVzdBIvCgZvcmRlcnMYASADKAsyHy5wZW5zdG9jay52MS5TdWJtaXRPcmRlclJlcXVlc3QiRwoUU3VibWl0T3JkZXJzUmVzcG9uc2USLwoHcmVzdWx0cxgBIAMoCzIeLnBlbnN0b2NrLnYxLlN1Ym1pdE9yZGVyUmVzdWx0InoKEVN1Ym1pdE9yZGVyUmVzdWx0EjQKCGFjY2VwdGVkGAEgASgLMiAucGVuc3RvY2sudjEuU3VibWl0T3JkZXJSZXNwb25zZUgAEiUKB3JlZnVzZWQYAiABKAsyEi5nb29nbGUucnBjLlN0YXR1c0gAQggKBnJlc3VsdCKmAgoTU3RyZWFtT3JkZXJzUmVxdWVzdBIQCghzZXF1ZW5jZRgBIAEoBBIxCgZzdWJtaXQYAiABKAsyHy5wZW5zdG9jay52MS5TdWJtaXRPcmRlclJlcXVlc3RIABIxCgZjYW5jZWwYAyABKAsyHy5wZW5zdG9jay52MS5DYW5jZWxPcmRlclJlcXVlc3RIABIzCgdyZXBsYWNlGAQgASgLMiAucGVuc3RvY2sudjEuUmVwbGFjZU9yZGVyUmVxdWVzdEgAEjkKCmNhbmNlbF9hbGwYBSABKAsyIy5wZW5zdG9jay52MS5DYW5jZWxBbGxPcmRlcnNSZXF1ZXN0SAASHAoUY2FuY2VsX29uX2Rpc2Nvbm5lY3QYBiABKAhCCQoHY29tbWFuZCKzAgoUU3RyZWFtT3JkZXJzUmVzcG9uc2USEAoIc2VxdWVuY2UYASABKAQSMgoGc3VibWl0GAIgASgLMiAucGVuc3RvY2sudjEuU3VibWl0T3JkZXJSZXNwb25zZUgAEjIKBmNhbmNlbBgDIAEoCzIgLnBlbnN0b2NrLnYxLkNhbmNlbE9yZGVyUmVzcG9uc2VIABI0CgdyZXBsYWNlGAQgASgLMiEucGVuc3RvY2sudjEuUmVwbGFjZU9yZGVyUmVzcG9uc2VIABI6CgpjYW5jZWxfYWxsGAUgASgLMiQucGVuc3RvY2sudjEuQ2FuY2VsQWxsT3JkZXJzUmVzcG9uc2VIABIlCgdyZWZ1c2VkGAYgASgLMhIuZ29vZ2xlLnJwYy5TdGF0dXNIAEIICgZyZXN1bHQilAEKEkNhbmNlbE9yZGVyUmVxdWVzdBIZChFjbGllbnRfcmVxdWVzdF9pZBgBIAEoCRIQCghvcmRlcl9pZBgCIAEoCRIOCgZzeW1ib2wYAyABKAkSFwoPY2xpZW50X29yZGVyX2lkGAQgASgJEigKCWFja19sZXZlbBgFIAEoDjIVLnBlbnN0b2NrLnYxLkFja0xldmVsIroBChNDYW5jZWxPcmRlclJlc3BvbnNlEhIKCmNvbW1hbmRfaWQYASABKAkSGQoRY2xpZW50X3JlcXVlc3RfaWQYAiABKAkSLgoKY3JlYXRlZF9hdBgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASEQoJZHVwbGljYXRlGAQgASgIEiEKBW9yZGVyGAUgASgLMhIucGVuc3RvY2sudjEuT3JkZXISDgoGcmVhc29uGAYgASgJIuQBChNSZXBsYWNlT3JkZXJSZXF1ZXN0EhkKEWNsaWVudF9yZXF1ZXN0X2lkGAEgASgJEhAKCG9yZGVyX2lkGAIgASgJEg4KBnN5bWJvbBgDIAEoCRIXCg9jbGllbnRfb3JkZXJfaWQYBCABKAkSEAoIcXVhbnRpdHkYBSABKAkSDQoFcHJpY2UYBiABKAkSEgoKc3RvcF9wcmljZRgHIAEoCRIYChBkaXNwbGF5X3F1YW50aXR5GAggASgJEigKCWFja19sZXZlbBgJIAEoDjIVLnBlbnN0b2NrLnYxLkFja0xldmVsIrsBChRSZXBsYWNlT3JkZXJSZXNwb25zZRISCgpjb21tYW5kX2lkGAEgASgJEhkKEWNsaWVudF9yZXF1ZXN0X2lkGAIgASgJEi4KCmNyZWF0ZWRfYXQYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhEKCWR1cGxpY2F0ZRgEIAEoCBIhCgVvcmRlchgFIAEoCzISLnBlbnN0b2NrLnYxLk9yZGVyEg4KBnJlYXNvbhgGIAEoCSJtChZDYW5jZWxBbGxPcmRlcnNSZXF1ZXN0EhkKEWNsaWVudF9yZXF1ZXN0X2lkGAEgASgJEg4KBnN5bWJvbBgCIAEoCRIoCglhY2tfbGV2ZWwYAyABKA4yFS5wZW5zdG9jay52MS5BY2tMZXZlbCLWAQoXQ2FuY2VsQWxsT3JkZXJzUmVzcG9uc2USEwoLY29tbWFuZF9pZHMYASADKAkSGQoRY2xpZW50X3JlcXVlc3RfaWQYAiABKAkSLgoKY3JlYXRlZF9hdBgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASEQoJZHVwbGljYXRlGAQgASgIEhUKCGFmZmVjdGVkGAUgASgNSACIAQESFgoJcmVtYWluaW5nGAYgASgNSAGIAQFCCwoJX2FmZmVjdGVkQgwKCl9yZW1haW5pbmciTAoPR2V0T3JkZXJSZXF1ZXN0EhAKCG9yZGVyX2lkGAEgASgJEg4KBnN5bWJvbBgCIAEoCRIXCg9jbGllbnRfb3JkZXJfaWQYAyABKAkiNQoQR2V0T3JkZXJSZXNwb25zZRIhCgVvcmRlchgBIAEoCzISLnBlbnN0b2NrLnYxLk9yZGVyIl0KEUxpc3RPcmRlcnNSZXF1ZXN0EhEKCXBhZ2Vfc2l6ZRgBIAEoDRISCgpwYWdlX3Rva2VuGAIgASgJEg4KBnN5bWJvbBgDIAEoCRIRCglvcGVuX29ubHkYBCABKAgidwoSTGlzdE9yZGVyc1Jlc3BvbnNlEiIKBm9yZGVycxgBIAMoCzISLnBlbnN0b2NrLnYxLk9yZGVyEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCRIkCgVhc19vZhgDIAMoCzIVLnBlbnN0b2NrLnYxLlBvc2l0aW9uImAKEldhdGNoT3JkZXJzUmVxdWVzdBIkCgVhZnRlchgBIAMoCzIVLnBlbnN0b2NrLnYxLlBvc2l0aW9uEg4KBnN5bWJvbBgCIAEoCRIUCgxhbGxfYWNjb3VudHMYAyABKAgiigEKE1dhdGNoT3JkZXJzUmVzcG9uc2USMQoJZXhlY3V0aW9uGAEgASgLMhwucGVuc3RvY2sudjEuRXhlY3V0aW9uUmVwb3J0SAASNgoJaGVhcnRiZWF0GAIgASgLMiEucGVuc3RvY2sudjEuV2F0Y2hPcmRlcnNIZWFydGJlYXRIAEIICgZ1cGRhdGUiaQoUV2F0Y2hPcmRlcnNIZWFydGJlYXQSKQoKaGlnaF93YXRlchgBIAMoCzIVLnBlbnN0b2NrLnYxLlBvc2l0aW9uEiYKAmF0GAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcDL/BQoMT3JkZXJTZXJ2aWNlElAKC1N1Ym1pdE9yZGVyEh8ucGVuc3RvY2sudjEuU3VibWl0T3JkZXJSZXF1ZXN0GiAucGVuc3RvY2sudjEuU3VibWl0T3JkZXJSZXNwb25zZRJTCgxTdWJtaXRPcmRlcnMSIC5wZW5zdG9jay52MS5TdWJtaXRPcmRlcnNSZXF1ZXN0GiEucGVuc3RvY2sudjEuU3VibWl0T3JkZXJzUmVzcG9uc2USVwoMU3RyZWFtT3JkZXJzEiAucGVuc3RvY2sudjEuU3RyZWFtT3JkZXJzUmVxdWVzdBohLnBlbnN0b2NrLnYxLlN0cmVhbU9yZGVyc1Jlc3BvbnNlKAEwARJQCgtDYW5jZWxPcmRlchIfLnBlbnN0b2NrLnYxLkNhbmNlbE9yZGVyUmVxdWVzdBogLnBlbnN0b2NrLnYxLkNhbmNlbE9yZGVyUmVzcG9uc2USUwoMUmVwbGFjZU9yZGVyEiAucGVuc3RvY2sudjEuUmVwbGFjZU9yZGVyUmVxdWVzdBohLnBlbnN0b2NrLnYxLlJlcGxhY2VPcmRlclJlc3BvbnNlElwKD0NhbmNlbEFsbE9yZGVycxIjLnBlbnN0b2NrLnYxLkNhbmNlbEFsbE9yZGVyc1JlcXVlc3QaJC5wZW5zdG9jay52MS5DYW5jZWxBbGxPcmRlcnNSZXNwb25zZRJHCghHZXRPcmRlchIcLnBlbnN0b2NrLnYxLkdldE9yZGVyUmVxdWVzdBodLnBlbnN0b2NrLnYxLkdldE9yZGVyUmVzcG9uc2USTQoKTGlzdE9yZGVycxIeLnBlbnN0b2NrLnYxLkxpc3RPcmRlcnNSZXF1ZXN0Gh8ucGVuc3RvY2sudjEuTGlzdE9yZGVyc1Jlc3BvbnNlElIKC1dhdGNoT3JkZXJzEh8ucGVuc3RvY2sudjEuV2F0Y2hPcmRlcnNSZXF1ZXN0GiAucGVuc3RvY2sudjEuV2F0Y2hPcmRlcnNSZXNwb25zZTABYgZwcm90bzM", [file_google_protobuf_timestamp, file_google_rpc_status, file_penstock_v1_order]);
+  fileDesc("Ch9wZW5zdG9jay92MS9vcmRlcl9zZXJ2aWNlLnByb3RvEgtwZW5zdG9jay52MSKzAwoSU3VibWl0T3JkZXJSZXF1ZXN0EhcKD2NsaWVudF9vcmRlcl9pZBgBIAEoCRIOCgZzeW1ib2wYAiABKAkSHwoEc2lkZRgDIAEoDjIRLnBlbnN0b2NrLnYxLlNpZGUSJAoEdHlwZRgEIAEoDjIWLnBlbnN0b2NrLnYxLk9yZGVyVHlwZRIvCg10aW1lX2luX2ZvcmNlGAUgASgOMhgucGVuc3RvY2sudjEuVGltZUluRm9yY2USEAoIcXVhbnRpdHkYBiABKAkSDQoFcHJpY2UYByABKAkSEgoKc3RvcF9wcmljZRgIIAEoCRIYChBkaXNwbGF5X3F1YW50aXR5GAkgASgJEi8KC2V4cGlyZV90aW1lGAogASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIRCglwb3N0X29ubHkYCyABKAgSPwoVc2VsZl90cmFkZV9wcmV2ZW50aW9uGAwgASgOMiAucGVuc3RvY2sudjEuU2VsZlRyYWRlUHJldmVudGlvbhIoCglhY2tfbGV2ZWwYDSABKA4yFS5wZW5zdG9jay52MS5BY2tMZXZlbCLQAQoTU3VibWl0T3JkZXJSZXNwb25zZRIQCghvcmRlcl9pZBgBIAEoCRIXCg9jbGllbnRfb3JkZXJfaWQYAiABKAkSKAoGc3RhdHVzGAMgASgOMhgucGVuc3RvY2sudjEuT3JkZXJTdGF0dXMSLgoKY3JlYXRlZF9hdBgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASEQoJZHVwbGljYXRlGAUgASgIEiEKBW9yZGVyGAYgASgLMhIucGVuc3RvY2sudjEuT3JkZXIiRgoTU3VibWl0T3JkZXJzUmVxdWVzdBIvCgZvcmRlcnMYASADKAsyHy5wZW5zdG9jay52MS5TdWJtaXRPcmRlclJlcXVlc3QiRwoUU3VibWl0T3JkZXJzUmVzcG9uc2USLwoHcmVzdWx0cxgBIAMoCzIeLnBlbnN0b2NrLnYxLlN1Ym1pdE9yZGVyUmVzdWx0InoKEVN1Ym1pdE9yZGVyUmVzdWx0EjQKCGFjY2VwdGVkGAEgASgLMiAucGVuc3RvY2sudjEuU3VibWl0T3JkZXJSZXNwb25zZUgAEiUKB3JlZnVzZWQYAiABKAsyEi5nb29nbGUucnBjLlN0YXR1c0gAQggKBnJlc3VsdCKmAgoTU3RyZWFtT3JkZXJzUmVxdWVzdBIQCghzZXF1ZW5jZRgBIAEoBBIxCgZzdWJtaXQYAiABKAsyHy5wZW5zdG9jay52MS5TdWJtaXRPcmRlclJlcXVlc3RIABIxCgZjYW5jZWwYAyABKAsyHy5wZW5zdG9jay52MS5DYW5jZWxPcmRlclJlcXVlc3RIABIzCgdyZXBsYWNlGAQgASgLMiAucGVuc3RvY2sudjEuUmVwbGFjZU9yZGVyUmVxdWVzdEgAEjkKCmNhbmNlbF9hbGwYBSABKAsyIy5wZW5zdG9jay52MS5DYW5jZWxBbGxPcmRlcnNSZXF1ZXN0SAASHAoUY2FuY2VsX29uX2Rpc2Nvbm5lY3QYBiABKAhCCQoHY29tbWFuZCKzAgoUU3RyZWFtT3JkZXJzUmVzcG9uc2USEAoIc2VxdWVuY2UYASABKAQSMgoGc3VibWl0GAIgASgLMiAucGVuc3RvY2sudjEuU3VibWl0T3JkZXJSZXNwb25zZUgAEjIKBmNhbmNlbBgDIAEoCzIgLnBlbnN0b2NrLnYxLkNhbmNlbE9yZGVyUmVzcG9uc2VIABI0CgdyZXBsYWNlGAQgASgLMiEucGVuc3RvY2sudjEuUmVwbGFjZU9yZGVyUmVzcG9uc2VIABI6CgpjYW5jZWxfYWxsGAUgASgLMiQucGVuc3RvY2sudjEuQ2FuY2VsQWxsT3JkZXJzUmVzcG9uc2VIABIlCgdyZWZ1c2VkGAYgASgLMhIuZ29vZ2xlLnJwYy5TdGF0dXNIAEIICgZyZXN1bHQilAEKEkNhbmNlbE9yZGVyUmVxdWVzdBIZChFjbGllbnRfcmVxdWVzdF9pZBgBIAEoCRIQCghvcmRlcl9pZBgCIAEoCRIOCgZzeW1ib2wYAyABKAkSFwoPY2xpZW50X29yZGVyX2lkGAQgASgJEigKCWFja19sZXZlbBgFIAEoDjIVLnBlbnN0b2NrLnYxLkFja0xldmVsIroBChNDYW5jZWxPcmRlclJlc3BvbnNlEhIKCmNvbW1hbmRfaWQYASABKAkSGQoRY2xpZW50X3JlcXVlc3RfaWQYAiABKAkSLgoKY3JlYXRlZF9hdBgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASEQoJZHVwbGljYXRlGAQgASgIEiEKBW9yZGVyGAUgASgLMhIucGVuc3RvY2sudjEuT3JkZXISDgoGcmVhc29uGAYgASgJIuQBChNSZXBsYWNlT3JkZXJSZXF1ZXN0EhkKEWNsaWVudF9yZXF1ZXN0X2lkGAEgASgJEhAKCG9yZGVyX2lkGAIgASgJEg4KBnN5bWJvbBgDIAEoCRIXCg9jbGllbnRfb3JkZXJfaWQYBCABKAkSEAoIcXVhbnRpdHkYBSABKAkSDQoFcHJpY2UYBiABKAkSEgoKc3RvcF9wcmljZRgHIAEoCRIYChBkaXNwbGF5X3F1YW50aXR5GAggASgJEigKCWFja19sZXZlbBgJIAEoDjIVLnBlbnN0b2NrLnYxLkFja0xldmVsIrsBChRSZXBsYWNlT3JkZXJSZXNwb25zZRISCgpjb21tYW5kX2lkGAEgASgJEhkKEWNsaWVudF9yZXF1ZXN0X2lkGAIgASgJEi4KCmNyZWF0ZWRfYXQYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhEKCWR1cGxpY2F0ZRgEIAEoCBIhCgVvcmRlchgFIAEoCzISLnBlbnN0b2NrLnYxLk9yZGVyEg4KBnJlYXNvbhgGIAEoCSJtChZDYW5jZWxBbGxPcmRlcnNSZXF1ZXN0EhkKEWNsaWVudF9yZXF1ZXN0X2lkGAEgASgJEg4KBnN5bWJvbBgCIAEoCRIoCglhY2tfbGV2ZWwYAyABKA4yFS5wZW5zdG9jay52MS5BY2tMZXZlbCLWAQoXQ2FuY2VsQWxsT3JkZXJzUmVzcG9uc2USEwoLY29tbWFuZF9pZHMYASADKAkSGQoRY2xpZW50X3JlcXVlc3RfaWQYAiABKAkSLgoKY3JlYXRlZF9hdBgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASEQoJZHVwbGljYXRlGAQgASgIEhUKCGFmZmVjdGVkGAUgASgNSACIAQESFgoJcmVtYWluaW5nGAYgASgNSAGIAQFCCwoJX2FmZmVjdGVkQgwKCl9yZW1haW5pbmciTAoPR2V0T3JkZXJSZXF1ZXN0EhAKCG9yZGVyX2lkGAEgASgJEg4KBnN5bWJvbBgCIAEoCRIXCg9jbGllbnRfb3JkZXJfaWQYAyABKAkiNQoQR2V0T3JkZXJSZXNwb25zZRIhCgVvcmRlchgBIAEoCzISLnBlbnN0b2NrLnYxLk9yZGVyIlEKFEdldE9yZGVyVHJhY2VSZXF1ZXN0EhAKCG9yZGVyX2lkGAEgASgJEg4KBnN5bWJvbBgCIAEoCRIXCg9jbGllbnRfb3JkZXJfaWQYAyABKAkiggIKFUdldE9yZGVyVHJhY2VSZXNwb25zZRIhCgVvcmRlchgBIAEoCzISLnBlbnN0b2NrLnYxLk9yZGVyEigKBmxvZ2dlZBgCIAEoCzIYLnBlbnN0b2NrLnYxLkxvZ2dlZFN0YWdlEioKB21hdGNoZWQYAyABKAsyGS5wZW5zdG9jay52MS5NYXRjaGVkU3RhZ2USKgoHd3JpdHRlbhgEIAEoCzIZLnBlbnN0b2NrLnYxLldyaXR0ZW5TdGFnZRIwCgpleGVjdXRpb25zGAUgAygLMhwucGVuc3RvY2sudjEuRXhlY3V0aW9uUmVwb3J0EhIKCmluY29tcGxldGUYBiABKAgixAEKC0xvZ2dlZFN0YWdlEicKCHBvc2l0aW9uGAEgASgLMhUucGVuc3RvY2sudjEuUG9zaXRpb24SJgoCYXQYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhAKCGNvbW1hbmRzGAMgASgNEg0KBWJ5dGVzGAQgASgNEhkKEXByZXZpb3VzX2VudHJ5X2lkGAUgASgJEhUKDW5leHRfZW50cnlfaWQYBiABKAkSEQoJaW5fc3RyZWFtGAcgASgIIksKDE1hdGNoZWRTdGFnZRIOCgZldmVudHMYASABKA0SKwoHc2Vlbl9hdBgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiigEKDFdyaXR0ZW5TdGFnZRINCgVvcmRlchgBIAEoCBIsCghvcmRlcl9hdBgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDgoGZXZlbnRzGAMgASgIEi0KCWV2ZW50c19hdBgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiXQoRTGlzdE9yZGVyc1JlcXVlc3QSEQoJcGFnZV9zaXplGAEgASgNEhIKCnBhZ2VfdG9rZW4YAiABKAkSDgoGc3ltYm9sGAMgASgJEhEKCW9wZW5fb25seRgEIAEoCCJ3ChJMaXN0T3JkZXJzUmVzcG9uc2USIgoGb3JkZXJzGAEgAygLMhIucGVuc3RvY2sudjEuT3JkZXISFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJEiQKBWFzX29mGAMgAygLMhUucGVuc3RvY2sudjEuUG9zaXRpb24iYAoSV2F0Y2hPcmRlcnNSZXF1ZXN0EiQKBWFmdGVyGAEgAygLMhUucGVuc3RvY2sudjEuUG9zaXRpb24SDgoGc3ltYm9sGAIgASgJEhQKDGFsbF9hY2NvdW50cxgDIAEoCCKKAQoTV2F0Y2hPcmRlcnNSZXNwb25zZRIxCglleGVjdXRpb24YASABKAsyHC5wZW5zdG9jay52MS5FeGVjdXRpb25SZXBvcnRIABI2CgloZWFydGJlYXQYAiABKAsyIS5wZW5zdG9jay52MS5XYXRjaE9yZGVyc0hlYXJ0YmVhdEgAQggKBnVwZGF0ZSJpChRXYXRjaE9yZGVyc0hlYXJ0YmVhdBIpCgpoaWdoX3dhdGVyGAEgAygLMhUucGVuc3RvY2sudjEuUG9zaXRpb24SJgoCYXQYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wMtcGCgxPcmRlclNlcnZpY2USUAoLU3VibWl0T3JkZXISHy5wZW5zdG9jay52MS5TdWJtaXRPcmRlclJlcXVlc3QaIC5wZW5zdG9jay52MS5TdWJtaXRPcmRlclJlc3BvbnNlElMKDFN1Ym1pdE9yZGVycxIgLnBlbnN0b2NrLnYxLlN1Ym1pdE9yZGVyc1JlcXVlc3QaIS5wZW5zdG9jay52MS5TdWJtaXRPcmRlcnNSZXNwb25zZRJXCgxTdHJlYW1PcmRlcnMSIC5wZW5zdG9jay52MS5TdHJlYW1PcmRlcnNSZXF1ZXN0GiEucGVuc3RvY2sudjEuU3RyZWFtT3JkZXJzUmVzcG9uc2UoATABElAKC0NhbmNlbE9yZGVyEh8ucGVuc3RvY2sudjEuQ2FuY2VsT3JkZXJSZXF1ZXN0GiAucGVuc3RvY2sudjEuQ2FuY2VsT3JkZXJSZXNwb25zZRJTCgxSZXBsYWNlT3JkZXISIC5wZW5zdG9jay52MS5SZXBsYWNlT3JkZXJSZXF1ZXN0GiEucGVuc3RvY2sudjEuUmVwbGFjZU9yZGVyUmVzcG9uc2USXAoPQ2FuY2VsQWxsT3JkZXJzEiMucGVuc3RvY2sudjEuQ2FuY2VsQWxsT3JkZXJzUmVxdWVzdBokLnBlbnN0b2NrLnYxLkNhbmNlbEFsbE9yZGVyc1Jlc3BvbnNlEkcKCEdldE9yZGVyEhwucGVuc3RvY2sudjEuR2V0T3JkZXJSZXF1ZXN0Gh0ucGVuc3RvY2sudjEuR2V0T3JkZXJSZXNwb25zZRJNCgpMaXN0T3JkZXJzEh4ucGVuc3RvY2sudjEuTGlzdE9yZGVyc1JlcXVlc3QaHy5wZW5zdG9jay52MS5MaXN0T3JkZXJzUmVzcG9uc2USVgoNR2V0T3JkZXJUcmFjZRIhLnBlbnN0b2NrLnYxLkdldE9yZGVyVHJhY2VSZXF1ZXN0GiIucGVuc3RvY2sudjEuR2V0T3JkZXJUcmFjZVJlc3BvbnNlElIKC1dhdGNoT3JkZXJzEh8ucGVuc3RvY2sudjEuV2F0Y2hPcmRlcnNSZXF1ZXN0GiAucGVuc3RvY2sudjEuV2F0Y2hPcmRlcnNSZXNwb25zZTABYgZwcm90bzM", [file_google_protobuf_timestamp, file_google_rpc_status, file_penstock_v1_order]);
 
 /**
  * @generated from message penstock.v1.SubmitOrderRequest
@@ -650,6 +650,211 @@ export const GetOrderResponseSchema: GenMessage<GetOrderResponse> = /*@__PURE__*
   messageDesc(file_penstock_v1_order_service, 14);
 
 /**
+ * @generated from message penstock.v1.GetOrderTraceRequest
+ */
+export type GetOrderTraceRequest = Message<"penstock.v1.GetOrderTraceRequest"> & {
+  /**
+   * Either order_id, or symbol and client_order_id.
+   *
+   * @generated from field: string order_id = 1;
+   */
+  orderId: string;
+
+  /**
+   * @generated from field: string symbol = 2;
+   */
+  symbol: string;
+
+  /**
+   * @generated from field: string client_order_id = 3;
+   */
+  clientOrderId: string;
+};
+
+/**
+ * Describes the message penstock.v1.GetOrderTraceRequest.
+ * Use `create(GetOrderTraceRequestSchema)` to create a new message.
+ */
+export const GetOrderTraceRequestSchema: GenMessage<GetOrderTraceRequest> = /*@__PURE__*/
+  messageDesc(file_penstock_v1_order_service, 15);
+
+/**
+ * When an order was received is not in the log: its client knows when it sent it.
+ *
+ * @generated from message penstock.v1.GetOrderTraceResponse
+ */
+export type GetOrderTraceResponse = Message<"penstock.v1.GetOrderTraceResponse"> & {
+  /**
+   * @generated from field: penstock.v1.Order order = 1;
+   */
+  order?: Order | undefined;
+
+  /**
+   * @generated from field: penstock.v1.LoggedStage logged = 2;
+   */
+  logged?: LoggedStage | undefined;
+
+  /**
+   * Absent while no engine has come to it.
+   *
+   * @generated from field: penstock.v1.MatchedStage matched = 3;
+   */
+  matched?: MatchedStage | undefined;
+
+  /**
+   * Absent while nothing of it is written.
+   *
+   * @generated from field: penstock.v1.WrittenStage written = 4;
+   */
+  written?: WrittenStage | undefined;
+
+  /**
+   * Oldest first; at most 1,000, those that came last.
+   *
+   * @generated from field: repeated penstock.v1.ExecutionReport executions = 5;
+   */
+  executions: ExecutionReport[];
+
+  /**
+   * Some may be missing above: they are not written yet and many came behind them, or the account has too many to look through.
+   *
+   * @generated from field: bool incomplete = 6;
+   */
+  incomplete: boolean;
+};
+
+/**
+ * Describes the message penstock.v1.GetOrderTraceResponse.
+ * Use `create(GetOrderTraceResponseSchema)` to create a new message.
+ */
+export const GetOrderTraceResponseSchema: GenMessage<GetOrderTraceResponse> = /*@__PURE__*/
+  messageDesc(file_penstock_v1_order_service, 16);
+
+/**
+ * The order's command in the log.
+ *
+ * @generated from message penstock.v1.LoggedStage
+ */
+export type LoggedStage = Message<"penstock.v1.LoggedStage"> & {
+  /**
+   * @generated from field: penstock.v1.Position position = 1;
+   */
+  position?: Position | undefined;
+
+  /**
+   * The time of its entry, by the clock of Redis, in milliseconds.
+   *
+   * @generated from field: google.protobuf.Timestamp at = 2;
+   */
+  at?: Timestamp | undefined;
+
+  /**
+   * Of its entry, which is what one flush held; 0 where neither log nor journal has it any more.
+   *
+   * @generated from field: uint32 commands = 3;
+   */
+  commands: number;
+
+  /**
+   * @generated from field: uint32 bytes = 4;
+   */
+  bytes: number;
+
+  /**
+   * The entries before and after it in its partition; empty where there is none, or none is kept.
+   *
+   * @generated from field: string previous_entry_id = 5;
+   */
+  previousEntryId: string;
+
+  /**
+   * @generated from field: string next_entry_id = 6;
+   */
+  nextEntryId: string;
+
+  /**
+   * Whether Redis has it still.
+   *
+   * @generated from field: bool in_stream = 7;
+   */
+  inStream: boolean;
+};
+
+/**
+ * Describes the message penstock.v1.LoggedStage.
+ * Use `create(LoggedStageSchema)` to create a new message.
+ */
+export const LoggedStageSchema: GenMessage<LoggedStage> = /*@__PURE__*/
+  messageDesc(file_penstock_v1_order_service, 17);
+
+/**
+ * The entry of the events that has the ID of the order's entry.
+ *
+ * @generated from message penstock.v1.MatchedStage
+ */
+export type MatchedStage = Message<"penstock.v1.MatchedStage"> & {
+  /**
+   * Of its entry: what came of all commands in it. 0 where it is only known that there was one.
+   *
+   * @generated from field: uint32 events = 1;
+   */
+  events: number;
+
+  /**
+   * When the server process that answers saw it; absent where it did not, or has forgotten. It is the engine's time and the way here.
+   *
+   * @generated from field: google.protobuf.Timestamp seen_at = 2;
+   */
+  seenAt?: Timestamp | undefined;
+};
+
+/**
+ * Describes the message penstock.v1.MatchedStage.
+ * Use `create(MatchedStageSchema)` to create a new message.
+ */
+export const MatchedStageSchema: GenMessage<MatchedStage> = /*@__PURE__*/
+  messageDesc(file_penstock_v1_order_service, 18);
+
+/**
+ * What is committed in Postgres. The times are those of the commits, and absent where Postgres does not keep them
+ * (track_commit_timestamp).
+ *
+ * @generated from message penstock.v1.WrittenStage
+ */
+export type WrittenStage = Message<"penstock.v1.WrittenStage"> & {
+  /**
+   * The order as it was submitted, with the receipt of its entry.
+   *
+   * @generated from field: bool order = 1;
+   */
+  order: boolean;
+
+  /**
+   * @generated from field: google.protobuf.Timestamp order_at = 2;
+   */
+  orderAt?: Timestamp | undefined;
+
+  /**
+   * What the engine made of its entry.
+   *
+   * @generated from field: bool events = 3;
+   */
+  events: boolean;
+
+  /**
+   * @generated from field: google.protobuf.Timestamp events_at = 4;
+   */
+  eventsAt?: Timestamp | undefined;
+};
+
+/**
+ * Describes the message penstock.v1.WrittenStage.
+ * Use `create(WrittenStageSchema)` to create a new message.
+ */
+export const WrittenStageSchema: GenMessage<WrittenStage> = /*@__PURE__*/
+  messageDesc(file_penstock_v1_order_service, 19);
+
+/**
  * @generated from message penstock.v1.ListOrdersRequest
  */
 export type ListOrdersRequest = Message<"penstock.v1.ListOrdersRequest"> & {
@@ -687,7 +892,7 @@ export type ListOrdersRequest = Message<"penstock.v1.ListOrdersRequest"> & {
  * Use `create(ListOrdersRequestSchema)` to create a new message.
  */
 export const ListOrdersRequestSchema: GenMessage<ListOrdersRequest> = /*@__PURE__*/
-  messageDesc(file_penstock_v1_order_service, 15);
+  messageDesc(file_penstock_v1_order_service, 20);
 
 /**
  * @generated from message penstock.v1.ListOrdersResponse
@@ -718,7 +923,7 @@ export type ListOrdersResponse = Message<"penstock.v1.ListOrdersResponse"> & {
  * Use `create(ListOrdersResponseSchema)` to create a new message.
  */
 export const ListOrdersResponseSchema: GenMessage<ListOrdersResponse> = /*@__PURE__*/
-  messageDesc(file_penstock_v1_order_service, 16);
+  messageDesc(file_penstock_v1_order_service, 21);
 
 /**
  * @generated from message penstock.v1.WatchOrdersRequest
@@ -752,7 +957,7 @@ export type WatchOrdersRequest = Message<"penstock.v1.WatchOrdersRequest"> & {
  * Use `create(WatchOrdersRequestSchema)` to create a new message.
  */
 export const WatchOrdersRequestSchema: GenMessage<WatchOrdersRequest> = /*@__PURE__*/
-  messageDesc(file_penstock_v1_order_service, 17);
+  messageDesc(file_penstock_v1_order_service, 22);
 
 /**
  * @generated from message penstock.v1.WatchOrdersResponse
@@ -781,7 +986,7 @@ export type WatchOrdersResponse = Message<"penstock.v1.WatchOrdersResponse"> & {
  * Use `create(WatchOrdersResponseSchema)` to create a new message.
  */
 export const WatchOrdersResponseSchema: GenMessage<WatchOrdersResponse> = /*@__PURE__*/
-  messageDesc(file_penstock_v1_order_service, 18);
+  messageDesc(file_penstock_v1_order_service, 23);
 
 /**
  * Comes when the watch has caught up, and then at least every ten seconds.
@@ -808,7 +1013,7 @@ export type WatchOrdersHeartbeat = Message<"penstock.v1.WatchOrdersHeartbeat"> &
  * Use `create(WatchOrdersHeartbeatSchema)` to create a new message.
  */
 export const WatchOrdersHeartbeatSchema: GenMessage<WatchOrdersHeartbeat> = /*@__PURE__*/
-  messageDesc(file_penstock_v1_order_service, 19);
+  messageDesc(file_penstock_v1_order_service, 24);
 
 /**
  * Orders of the account that the token names ("authorization: Bearer <token>"). Every call that changes something
@@ -900,6 +1105,16 @@ export const OrderService: GenService<{
     methodKind: "unary";
     input: typeof ListOrdersRequestSchema;
     output: typeof ListOrdersResponseSchema;
+  },
+  /**
+   * One order's whole way: where it stands in the log, what the engine made of it, and what is written. Reads as GetOrder does.
+   *
+   * @generated from rpc penstock.v1.OrderService.GetOrderTrace
+   */
+  getOrderTrace: {
+    methodKind: "unary";
+    input: typeof GetOrderTraceRequestSchema;
+    output: typeof GetOrderTraceResponseSchema;
   },
   /**
    * Execution reports of the account as they come, each once, in the order of each partition's log. Resumes behind the
