@@ -1,5 +1,5 @@
 # One image for every role: `docker run penstock ingest`, `… engine`, `… consumers`, `… migrate`. compose.yaml puts them together.
-# It needs no build step, no shell and no writable file system at run time.
+# It needs no shell and no writable file system at run time.
 
 FROM node:26-slim AS packages
 WORKDIR /app
@@ -7,6 +7,15 @@ COPY package.json package-lock.json ./
 # Optional are the Postgres binaries of `penstock up`. No package needs its install script here: that of the package "node"
 # would fetch a second Node.
 RUN npm ci --omit=dev --omit=optional --ignore-scripts --no-audit --no-fund
+
+# The page. Its tools are in the development packages, and Vite's own programs among the optional ones.
+FROM node:26-slim AS page
+WORKDIR /app
+COPY package.json package-lock.json ./
+RUN npm ci --ignore-scripts --no-audit --no-fund
+COPY src src
+COPY web web
+RUN npx vite build web
 
 FROM node:26-slim
 ARG REVISION=""
@@ -20,6 +29,7 @@ COPY package.json ./
 COPY docker/healthy.ts docker/healthy.ts
 COPY migrations migrations
 COPY src src
+COPY --from=page /app/web/dist web/dist
 # For people: docker compose exec consumers penstock audit
 RUN ln -s /app/src/main.ts /usr/local/bin/penstock
 ENV NODE_ENV=production \

@@ -1,13 +1,15 @@
 #!/bin/sh
 # Makes sure that everything is there which `npm start` and `npm test` need: the npm packages of the lockfile, Node 26
-# among them, and a redis-server of 7.0 or later. Quick and silent where it is; says what it does where it is not.
-# Needs Node 20 or later, npm, and for Redis a package manager; runs as root and as an ordinary user.
+# among them, the built page, a redis-server of 7.0 or later, and for what opens the page in a browser a Chromium. Quick and
+# silent where it is; says what it does where it is not.
+# Needs Node 20 or later, npm, and for Redis and Chromium a package manager; runs as root and as an ordinary user.
 set -eu
 cd "$(dirname "$0")"
 
 node_major=26
 redis_major=7
 redis_home="$PWD/.penstock/redis"
+chromium_home="$PWD/.penstock/chromium"
 
 say() { echo "setup: $*"; }
 fail() { echo "setup: $*" >&2; exit 1; }
@@ -68,6 +70,23 @@ packages_are_there || install_packages
 node_is_there || install_node
 node_is_there || fail "node_modules/.bin/node is not Node $node_major: remove node_modules and run this again"
 
+# --- the page ---------------------------------------------------------------------------------------------------------
+
+# Newer than all that it is made of.
+page_is_there() {
+  [ -e web/dist/index.html ] && [ -z "$(find web/index.html web/vite.config.ts web/tsconfig.json web/public web/src src/gen \
+    package-lock.json -newer web/dist/index.html ! -name '*.test.ts' -type f)" ]
+}
+
+# Built beside the one that is there, which a server may be reading.
+build_page() {
+  say "building the page with Vite"
+  node_modules/.bin/node node_modules/vite/bin/vite.js build web --outDir dist.new --emptyOutDir --logLevel warn &&
+    rm -rf web/dist && mv web/dist.new web/dist
+}
+
+page_is_there || build_page || fail "the page could not be built: see the message above"
+
 # --- redis-server -----------------------------------------------------------------------------------------------------
 
 redis_fits() {
@@ -87,31 +106,42 @@ install_by_apt() {
   has redis-server || ln -sf "$(command -v redis-check-rdb)" /usr/local/bin/redis-server
 }
 
-# The same without root: unpacked below .penstock, with the libraries that the machine lacks, and apt's lists of our own.
+# Packages without root: unpacked into a folder, with the libraries that the machine lacks, and apt's lists of our own.
 unpack_by_apt() {
-  say "downloading redis-tools with apt-get and unpacking it into .penstock/redis"
-  rm -rf "$redis_home/apt" "$redis_home/root"
-  mkdir -p "$redis_home/apt/lists/partial" "$redis_home/apt/archives/partial" "$redis_home/root" "$redis_home/bin"
-  printf 'Dir::State::Lists "%s";\nDir::Cache "%s";\n' "$redis_home/apt/lists" "$redis_home/apt" >"$redis_home/apt/apt.conf"
+  package=$1 home=$2
+  say "downloading $package with apt-get and unpacking it into ${home#"$PWD"/}"
+  rm -rf "$home/apt" "$home/root"
+  mkdir -p "$home/apt/lists/partial" "$home/apt/archives/partial" "$home/root" "$home/bin"
+  printf 'Dir::State::Lists "%s";\nDir::Cache "%s";\n' "$home/apt/lists" "$home/apt" >"$home/apt/apt.conf"
   (
-    APT_CONFIG="$redis_home/apt/apt.conf" && export APT_CONFIG
-    cd "$redis_home/apt"
+    APT_CONFIG="$home/apt/apt.conf" && export APT_CONFIG
+    cd "$home/apt"
     apt-get -qq update || exit 1
     # A simulated installation names what the machine lacks.
-    packages=$(apt-get -s --no-install-recommends install redis-tools | sed -n 's/^Inst \([^ ]*\) .*/\1/p')
+    packages=$(apt-get -s --no-install-recommends install "$package" | sed -n 's/^Inst \([^ ]*\) .*/\1/p')
     # shellcheck disable=SC2086 # a list of words
     apt-get -qq download $packages || exit 1
-    for package in *.deb; do dpkg -x "$package" "$redis_home/root" || exit 1; done
+    for file in *.deb; do dpkg -x "$file" "$home/root" || exit 1; done
   ) || return
-  rm -rf "$redis_home/apt"
-  ln -sf redis-check-rdb "$redis_home/root/usr/bin/redis-server"
-  cat >"$redis_home/bin/redis-server" <<'WRAPPER'
+  rm -rf "$home/apt"
+}
+
+# A program of what was unpacked, found by its libraries there.
+wrap() {
+  name=$1 program=$2 home=$3
+  cat >"$home/bin/$name" <<WRAPPER
 #!/bin/sh
-root=$(cd "$(dirname "$0")/../root" && pwd)
-LD_LIBRARY_PATH=$(echo "$root"/usr/lib/*-linux-gnu*):$(echo "$root"/lib/*-linux-gnu*) && export LD_LIBRARY_PATH
-exec "$root/usr/bin/redis-server" "$@"
+root=\$(cd "\$(dirname "\$0")/../root" && pwd)
+LD_LIBRARY_PATH=\$(echo "\$root"/usr/lib/*-linux-gnu*):\$(echo "\$root"/lib/*-linux-gnu*) && export LD_LIBRARY_PATH
+exec "\$root/$program" "\$@"
 WRAPPER
-  chmod +x "$redis_home/bin/redis-server"
+  chmod +x "$home/bin/$name"
+}
+
+unpack_redis() {
+  unpack_by_apt redis-tools "$redis_home" || return
+  ln -sf redis-check-rdb "$redis_home/root/usr/bin/redis-server"
+  wrap redis-server usr/bin/redis-server "$redis_home"
 }
 
 install_redis() {
@@ -121,7 +151,7 @@ install_redis() {
     elif has apk; then say "installing redis with apk" && apk add -q redis
     fi
   elif has brew; then say "installing redis with brew" && brew install -q redis
-  elif has apt-get; then unpack_by_apt
+  elif has apt-get; then unpack_redis
   fi
 }
 
@@ -130,3 +160,30 @@ if [ -z "${REDIS_URL:-}" ] || [ "${npm_lifecycle_event:-}" = test ]; then
   redis_is_there || install_redis || true
   redis_is_there || fail "there is no redis-server $redis_major.0 or later: install one, or set REDIS_URL to start with another"
 fi
+
+# --- Chromium ---------------------------------------------------------------------------------------------------------
+
+chromium_is_there() {
+  [ -n "${PENSTOCK_CHROMIUM:-}" ] || [ -x "$chromium_home/bin/chromium" ] || has chromium || has chromium-browser ||
+    has google-chrome
+}
+
+install_chromium() {
+  if [ "$(id -u)" = 0 ]; then
+    if has apt-get; then
+      say "installing chromium with apt-get: it opens the page for the tests"
+      apt-get -qq update && install_package chromium
+    elif has dnf; then say "installing chromium with dnf" && dnf -q -y install chromium
+    elif has apk; then say "installing chromium with apk" && apk add -q chromium
+    fi
+  elif has brew; then say "installing chromium with brew" && brew install -q --cask chromium
+  elif has apt-get; then
+    unpack_by_apt chromium "$chromium_home" && wrap chromium usr/lib/chromium/chromium "$chromium_home"
+  fi
+}
+
+# A download of some hundred megabytes: for those alone who open the page by a program.
+case "${npm_lifecycle_event:-}" in test | screenshots)
+  chromium_is_there || install_chromium || true
+  chromium_is_there || fail "there is no Chromium: install one, or name one by PENSTOCK_CHROMIUM" ;;
+esac

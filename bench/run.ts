@@ -8,23 +8,25 @@ import { compareAlternatives } from "./comparison.ts";
 import { measureFigures } from "./figures.ts";
 import type { FigureOptions } from "./figures.ts";
 import { measureMatching } from "./matching.ts";
+import { measurePage } from "./page.ts";
 import { measureScaling } from "./scaling.ts";
 import type { ScalingOptions } from "./scaling.ts";
 import { Stacks } from "./stacks.ts";
 
-const USAGE = `penstock bench [figures | matching | alternatives | scaling] [options]: measures stacks of its own on this machine
+const USAGE = `penstock bench [figures | matching | alternatives | scaling | page] [options]: measures stacks of its own here
 
   figures       rates, latencies, CPU and memory of Penstock, in about 40 minutes (this is the default)
   matching      the same with the engine, in about 10 minutes
   alternatives  Penstock beside what people would use instead, in about 45 minutes
   scaling       20 million rows before, and more processes, in about 45 minutes; takes 20 GB of disk meanwhile
+  page          the web page in a Chromium: its first load, and its frames while the book changes, in about 2 minutes
 
   --quick       a trial of some minutes: short, once each, without the long run, with fewer rows; writes no file
   --runs N      runs of which the median counts (default 3)
   --seconds N   of one run (default 20; for alternatives and scaling 10)
   --minutes N   figures: of the long run for Redis' memory (default 10; 0 leaves it out)
 
-Prints tables and writes them to bench/RESULTS.md, MATCHING.md, ALTERNATIVES.md or SCALING.md.
+Prints tables and writes them to bench/RESULTS.md, MATCHING.md, ALTERNATIVES.md, SCALING.md or PAGE.md.
 `;
 
 type Options = FigureOptions & ScalingOptions;
@@ -40,6 +42,7 @@ const SUBJECTS: ReadonlyMap<string, Subject> = new Map([
   ["matching", { file: "MATCHING.md", seconds: 20, measure: measureMatching }],
   ["alternatives", { file: "ALTERNATIVES.md", seconds: 10, measure: compareAlternatives }],
   ["scaling", { file: "SCALING.md", seconds: 10, measure: measureScaling }],
+  ["page", { file: "PAGE.md", seconds: 10, measure: measurePage }],
 ]);
 
 interface Order {

@@ -50,9 +50,9 @@ export interface StackOptions {
 export interface Stack extends Contender {
   readonly redis: Redis;
   readonly redisUrl: string;
-  readonly adminToken: string;
   /** The HTTP port of ingest. */
   readonly httpUrl: string;
+  readonly adminToken: string;
   /** The log's stream. */
   readonly stream: string;
   readonly databaseUrl: string;
@@ -109,14 +109,8 @@ export async function startStack(options: StackOptions = {}): Promise<Stack> {
     if (options.folder === undefined) await removeStateFolder(folder);
   };
   try {
-    const {
-      grpc,
-      http: httpUrl,
-      redis: redisUrl,
-      postgres: databaseUrl,
-      token,
-      adminToken,
-    } = await readStack(folder, up);
+    const file = await readStack(folder, up);
+    const { grpc, http: httpUrl, redis: redisUrl, postgres: databaseUrl, token, adminToken } = file;
     const redis = new Redis(redisUrl, { maxRetriesPerRequest: 0 });
     const sql = postgres(databaseUrl, { ...clientOptions(STATEMENT_TIMEOUT_MS), max: 1 });
     const [server] = await sql<{ pid: number; version: string }[]>`
@@ -169,8 +163,8 @@ export async function startStack(options: StackOptions = {}): Promise<Stack> {
       },
       redis,
       redisUrl,
-      adminToken,
       httpUrl,
+      adminToken,
       stream: STREAM,
       postgresPid,
       pid: up.pid,

@@ -136,7 +136,8 @@ export function restartTable(restarts: readonly Restart[]): string {
 }
 
 // Numbers stand on the right, beside a first column of names; words on the left.
-function table(
+/** The first column holds words, the others what is said. */
+export function table(
   head: readonly string[],
   rows: readonly (readonly string[])[],
   holds: "numbers" | "words" = "numbers",
@@ -152,7 +153,7 @@ function faults(runs: readonly Measurement[]): string {
   return `${failed.length} of ${runs.length} runs: ${failed[0]?.faults.join("; ").replaceAll("|", "/")}`;
 }
 
-function median(values: readonly number[]): number {
+export function median(values: readonly number[]): number {
   const sorted = values.toSorted((a, b) => a - b);
   const middle = (sorted.length - 1) / 2;
   return ((sorted[Math.floor(middle)] ?? NaN) + (sorted[Math.ceil(middle)] ?? NaN)) / 2;
