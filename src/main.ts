@@ -7,6 +7,7 @@ import type { LetterOptions, ListOptions } from "./cli/dead-letters.ts";
 import type { EngineOptions, VoidOptions } from "./cli/engine.ts";
 import type { FeedOptions } from "./cli/feed.ts";
 import type { DefineOptions, InstrumentOptions } from "./cli/instruments.ts";
+import type { ReplayCommandOptions } from "./cli/replay.ts";
 import type { SubmitOptions } from "./cli/submit.ts";
 import type { TailOptions } from "./cli/tail.ts";
 import type { TopOptions } from "./cli/top.ts";
@@ -74,7 +75,7 @@ The roles read their settings from the environment (REDIS_URL, DATABASE_URL, PEN
 addresses and tokens of the stack that "up" started here; --url, PENSTOCK_TOKEN, REDIS_URL and DATABASE_URL take their place.
 PENSTOCK_LOG_LEVEL=debug shows where an error came from.
 
-Exit codes: 0 done, 1 failed or refused, 2 wrong usage or configuration, 3 the audit found something.`,
+Exit codes: 0 done, 1 failed or refused, 2 wrong usage or configuration, 3 the audit or a replay found something.`,
     );
 
   program.commandsGroup("Run it:");
@@ -225,6 +226,30 @@ ports; where a default is in use, a free one is taken. Data, logs, addresses and
       ]);
       const findings = await audit({ redisUrl: redisOf(), databaseUrl: postgresOf(), ...options });
       if (findings > 0) process.exitCode = exitCodes.auditFailed;
+    });
+  example(
+    program.command("replay"),
+    "penstock replay --from 2026-11-22T10:00:00Z",
+    "penstock replay --from 1735689600000-0 --to 1735693200000-0 --partition 3",
+    "penstock replay --from journal",
+  )
+    .description("write to Postgres what is missing there, from the log and the journal; what is there stays as it is")
+    .requiredOption(
+      "--from <place>",
+      'the first entry: its ID, a time, or "journal": all that the journal has, without Redis',
+    )
+    .option("--to <place>", "the last entry: its ID or a time")
+    .option("--partition <p>", "one of them", wholeNumber(0, 4_095))
+    .option("--restart", "begin anew where a replay with the same bounds was interrupted")
+    .option("--withdraw", "take back what was written of commands that the log has lost")
+    .addHelpText(
+      "after",
+      `
+It may run beside everything else. What is interrupted goes on with the same command. Exit code 3: a place holds something
+else than the log says, or entries are missing everywhere; each is printed.`,
+    )
+    .action(async (options: ReplayCommandOptions) => {
+      process.exitCode = await (await import("./cli/replay.ts")).replayCommand(options);
     });
   program
     .command("bench")

@@ -251,6 +251,31 @@ test("an emptied Redis behind a snapshot of all there was: nothing is to be made
   assert.equal((await eventsOf(scene)).length, 1);
 });
 
+test("I8: an events stream that was emptied or cut by hand is made anew, and its group gets all of it", async (t) => {
+  const { scene, appender, snapshots, flow } = await setScene(t, 22);
+  const { redis, keys } = scene;
+  const started = await startEngine(t, scene, { snapshots, snapshotCommands: 60 });
+  await flow.append(appender, 20);
+  await untilMatched(scene);
+  const removals = [
+    () => redis.xtrim(keys.events, "MAXLEN", 0),
+    async () => redis.xdel(keys.events, ...(await eventsOf(scene)).slice(-3).map(({ id }) => id)),
+    () => redis.del(keys.events),
+  ];
+  for (const [i, remove] of removals.entries()) {
+    await redis.xreadgroup("GROUP", "persist", "somebody", "STREAMS", keys.events, ">");
+    await remove();
+    await flow.append(appender, 5);
+    await untilMatched(scene);
+    await assertMatched(scene);
+    await until("it is active", () => started.engine.status.state === "active");
+    assert.equal(started.logged("THE EVENTS STREAM HAD LOST ITS END"), Math.min(i + 1, 2));
+    if (i === 2) continue; // the group is gone with the stream: its workers make it again
+    const [group] = (await redis.xinfo("GROUPS", keys.events)) as unknown[][];
+    assert.deepEqual([group?.[1], group?.[7]], ["persist", "0-0"], "from the beginning");
+  }
+});
+
 test("what the stream has trimmed is read from the journal; what neither has is waited for, with an alarm (I4)", async (t) => {
   const { scene, appender, snapshots, flow } = await setScene(t, 19);
   await flow.append(appender, 30);

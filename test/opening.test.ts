@@ -331,6 +331,28 @@ test("I2, I3, I5: a Redis that comes back empty: the log, its keys and the instr
 /** Longer than an opening takes on a busy machine. */
 const SLOW_MS = 1_000;
 
+test("what a worker has in hand when the log is lost is waited for, and put back (I1, I4)", async (t) => {
+  const scene = await LogScene.set(t);
+  const { sql, redis } = scene;
+  const log = scene.appender({ settleMs: SLOW_MS });
+  await log.one(order("written"));
+  await scene.persist();
+  await log.one(order("in hand"));
+  const [, inHand] = await scene.entries();
+  const { epoch, ms, seq, previous, payload } = inHand!;
+  await redis.flushall();
+  const next = log.one(order("next"));
+  await sql`
+    INSERT INTO journal (stream, partition, epoch, ms, seq, prev_ms, prev_seq, version, commands, hash, payload)
+    VALUES (0, 0, ${epoch}, ${ms}, ${seq}, ${previous.ms}, ${previous.seq}, 1, 1, sha256(${payload}), ${payload})`;
+  assert.equal(epochOf(await next), 2);
+  assert.deepEqual(
+    (await scene.orders()).map(({ clientOrderId }) => clientOrderId),
+    ["written", "in hand", "next"],
+  );
+  assert.deepEqual(log.losses, []);
+});
+
 test("what is older than the replay horizon comes back as keys only, what is older than both not at all; IDs go on behind", async (t) => {
   const scene = await LogScene.set(t);
   const { redis, keys } = scene;

@@ -50,6 +50,7 @@ async function measureFlushes(redis: Redis): Promise<void> {
     maxWaiting: 1_000,
     generationMs: 3_600_000,
     generationKeys: () => 10_000_000,
+    settleMs: 0,
   });
   await appender.open();
   let first = 0;

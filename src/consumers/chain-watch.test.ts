@@ -6,7 +6,9 @@ import type { HandLog } from "../../test/support/hand-log.ts";
 import { eventually } from "../../test/support/pipeline.ts";
 import { setScene, type Scene, untilFinished } from "../../test/support/worker.ts";
 import { ORDERS_STREAM } from "../store/entry-record.ts";
+import { ORDERS_GROUPS } from "../stream/groups.ts";
 import { type EntryId, parseEntryId } from "../stream/position.ts";
+import { Trimmer } from "../stream/trimmer.ts";
 import { createLog } from "../telemetry/log.ts";
 import { createMetrics } from "../telemetry/metrics.ts";
 import { ChainWatch } from "./chain-watch.ts";
@@ -14,8 +16,13 @@ import { ConsumerMetrics } from "./metrics.ts";
 
 function makeWatch({ redis, sql, log: { keys } }: Scene) {
   const alarms: { gaps: EntryId[] }[] = [];
+  const setbacks: { msg: string; run: string }[] = [];
   const log = createLog("consumers", "error", {
-    write: (line) => alarms.push(JSON.parse(line) as { gaps: EntryId[] }),
+    write: (line) => {
+      const alarm = JSON.parse(line) as { gaps: EntryId[]; msg: string; run: string };
+      if (alarm.msg.startsWith("GAP")) alarms.push(alarm);
+      else setbacks.push(alarm);
+    },
   });
   const metrics = new ConsumerMetrics(
     createMetrics("consumers"),
@@ -24,7 +31,13 @@ function makeWatch({ redis, sql, log: { keys } }: Scene) {
   );
   const streams = [{ partition: 0, stream: ORDERS_STREAM, key: keys.orders }];
   const watch = new ChainWatch({ redis, sql, streams, retentionDays: 30, metrics, log });
-  return { watch, alarms, counted: async () => (await metrics.gaps.get()).values[0]?.value };
+  return {
+    watch,
+    alarms,
+    setbacks,
+    key: keys.orders,
+    counted: async () => (await metrics.gaps.get()).values[0]?.value,
+  };
 }
 
 /** An entry of a later millisecond: the newest one's is not looked at while it may go on. */
@@ -62,6 +75,60 @@ test("I4: each missing entry is reported once, at the entry behind it", async (t
   assert.equal(after.alarms.length, 1);
   assert.equal(await after.counted(), 2);
   assert.equal(await counted(), 0);
+  assert.deepEqual(
+    after.setbacks.map(({ run }) => run),
+    [`penstock replay --from ${ids[2]!}`],
+    "Redis has them, so they can be written again",
+  );
+});
+
+test("I4, I10: a Postgres that went back is noticed at once; nothing is trimmed until it has again what was finished", async (t) => {
+  const scene = await setScene(t);
+  const { redis, sql, log } = scene;
+  await scene.worker();
+  const ids = await log.fill(250);
+  await untilFinished(scene);
+  const { watch, alarms, setbacks, key } = makeWatch(scene);
+  const trimmer = new Trimmer({
+    redis,
+    streams: [{ key, groups: ORDERS_GROUPS, horizonMs: 0 }],
+    intervalMs: 1_000,
+    isHeld: (held) => watch.holds(held),
+    log: createLog("consumers", "silent"),
+  });
+  assert.ok(watch.holds(key), "nothing is known yet");
+  await watch.look();
+  assert.ok(!watch.holds(key));
+
+  // Its end, behind which nothing came since; so there is no gap to be seen.
+  await sql`CREATE TABLE saved AS SELECT * FROM journal`;
+  const removed = ids.slice(12).map(parseEntryId);
+  for (const { ms, seq } of removed) await sql`DELETE FROM journal WHERE ms = ${ms} AND seq = ${seq}`;
+  await watch.look();
+  await watch.look();
+  assert.deepEqual(alarms, []);
+  assert.deepEqual(
+    setbacks.map(({ run }) => run),
+    [`penstock replay --from ${ids[11]!}`],
+  );
+  assert.match(setbacks[0]!.msg, /^POSTGRES WENT BACK: .* Run: penstock replay --from \d+-\d+$/);
+  assert.ok(watch.holds(key));
+  await trimmer.trim();
+  assert.equal(await redis.xlen(key), 251);
+
+  // Its end alone is not enough.
+  const last = removed.at(-1)!;
+  await sql`INSERT INTO journal SELECT * FROM saved WHERE ms = ${last.ms} AND seq = ${last.seq} ON CONFLICT DO NOTHING`;
+  await fillLater(log);
+  await untilFinished(scene);
+  await watch.look();
+  assert.ok(watch.holds(key));
+  await sql`INSERT INTO journal SELECT * FROM saved ON CONFLICT DO NOTHING`;
+  await watch.look();
+  assert.ok(!watch.holds(key));
+  assert.equal(setbacks.length, 1);
+  await trimmer.trim();
+  assert.ok((await redis.xlen(key)) < 251);
 });
 
 test("I4: an entry that was removed before anybody read it leaves a gap", async (t) => {

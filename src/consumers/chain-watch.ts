@@ -3,10 +3,10 @@ import type { Logger } from "pino";
 import type postgres from "postgres";
 import { Periodic } from "../runtime/periodic.ts";
 import type { Service } from "../runtime/service.ts";
-import type { StreamNumber } from "../store/entry-record.ts";
-import { findGaps } from "../store/journal.ts";
+import { ORDERS_STREAM, type StreamNumber } from "../store/entry-record.ts";
+import { findGaps, findWritten, type Gap, newestBefore } from "../store/journal.ts";
 import { PERSIST_GROUP } from "../stream/groups.ts";
-import { parseEntryId } from "../stream/position.ts";
+import { compareEntryIds, type EntryId, formatEntryId, parseEntryId, START } from "../stream/position.ts";
 import { readGroups } from "../stream/status.ts";
 import type { ConsumerMetrics } from "./metrics.ts";
 
@@ -35,16 +35,35 @@ const SETTLED_MS = 10_000;
 const REPORTED = 10;
 const DAY_MS = 86_400_000;
 
+/** What a look at a stream found, where its journal lacks what Redis still has. */
+interface Setback {
+  readonly partition: number;
+  readonly key: string;
+  /** Behind this ID something is missing. */
+  readonly from: EntryId;
+}
+
 /**
  * Notices a gap in the log: an entry whose predecessor never reached the journal. A group hands its entries to many
  * workers, so none of them sees the chain; the journal does.
  *
- * Invariant: of each stream everything before `#checked` (ms, by its key) was looked at, and all of it had been written by then.
+ * Notices as well that Postgres went back, to a backup or to a standby that was not quite up to date: then the group has
+ * finished entries that the journal lacks, and no worker will ever get them again. As long as Redis has any of them, its stream
+ * is not to be trimmed.
+ *
+ * Invariants:
+ * - Of each stream everything before `#checked` (ms, by its key) was looked at, and all of it had been written by then.
+ * - `#behind` has the keys of the streams whose journal lacked something at the last look that Redis had.
  */
 export class ChainWatch implements Service {
   readonly name = "chain watch";
   readonly #options: ChainWatchOptions;
   readonly #checked = new Map<string, number>();
+  #behind: ReadonlySet<string> = new Set();
+  /** How many are known, by the key of their stream. */
+  readonly #gapCounts = new Map<string, number>();
+  /** Nothing is known before the first look, nor after one that failed. */
+  #isBlind = true;
   readonly #rounds: Periodic;
 
   constructor(options: ChainWatchOptions) {
@@ -62,29 +81,120 @@ export class ChainWatch implements Service {
     await this.#rounds.stop();
   }
 
-  readonly #complain = (error: unknown): void =>
-    this.#options.log.warn({ err: error }, "the chain could not be looked at");
+  /** Whether the stream must not be trimmed: it may have what the journal lacks. */
+  holds(key: string): boolean {
+    return this.#isBlind || this.#behind.has(key);
+  }
 
-  /** Looks at what was written since the last time. */
+  readonly #complain = (error: unknown): void => {
+    this.#isBlind = true;
+    this.#warn(error);
+  };
+
+  #warn(error: unknown): void {
+    this.#options.log.warn({ err: error }, "the chain could not be looked at");
+  }
+
+  /** Looks at what was written since the last time, and at whether the journal has what the groups have finished. */
   async look(): Promise<void> {
-    const { redis, sql, streams, retentionDays, metrics, log } = this.#options;
-    for (const { partition, stream, key } of streams) {
-      const groups = await readGroups(redis, key);
+    const setbacks: Setback[] = [];
+    for (const watched of this.#options.streams) {
+      const groups = await readGroups(this.#options.redis, watched.key);
       const group = groups.find((state) => state.group === PERSIST_GROUP);
       if (group === undefined) continue;
-      const finished = parseEntryId(group.finished).ms;
+      const finished = parseEntryId(group.finished);
       // Entries of the millisecond that is under way may still lack their predecessor.
-      const idle = group.pending === 0 && group.lag === 0 && finished < Date.now() - SETTLED_MS;
-      const toMs = idle ? finished : finished - 1;
-      const fromMs = this.#checked.get(key) ?? toMs - FIRST_LOOK_MS;
-      if (toMs < fromMs) continue;
-      const oldestMs = retentionDays === 0 ? 0 : Date.now() - retentionDays * DAY_MS;
-      const range = { stream, partition, fromMs, toMs, oldestMs, limit: REPORTED };
-      const gaps = await findGaps(sql, range);
-      this.#checked.set(key, toMs + 1);
-      if (gaps.length === 0) continue;
-      metrics.gaps.inc(gaps.length);
-      log.error({ partition, stream: key, gaps }, "GAP IN THE LOG: entries whose predecessor is not in the journal");
+      const idle = group.pending === 0 && group.lag === 0 && finished.ms < Date.now() - SETTLED_MS;
+      const toMs = idle ? finished.ms : finished.ms - 1;
+      const gaps = await this.#gaps(watched, toMs).catch((error: unknown) => {
+        this.#warn(error); // a look that takes too long, say: that alone must not keep the stream from being trimmed
+        return [];
+      });
+      const missing = [...gaps, ...(await this.#unwritten(watched, finished, toMs))];
+      const [from] = missing.sort(compareEntryIds);
+      if (from !== undefined) setbacks.push({ partition: watched.partition, key: watched.key, from });
     }
+    this.#isBlind = false;
+    this.#note(setbacks);
+  }
+
+  /** Tells the gaps in what was written since the last time; returns what lies before those that Redis can fill. */
+  async #gaps({ partition, stream, key }: WatchedStream, toMs: number): Promise<EntryId[]> {
+    const { sql, log } = this.#options;
+    const fromMs = this.#checked.get(key) ?? toMs - FIRST_LOOK_MS;
+    if (toMs < fromMs) return [];
+    const gaps = await findGaps(sql, { stream, partition, fromMs, toMs, oldestMs: this.#oldestMs, limit: REPORTED });
+    this.#checked.set(key, toMs + 1);
+    if (gaps.length === 0) return [];
+    this.#count(key, (this.#gapCounts.get(key) ?? 0) + gaps.length);
+    log.error({ partition, stream: key, gaps }, "GAP IN THE LOG: entries whose predecessor is not in the journal");
+    return await this.#fillable({ partition, stream, key }, gaps);
+  }
+
+  /** Behind what the group has finished entries that the journal lacks, and Redis has. */
+  async #unwritten(watched: WatchedStream, finished: EntryId, toMs: number): Promise<EntryId[]> {
+    const { sql, redis } = this.#options;
+    const { partition, stream, key } = watched;
+    const [newest] = await redis.xrevrange(key, formatEntryId(finished), "-", "COUNT", 1);
+    const id = newest && parseEntryId(newest[0]);
+    if (id === undefined || id.ms < this.#oldestMs) return [];
+    if ((await findWritten(sql, stream, partition, [id])).length === 0) return [await this.#before(watched, id)];
+    if (!this.#behind.has(key)) return [];
+    // It was behind: not only its end has to be there again.
+    const [oldest] = await redis.xrange(key, "-", "+", "COUNT", 1);
+    const fromMs = oldest === undefined ? toMs : parseEntryId(oldest[0]).ms;
+    const range = { stream, partition, fromMs, toMs, oldestMs: this.#oldestMs, limit: REPORTED };
+    const gaps = await findGaps(sql, range);
+    this.#count(key, gaps.length);
+    return await this.#fillable(watched, gaps);
+  }
+
+  #count(key: string, gaps: number): void {
+    this.#gapCounts.set(key, gaps);
+    this.#options.metrics.gaps.set([...this.#gapCounts.values()].reduce((sum, count) => sum + count, 0));
+  }
+
+  async #fillable(watched: WatchedStream, gaps: readonly Gap[]): Promise<EntryId[]> {
+    const before: EntryId[] = [];
+    for (const { prevMs, prevSeq } of gaps) {
+      const missing = { ms: prevMs, seq: prevSeq };
+      const id = formatEntryId(missing);
+      const isThere = (await this.#options.redis.xrange(watched.key, id, id)).length > 0;
+      if (isThere) before.push(await this.#before(watched, missing));
+    }
+    return before;
+  }
+
+  /** What the journal has before an ID. */
+  async #before({ partition, stream }: WatchedStream, id: EntryId): Promise<EntryId> {
+    return (await newestBefore(this.#options.sql, stream, partition, id)) ?? START;
+  }
+
+  #note(setbacks: readonly Setback[]): void {
+    const { metrics, log, streams } = this.#options;
+    const behind = new Set(setbacks.map(({ key }) => key));
+    for (const { partition, stream, key } of streams) {
+      const labels = { partition, stream: stream === ORDERS_STREAM ? "orders" : "events" };
+      metrics.behind.set(labels, behind.has(key) ? 1 : 0);
+      if (this.#behind.has(key) && !behind.has(key))
+        log.info({ partition, stream: key }, "the journal has again what the group had finished: trimming goes on");
+    }
+    const fresh = setbacks.filter(({ key }) => !this.#behind.has(key));
+    for (const partition of new Set(fresh.map((setback) => setback.partition))) {
+      const both = setbacks.filter((setback) => setback.partition === partition);
+      const [{ from } = { from: START }] = both.sort((a, b) => compareEntryIds(a.from, b.from));
+      const command = `penstock replay --from ${formatEntryId(from)}`;
+      log.error(
+        { partition, streams: both.map(({ key }) => key), run: command },
+        `POSTGRES WENT BACK: it lacks entries that were written before and that Redis still has; no worker gets them again. Run: ${command}`,
+      );
+    }
+    this.#behind = behind;
+  }
+
+  /** What is older was dropped by the retention, ms. */
+  get #oldestMs(): number {
+    const { retentionDays } = this.#options;
+    return retentionDays === 0 ? 0 : Date.now() - retentionDays * DAY_MS;
   }
 }

@@ -22,6 +22,7 @@ export class ConsumerMetrics {
   readonly trimmed: Counter<"stream">;
   readonly consumersRemoved: Counter<"stream">;
   readonly gaps: Gauge;
+  readonly behind: Gauge<"partition" | "stream">;
   readonly #counters: Record<CounterName, Counter<"stream">>;
   readonly #histograms: Record<HistogramName, Histogram<"stream">>;
 
@@ -33,6 +34,11 @@ export class ConsumerMetrics {
       ["stream"],
     );
     this.gaps = metrics.gauge("journal_gaps", "Entries in the journal whose predecessor is missing there.");
+    this.behind = metrics.gauge(
+      "journal_behind",
+      "1 where the journal lacks entries that its group has finished and that Redis still has.",
+      ["partition", "stream"],
+    );
     const counter = (name: string, help: string) => metrics.counter(name, help, ["stream"]);
     this.#counters = {
       retries: counter("retries_total", "Reads, writes and acknowledgements that failed and were tried again."),

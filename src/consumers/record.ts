@@ -69,8 +69,13 @@ export function recordOf(rows: StreamRows, delivered: Delivered, options: Record
     if (!(error instanceof EntryError)) throw error;
     return strangeRecord(rows, delivered, options.partition, error.message);
   }
+  return recordOfEntry(rows, entry, options, delivered.deliveries);
+}
+
+/** The same of an entry that was read already, and whose version is known. Throws an UnknownSymbolError. */
+export function recordOfEntry(rows: StreamRows, entry: Entry, options: RecordOptions, deliveries = 1): EntryRecord {
   const made = orLetter(-1, entry.payload, () => rows.rowsOf(entry, options));
-  return entryRecord(rows, entry, options.partition, delivered.deliveries, made);
+  return entryRecord(rows, entry, options.partition, deliveries, made);
 }
 
 /** The rows that can be made, or a dead letter of all of it. */

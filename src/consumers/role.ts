@@ -23,7 +23,7 @@ import { EVENTS_HORIZON_MS, Trimmer } from "../stream/trimmer.ts";
 import { HttpServer } from "../telemetry/http-server.ts";
 import { createLog } from "../telemetry/log.ts";
 import { createMetrics } from "../telemetry/metrics.ts";
-import { ChainWatch } from "./chain-watch.ts";
+import { ChainWatch, type WatchedStream } from "./chain-watch.ts";
 import { EVENT_ROWS } from "./event-rows.ts";
 import { ConsumerMetrics } from "./metrics.ts";
 import { LetterAlarm } from "./letter-alarm.ts";
@@ -152,6 +152,7 @@ export async function runConsumers(config: Config): Promise<void> {
       },
     ]),
     intervalMs: logConfig.trimIntervalMs,
+    isHeld: (key) => watch.holds(key),
     log,
     onTrimmed: (stream, entries) => metrics.trimmed.inc({ stream }, entries),
   });
@@ -164,8 +165,19 @@ export async function runConsumers(config: Config): Promise<void> {
     log,
     onRemoved: (stream, consumers) => metrics.consumersRemoved.inc({ stream }, consumers),
   });
-  const watched = streams.map(({ partition, rows, key }) => ({ partition, stream: rows.stream, key }));
-  const watch = new ChainWatch({ redis, sql, streams: watched, retentionDays: config.retentionDays, metrics, log });
+  const watched: readonly WatchedStream[] = streams.map(({ partition, rows, key }) => ({
+    partition,
+    stream: rows.stream,
+    key,
+  }));
+  const watch: ChainWatch = new ChainWatch({
+    redis,
+    sql,
+    streams: watched,
+    retentionDays: config.retentionDays,
+    metrics,
+    log,
+  });
   const retention = new Retention(config.databaseUrl, settings.transactionTimeoutMs, config.retentionDays, log);
   const http = new HttpServer({
     bind: config.listen.bind,
@@ -187,7 +199,7 @@ export async function runConsumers(config: Config): Promise<void> {
     stop: async () => void (await Promise.all(workers.map((worker) => worker.stop()))),
   };
   const rollCall = new RollCall({ role: "consumers", redis, registry: registry.registry });
-  await runServices([connections, http, retention, trimmer, gone, watch, rollCall, allWorkers], log, {
+  await runServices([connections, http, retention, watch, trimmer, gone, rollCall, allWorkers], log, {
     drainTimeoutMs: config.drainTimeoutMs,
   });
 }

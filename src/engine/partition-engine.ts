@@ -74,7 +74,8 @@ export interface PartitionEngineOptions {
   readonly engines?: EngineFactory;
 }
 
-const MATCHING: EngineFactory = {
+/** The engines of src/engine/matching. */
+export const MATCHING: EngineFactory = {
   create: () => new Engine(),
   restore: (data) => Engine.restore(data),
 };

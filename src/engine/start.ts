@@ -74,6 +74,8 @@ export async function findStart(
   signal: AbortSignal,
 ): Promise<Start> {
   const { redis, keys, journal, snapshots, engines, events, log } = options;
+  if (await events.mend(head))
+    log.error({ partition: keys.partition }, "THE EVENTS STREAM HAD LOST ITS END: it is made anew from the log");
   const eventsEnd = positionOf((await events.bounds())?.newest ?? BEGINNING);
   const covered = await journal.eventsEnd(keys.partition, eventsEnd);
   for await (const snapshot of snapshots.newest(keys.partition, covered)) {
@@ -117,6 +119,11 @@ async function restored(
   if (entryHash?.equals(snapshot.entryHash) !== true) return "does not lie on the chain";
   // The journal also keeps entries that the log lost in the end; none follows these.
   if (entry === undefined && !(await goesOn(reader, head, snapshot))) return "does not lie on the chain";
+  return engineOf(engines, snapshot);
+}
+
+/** The engine of a snapshot, or what is wrong with it. */
+export function engineOf(engines: EngineFactory, snapshot: Snapshot): MatchingEngine | string {
   try {
     const engine = engines.restore(snapshot.data);
     const isRight = compareEntries(engine.position, snapshot) === 0 && engine.stateHash === snapshot.stateHash;

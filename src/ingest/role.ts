@@ -78,6 +78,9 @@ const POSTGRES_CONNECTIONS = 4;
 /** What a key of idempotency takes in Redis, measured (bench/RESULTS.md): bounds a generation by its memory. */
 const BYTES_PER_KEY = 110;
 
+/** Two transactions of 5,000 rows, which a worker may have in hand, take some 200 ms; a flush is sent again for 5 s. */
+const SETTLE_MS = 1_000;
+
 /** What the first of several processes waits for beyond their own drains. */
 const PROCESSES_MARGIN_MS = 1_000;
 
@@ -129,6 +132,7 @@ async function runProcess(config: Config, log: Log, number: number | undefined):
         maxWaiting: limits.maxInFlight,
         generationMs: logConfig.idempotencyHorizonMs,
         generationKeys: (maxMemoryBytes) => Math.floor((maxMemoryBytes * keyShare) / BYTES_PER_KEY),
+        settleMs: SETTLE_MS,
         onFlush: ({ commands, bytes, seconds }) => {
           metrics.flushCommands.observe(commands);
           metrics.flushBytes.observe(bytes);

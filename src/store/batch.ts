@@ -161,7 +161,7 @@ function daysOfStates(entries: readonly EntryRecord[]): readonly number[] {
   return days.moments;
 }
 
-function instrumentsOf(entries: readonly EntryRecord[]) {
+export function instrumentsOf(entries: readonly EntryRecord[]) {
   return entries.flatMap((entry) => entry.instruments.map((instrument) => ({ entry, instrument })));
 }
 

@@ -6,8 +6,9 @@ import type postgres from "postgres";
 
 import { createTestDatabase } from "../../test/support/servers.ts";
 import type { LogPosition } from "./entry-record.ts";
-import { newestSnapshots, saveSnapshot, type StoredSnapshot } from "./engine-snapshots.ts";
-import { NOON, openSql, openWriter } from "./test-entries.ts";
+import { persist } from "./batch.ts";
+import { newestSnapshots, saveSnapshot, snapshotPlaces, type StoredSnapshot } from "./engine-snapshots.ts";
+import { makeEntry, NOON, openSql, openWriter } from "./test-entries.ts";
 
 const entryHash = createHash("sha256").update("an entry").digest();
 
@@ -59,6 +60,20 @@ test("the newest three stay, and those that are to be kept; positions count, not
   assert.equal((await positions()).length, 4, "each partition has its own");
   const [left] = await sql`SELECT count(*)::int AS count FROM engine_snapshot_parts`;
   assert.equal(left?.["count"], 5, "with a snapshot go its data");
+});
+
+test("the first of each day stays for as long as the journal has that day", async (t) => {
+  const { url } = await createTestDatabase(t);
+  const [writer, sql] = [openWriter(t, url), openSql(t, url)];
+  const day = (n: number) => NOON + n * 86_400_000;
+  await persist(writer, [
+    makeEntry({ seq: 0, receipt: { ms: day(1) } }),
+    makeEntry({ seq: 1, receipt: { ms: day(2) } }),
+  ]);
+  for (const n of [0, 1, 2])
+    for (const seq of [1, 2, 3]) await saveSnapshot(writer, snapshot(seq, { ms: day(n) + seq }));
+  const places = (await snapshotPlaces(sql, 0)).map(({ ms, seq }) => [Math.floor((ms - NOON) / 86_400_000), seq]);
+  assert.deepEqual(places, [[1, 1], [2, 1], [2, 2], [2, 3]]); // prettier-ignore
 });
 
 test("each is read when it is asked for, and one that is damaged is handed over as it is found", async (t) => {

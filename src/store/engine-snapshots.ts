@@ -18,8 +18,25 @@ export interface StoredSnapshot extends LogPosition {
 
 /** How many of the newest stay: the newest may be damaged, and the one before it ahead of a log that lost its tail. */
 const KEPT_NEWEST = 3;
+const DAY_MS = 86_400_000;
 /** Of a row: neither side holds more than some of them at once. Measured: see docs/operating.md. */
 const PART_BYTES = 1024 * 1024;
+
+/**
+ * Of the older ones the first of each day (UTC) stays for as long as the journal has entries of that day: what the engine made
+ * of them can be made once more from there, though the log's beginning is long gone. $1 partition, $2 how many newest but one.
+ */
+const REMOVE = `
+  DELETE FROM engine_snapshots AS old WHERE partition = $1 AND NOT kept
+    AND (epoch, ms, seq) < (
+      SELECT epoch, ms, seq FROM engine_snapshots WHERE partition = $1
+      ORDER BY epoch DESC, ms DESC, seq DESC OFFSET $2 LIMIT 1)
+    AND NOT coalesce(
+      ms >= (SELECT ms FROM journal WHERE stream = 0 AND partition = $1 AND epoch >= 1 ORDER BY epoch, ms, seq LIMIT 1)
+      AND NOT EXISTS (
+        SELECT FROM engine_snapshots AS earlier
+        WHERE earlier.partition = $1 AND earlier.ms / ${DAY_MS} = old.ms / ${DAY_MS}
+          AND (earlier.epoch, earlier.ms, earlier.seq) < (old.epoch, old.ms, old.seq)), false)`;
 
 /**
  * Stores a snapshot and removes those that are no longer among the newest nor to be kept, in one transaction. Where one stands
@@ -35,12 +52,7 @@ export async function saveSnapshot(writer: Writer, snapshot: StoredSnapshot): Pr
     );
     if (count === 0) return;
     await transaction.copy("COPY engine_snapshot_parts FROM STDIN (FORMAT binary)", partRows(snapshot));
-    await transaction.query(
-      `DELETE FROM engine_snapshots WHERE partition = $1 AND NOT kept AND (epoch, ms, seq) < (
-         SELECT epoch, ms, seq FROM engine_snapshots WHERE partition = $1
-         ORDER BY epoch DESC, ms DESC, seq DESC OFFSET $2 LIMIT 1)`,
-      [partition, KEPT_NEWEST - 1],
-    );
+    await transaction.query(REMOVE, [partition, KEPT_NEWEST - 1]);
   });
 }
 
@@ -81,6 +93,13 @@ export async function* newestSnapshots(
     const place = toPlace(partition, row);
     yield { ...place, data: await readParts(sql, partition, place, Number(row.bytes)) };
   }
+}
+
+/** The positions of all snapshots of a partition, the oldest first. */
+export async function snapshotPlaces(sql: postgres.Sql, partition: number): Promise<LogPosition[]> {
+  const rows = await sql<{ epoch: number; ms: string; seq: string }[]>`
+    SELECT epoch, ms, seq FROM engine_snapshots WHERE partition = ${partition} ORDER BY epoch, ms, seq`;
+  return rows.map(({ epoch, ms, seq }) => ({ epoch, ms: Number(ms), seq: Number(seq) }));
 }
 
 interface SnapshotRow {

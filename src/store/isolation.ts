@@ -62,9 +62,16 @@ export async function writeRowsIsolated<Row extends { readonly index: number }>(
   return [
     ...refused.map(({ item, sqlstate, reason }) => deadLetter(entry, item.index, sqlstate, reason)),
     ...Array.from(taken, ({ index }) =>
-      deadLetter(entry, index, "23505", `another row of ${table.name} stands in its place`),
+      deadLetter(entry, index, TAKEN, `another row of ${table.name} stands in its place`),
     ),
   ];
+}
+
+/** The SQLSTATE of a row in whose place another one stands, of which the insert itself says nothing. */
+const TAKEN = "23505";
+
+export function isTaken({ sqlstate }: DeadLetter): boolean {
+  return sqlstate === TAKEN;
 }
 
 export function deadLetter(entry: EntryRecord, index: number, sqlstate: string | null, reason: string): DeadLetter {

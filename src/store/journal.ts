@@ -101,6 +101,21 @@ async function nextEpoch(
   return row?.epoch ?? undefined;
 }
 
+/** The highest position of an entry of the log whose ID is below another one, or undefined where none is. */
+export async function newestBefore(
+  sql: postgres.Sql,
+  stream: StreamNumber,
+  partition: number,
+  { ms, seq }: Pick<LogPosition, "ms" | "seq">,
+): Promise<LogPosition | undefined> {
+  const [row] = await sql<PositionRow[]>`
+    SELECT epoch, ms, seq FROM journal
+    WHERE stream = ${stream} AND partition = ${partition} AND epoch >= 1
+      AND ms <= ${ms} AND (ms, seq) < (${ms}::bigint, ${seq}::bigint)
+    ORDER BY epoch DESC, ms DESC, seq DESC LIMIT 1`;
+  return row && toPosition(row);
+}
+
 export interface JournalRange {
   readonly stream: StreamNumber;
   readonly partition: number;
@@ -170,6 +185,50 @@ export async function findCommits(
     WHERE stream IN (0, 1) AND partition = ${partition} AND epoch = ${epoch} AND ms = ${ms} AND seq = ${seq}`;
 }
 
+/** How many entries of the log stand there that are as young as that, in ms. One walk over them. */
+export async function countJournal(
+  sql: postgres.Sql,
+  stream: StreamNumber,
+  partition: number,
+  sinceMs: number,
+): Promise<number> {
+  const [row] = await sql<{ count: string }[]>`
+    SELECT count(*) AS count FROM journal
+    WHERE stream = ${stream} AND partition = ${partition} AND epoch >= 1 AND ms >= ${sinceMs}`;
+  return Number(row?.count ?? 0);
+}
+
+/** The first entry of each epoch that stands there, in their sequence. */
+export async function epochBegins(sql: postgres.Sql, stream: StreamNumber, partition: number): Promise<EpochBegin[]> {
+  const first = sql`stream = ${stream} AND partition = ${partition}`;
+  const rows = await sql<{ epoch: number; prev_ms: string; prev_seq: string }[]>`
+    WITH RECURSIVE begins AS (
+      (SELECT epoch, prev_ms, prev_seq FROM journal WHERE ${first} AND epoch >= 1 ORDER BY epoch, ms, seq LIMIT 1)
+      UNION ALL
+      SELECT later.epoch, later.prev_ms, later.prev_seq FROM begins, LATERAL (
+        SELECT epoch, prev_ms, prev_seq FROM journal WHERE ${first} AND epoch > begins.epoch
+        ORDER BY epoch, ms, seq LIMIT 1) AS later
+    )
+    SELECT epoch, prev_ms, prev_seq FROM begins ORDER BY epoch`;
+  return rows.map(({ epoch, prev_ms, prev_seq }) => ({ epoch, prevMs: Number(prev_ms), prevSeq: Number(prev_seq) }));
+}
+
+/** The SHA-256 of the payloads of entries behind `after` up to `upTo`, by "<epoch>/<ms>-<seq>". */
+export async function receiptHashes(
+  sql: postgres.Sql,
+  stream: StreamNumber,
+  partition: number,
+  after: LogPosition,
+  upTo: LogPosition,
+): Promise<Map<string, Buffer>> {
+  const rows = await sql<(PositionRow & { hash: Buffer })[]>`
+    SELECT epoch, ms, seq, hash FROM journal
+    WHERE stream = ${stream} AND partition = ${partition} AND ms BETWEEN ${after.ms} AND ${upTo.ms}
+      AND (epoch, ms, seq) > (${after.epoch}::smallint, ${after.ms}::bigint, ${after.seq}::bigint)
+      AND (epoch, ms, seq) <= (${upTo.epoch}::smallint, ${upTo.ms}::bigint, ${upTo.seq}::bigint)`;
+  return new Map(rows.map(({ epoch, ms, seq, hash }) => [`${epoch}/${ms}-${seq}`, hash]));
+}
+
 /** Those of these places of a partition that have a receipt, of whatever epoch. */
 export async function findWritten(
   sql: postgres.Sql,
@@ -183,6 +242,13 @@ export async function findWritten(
       AS place (ms, seq)
     JOIN journal USING (ms, seq) WHERE stream = ${stream} AND partition = ${partition}`;
   return rows.map(({ ms, seq }) => ({ ms: Number(ms), seq: Number(seq) }));
+}
+
+/** Of an epoch the ID before its first entry: where the log stood when it began, unless the first one is missing. */
+export interface EpochBegin {
+  readonly epoch: number;
+  readonly prevMs: number;
+  readonly prevSeq: number;
 }
 
 /** An entry whose predecessor is not in the journal. */

@@ -23,23 +23,36 @@ const COPY = `
                      stop_price, display_quantity, cum_quantity, leaves_quantity, traded_value)
   FROM STDIN`;
 
+/** States as they are given, each with the place of its change. */
+const GIVEN = `
+  unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::integer[], $5::smallint[], $6::boolean[], $7::text[], $8::text[],
+         $9::text[], $10::text[], $11::numeric[], $12::numeric[], $13::numeric[], $14::numeric[], $15::numeric[],
+         $16::numeric[], $17::numeric[])
+    AS s (order_id, ms, seq, index, epoch, triggered, account, symbol, status, reason, quantity, price, stop_price,
+          display_quantity, cum_quantity, leaves_quantity, traded_value)`;
+
 // The highest position wins, so that any order of writing gives the same row. Account and symbol are an order's for ever.
 const UPSERT = `
   INSERT INTO order_states AS known (order_id, ms, seq, index, epoch, open, triggered, account, symbol, status, reason,
     quantity, price, stop_price, display_quantity, cum_quantity, leaves_quantity, traded_value)
   SELECT order_id, ms, seq, index, epoch, leaves_quantity <> 0, triggered, account, symbol, status, reason,
     quantity, price, stop_price, display_quantity, cum_quantity, leaves_quantity, traded_value
-  FROM unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::integer[], $5::smallint[], $6::boolean[], $7::text[], $8::text[],
-              $9::text[], $10::text[], $11::numeric[], $12::numeric[], $13::numeric[], $14::numeric[], $15::numeric[],
-              $16::numeric[], $17::numeric[])
-    AS s (order_id, ms, seq, index, epoch, triggered, account, symbol, status, reason, quantity, price, stop_price,
-          display_quantity, cum_quantity, leaves_quantity, traded_value)
+  FROM ${GIVEN}
   ON CONFLICT (order_id) DO UPDATE SET
     ms = excluded.ms, seq = excluded.seq, index = excluded.index, epoch = excluded.epoch, open = excluded.open,
     triggered = excluded.triggered, status = excluded.status, reason = excluded.reason, quantity = excluded.quantity,
     price = excluded.price, stop_price = excluded.stop_price, display_quantity = excluded.display_quantity,
     cum_quantity = excluded.cum_quantity, leaves_quantity = excluded.leaves_quantity, traded_value = excluded.traded_value
   WHERE (excluded.epoch, excluded.ms, excluded.seq, excluded.index) > (known.epoch, known.ms, known.seq, known.index)`;
+
+/** Of the states given those in whose place another one stands: of the same change, and saying something else. */
+const FIND_OTHER = `
+  SELECT order_id FROM ${GIVEN} JOIN order_states AS known USING (order_id)
+  WHERE (known.epoch, known.ms, known.seq, known.index) = (s.epoch, s.ms, s.seq, s.index)
+    AND (known.open, known.triggered, known.account, known.symbol, known.status, known.reason, known.quantity, known.price,
+         known.stop_price, known.display_quantity, known.cum_quantity, known.leaves_quantity, known.traded_value)
+      IS DISTINCT FROM (s.leaves_quantity <> 0, s.triggered, s.account, s.symbol, s.status, s.reason, s.quantity, s.price,
+         s.stop_price, s.display_quantity, s.cum_quantity, s.leaves_quantity, s.traded_value)`;
 
 /** Of each order its newest change, by order id. The entries come in the sequence of their keys. */
 export function newestChanges(entries: readonly EntryRecord[]): EntryChange[] {
@@ -73,8 +86,11 @@ export async function writeStates(transaction: Transaction, states: readonly Ent
 
 export async function lockStates(transaction: Transaction, states: readonly EntryChange[]): Promise<void> {
   const partitions = new Set(states.map(({ entry }) => entry.receipt.partition));
-  for (const partition of [...partitions].sort((a, b) => a - b))
-    await transaction.query(`SELECT pg_advisory_xact_lock(${LOCK}, ${partition})`);
+  for (const partition of [...partitions].sort((a, b) => a - b)) await lockPartitionStates(transaction, partition);
+}
+
+export async function lockPartitionStates(transaction: Transaction, partition: number): Promise<void> {
+  await transaction.query(`SELECT pg_advisory_xact_lock(${LOCK}, ${partition})`);
 }
 
 function stateLine({ entry, change }: EntryChange): string {
@@ -91,8 +107,19 @@ function stateLine({ entry, change }: EntryChange): string {
 /** One by one conflicts are met where they are. Each order once, by order id. */
 export async function upsertStates(transaction: Transaction, states: readonly EntryChange[]): Promise<void> {
   if (states.length === 0) return;
+  await transaction.query(UPSERT, parametersOf(states));
+}
+
+/** The orders among these whose state is of the same change and is another one than that. */
+export async function findOtherStates(transaction: Transaction, states: readonly EntryChange[]): Promise<string[]> {
+  if (states.length === 0) return [];
+  const { rows } = await transaction.query<{ order_id: string }>(FIND_OTHER, parametersOf(states));
+  return rows.map(({ order_id: orderId }) => orderId);
+}
+
+function parametersOf(states: readonly EntryChange[]): string[] {
   const changes = states.map(({ change }) => change);
-  await transaction.query(UPSERT, [
+  return [
     textArray(changes.map(({ orderId }) => orderId)),
     plainArray(states.map(({ entry }) => entry.receipt.ms)),
     plainArray(states.map(({ entry }) => entry.receipt.seq)),
@@ -110,5 +137,5 @@ export async function upsertStates(transaction: Transaction, states: readonly En
     textArray(changes.map(({ cumQuantity }) => cumQuantity)),
     textArray(changes.map(({ leavesQuantity }) => leavesQuantity)),
     textArray(changes.map(({ tradedValue }) => tradedValue)),
-  ]);
+  ];
 }

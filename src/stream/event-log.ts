@@ -31,6 +31,7 @@ export interface EventLogOptions {
 export type AppendReply = { readonly status: "OK" | "REOPENED" } | { readonly status: "LAST"; readonly last: EntryId };
 
 const appendScript = new Script("append_events");
+const mendScript = new Script("mend_events");
 
 /** Each means that the generation turned in between, which takes minutes. */
 const TRIES = 3;
@@ -83,6 +84,15 @@ export class EventLog {
       }
     }
     throw new Error(`the generation of order states turned ${TRIES} times in a row`);
+  }
+
+  /**
+   * Makes the stream anew where somebody removed its end by hand: Redis would take no entry below what it once had, and its
+   * groups would never be given one. Says whether it did; what was in the stream is then to be appended again.
+   */
+  async mend(head: Pick<Head, "run" | "epoch">): Promise<boolean> {
+    const { redis, keys } = this.#options;
+    return (await mendScript.run(redis, [keys.events, keys.head], [head.run, head.epoch])) === 1;
   }
 
   /** Up to `count` entries behind `after`. Throws an EntryError, as `bounds`. */

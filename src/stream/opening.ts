@@ -42,6 +42,11 @@ export interface OpeningOptions {
   readonly idempotencyHorizonMs: number;
   /** How many idempotency keys a generation may hold. */
   readonly generationKeys: (maxMemoryBytes: number) => number;
+  /**
+   * Where the stream may have lost something: for how long to wait first, ms. Workers have in hand what they read of it, and
+   * what they have written by then can be put back.
+   */
+  readonly settleMs: number;
   readonly log: Logger;
 }
 
@@ -62,7 +67,8 @@ const openScript = new Script("open");
 
 /** Resolves once the partition is open on the present server, whoever opened it. Throws where Redis or Postgres fails. */
 export async function openPartition(options: OpeningOptions, acknowledged?: EntryPosition): Promise<Opened> {
-  const { redis, keys, log } = options;
+  const { redis, keys, log, settleMs } = options;
+  let settled = settleMs === 0;
   for (let race = 0; race < RACES; race++) {
     if (race > 0) await delay(RACE_DELAY_MS);
     const server = await verifyDurability(redis, options.durability);
@@ -75,14 +81,20 @@ export async function openPartition(options: OpeningOptions, acknowledged?: Entr
     const journalEnd = await options.journal.end(keys.partition);
     const instruments = await missingInstruments(options);
     const before: EntryPosition = { epoch: head.epoch, ...(await streamEnd(redis, keys, head)) };
+    const { level } = options.durability;
+    const flushed = level === "always" || level === "replicas";
+    const isShort = journalEnd !== undefined && compareEntries(before, journalEnd) < 0;
+    const isWhole = flushed && head.run !== "" && exists && !lostTail && !server.promoted && !isShort;
+    if (!settled && !isWhole && journalEnd !== undefined) {
+      settled = true;
+      await delay(settleMs);
+      continue;
+    }
     const maxKeys = options.generationKeys(server.maxMemoryBytes);
     const end = journalEnd === undefined ? before : await restore(options, maxKeys, head, before, journalEnd);
     if (end === undefined) continue;
 
-    const { level } = options.durability;
-    const flushed = level === "always" || level === "replicas";
-    const lostNothing = head.run !== "" && exists && !lostTail && end === before && !head.restored;
-    const lossless = flushed && lostNothing && !server.promoted;
+    const lossless = isWhole && end === before && !head.restored;
     const known = Math.max(head.epoch, journalEnd?.epoch ?? 0, acknowledged?.epoch ?? 0);
     const epoch = lossless ? head.epoch : known + 1;
     if (epoch > MAX_EPOCH) throw new Error(`partition ${keys.partition} is out of epochs (${MAX_EPOCH})`);

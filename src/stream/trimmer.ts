@@ -23,6 +23,8 @@ export interface TrimmerOptions {
   readonly redis: Redis;
   readonly streams: readonly TrimmedStream[];
   readonly intervalMs: number;
+  /** Whether a stream is to be left as it is for now. */
+  readonly isHeld?: (key: string) => boolean;
   readonly log: Logger;
   readonly onTrimmed?: (key: string, entries: number) => void;
 }
@@ -62,8 +64,9 @@ export class Trimmer {
 
   /** One round. Never rejects: a stream that cannot be trimmed now is tried again in the next one. */
   async trim(): Promise<void> {
-    const { redis, log, onTrimmed } = this.#options;
+    const { redis, log, onTrimmed, isHeld } = this.#options;
     for (const { key, groups, engine, horizonMs } of this.#options.streams) {
+      if (isHeld?.(key) === true) continue;
       try {
         const keys = engine === undefined ? [key] : [key, engine];
         const [removed] = (await trimScript.run(redis, keys, [horizonMs, LIMIT, Date.now(), ...groups])) as [number];

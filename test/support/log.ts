@@ -82,6 +82,7 @@ export class TestAppender {
       maxWaiting: 20_000,
       generationMs: HOUR_MS,
       generationKeys: () => 1_000_000,
+      settleMs: 0,
       onFlush: (flush) => this.flushes.push(flush),
       onLoss: (loss) => this.losses.push(loss),
       ...given,

@@ -1,0 +1,83 @@
+import type { Redis } from "ioredis";
+import type postgres from "postgres";
+import type { Findings } from "./findings.ts";
+import { type LogPosition, ORDERS_STREAM } from "../store/entry-record.ts";
+import { readEntry } from "../store/journal.ts";
+import { findStrayEvents, withdrawCommands, withdrawEvents } from "../store/withdraw.ts";
+import type { Writer } from "../store/writer.ts";
+import type { PartitionKeys } from "../stream/keys.ts";
+import { findEntry } from "../stream/lookup.ts";
+import { type EntryId, formatEntryId, orderIdAt, orderIdPrefix } from "../stream/position.ts";
+import type { JournalChain } from "./journal-chain.ts";
+
+export interface StraysOptions {
+  readonly sql: postgres.Sql;
+  /** The log is open there. */
+  readonly redis: Redis;
+  readonly keys: PartitionKeys;
+  readonly writer: Writer;
+  readonly chain: JournalChain;
+  /** Both inclusive. */
+  readonly from: EntryId;
+  readonly to: EntryId;
+  /** Whether they are taken back, or told. */
+  readonly withdraw: boolean;
+  readonly findings: Findings;
+}
+
+/** A second's entries under load, which is what a Redis loses that flushes every second. */
+const PAGE = 1_000;
+
+/**
+ * What stands in Postgres though the log has lost it. The log went on without it, so no order is as these rows say:
+ *
+ * - Commands that a worker had in hand when the log was lost, and wrote only when it had been opened again.
+ * - Events whose command is not there: its worker had not come to it, and theirs had come to them.
+ */
+export async function settleStrays(options: StraysOptions): Promise<void> {
+  await settleCommands(options);
+  await settleEvents(options);
+}
+
+async function settleCommands({ chain, writer, keys, from, to, withdraw, findings }: StraysOptions): Promise<void> {
+  const { partition } = keys;
+  for await (const place of chain.lost(from, to)) {
+    if (!withdraw) {
+      findings.add(`a command that the log has lost ${HINT}`, placeText("entry", partition, place));
+      continue;
+    }
+    const prefix = orderIdPrefix(partition, place);
+    const orderIds = { first: orderIdAt(prefix, 0), last: orderIdAt(prefix, 0xffff) };
+    await writer.transaction((transaction) => withdrawCommands(transaction, partition, place, orderIds));
+  }
+}
+
+async function settleEvents(options: StraysOptions): Promise<void> {
+  const { sql, writer, keys, from, to, withdraw, findings } = options;
+  const { partition } = keys;
+  let fromMs = from.ms;
+  for (;;) {
+    const found = await findStrayEvents(sql, { partition, fromMs, toMs: to.ms, limit: PAGE });
+    for (const place of found) {
+      if (await isLogged(options, place)) continue;
+      if (!withdraw)
+        findings.add(`events of a command that the log has lost ${HINT}`, placeText("events", partition, place));
+      else await writer.transaction((transaction) => withdrawEvents(transaction, partition, place));
+    }
+    const last = found.at(-1);
+    if (found.length < PAGE || last === undefined) return;
+    fromMs = last.ms + 1;
+  }
+}
+
+const HINT = "(--withdraw takes them back)";
+
+function placeText(what: string, partition: number, place: LogPosition): string {
+  return `partition ${partition}, ${what} ${formatEntryId(place)} of epoch ${place.epoch}`;
+}
+
+/** In this sequence: what is trimmed between the two looks is in the journal by then. */
+async function isLogged({ sql, redis, keys }: StraysOptions, place: LogPosition): Promise<boolean> {
+  if ((await findEntry(redis, keys, place)) !== undefined) return true;
+  return (await readEntry(sql, ORDERS_STREAM, keys.partition, place)) !== undefined;
+}
