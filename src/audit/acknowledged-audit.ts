@@ -1,92 +1,207 @@
 import { createReadStream } from "node:fs";
 import { createInterface } from "node:readline";
-import type { Redis } from "ioredis";
-import type postgres from "postgres";
 import { UsageError } from "../runtime/errors.ts";
-import { textArray } from "../store/parameters.ts";
-import type { PartitionKeys } from "../stream/keys.ts";
+import { ORDERS_STREAM } from "../store/entry-record.ts";
+import { readEntry } from "../store/journal.ts";
+import { plainArray, textArray } from "../store/parameters.ts";
+import { clientKeyOf, decodeBatch, idempotencyKey } from "../stream/command.ts";
 import { findEntry } from "../stream/lookup.ts";
-import { parseOrderId } from "../stream/position.ts";
+import { parseOrderId, type Place } from "../stream/position.ts";
+import { WireError } from "../stream/wire.ts";
 import type { Findings } from "./findings.ts";
+import { number } from "./report.ts";
+import type { Scope } from "./scope.ts";
 
+/** Lines that are looked up at once. */
 const CHUNK = 10_000;
+/** In the place of an order id: no answer came, so the order may or may not be in the log. */
+const UNANSWERED = "unknown";
 
-interface Acknowledged {
+/** A line of the record. */
+interface Answer {
   readonly clientOrderId: string;
   readonly symbol: string;
   readonly orderId: string;
+  /** "" where the client did not note it. */
+  readonly account: string;
 }
 
-export interface AcknowledgedFigures {
-  readonly acknowledged: number;
-  readonly rows: number;
-  /** Still in the log only. */
-  readonly underWay: number;
+interface Acknowledged extends Answer {
+  readonly place: Place;
 }
+
+type Row = {
+  readonly order_id: string;
+  readonly client_order_id: string;
+  readonly symbol: string;
+  readonly account: string;
+};
 
 /**
- * I1, I2: every order of a client's own record is a row, under the id that was answered, and no client order id of it stands
- * for two. A line is client_order_id, symbol, order_id and what else the client noted, with tabs between.
+ * I1, I2: every order of a client's own record is a row, a dead letter, or still in the log, under the id that was answered, and
+ * no client order id of it stands for two orders.
+ *
+ * A line of the file is client_order_id, symbol, order_id, and where the client noted them the time of the answer and the account,
+ * with tabs between; what follows is the client's own. The order id is "unknown" where there was no answer: such an order may be
+ * there once, or not at all; only with its account can it be looked for.
  */
-export async function auditAcknowledged(
-  file: string,
-  redis: Redis,
-  sql: postgres.Sql,
-  partitions: readonly PartitionKeys[],
-  findings: Findings,
-): Promise<AcknowledgedFigures> {
-  const figures = { acknowledged: 0, rows: 0, underWay: 0 };
-  let chunk: Acknowledged[] = [];
-  const check = async () => {
-    await checkChunk(chunk, redis, sql, partitions, findings, figures);
-    chunk = [];
-  };
+export async function auditAcknowledged(file: string, scopes: readonly Scope[], findings: Findings): Promise<void> {
+  const audit = new AcknowledgedAudit(scopes, findings);
+  let chunk: Answer[] = [];
   for await (const line of createInterface({ input: createReadStream(file), crlfDelay: Infinity })) {
     if (line === "") continue;
-    const [clientOrderId, symbol, orderId] = line.split("\t");
-    if (clientOrderId === undefined || symbol === undefined || orderId === undefined) {
-      throw new UsageError(
-        `${file}: not a line of client_order_id, symbol and order_id with tabs between: ${line.slice(0, 80)}`,
-      );
-    }
-    chunk.push({ clientOrderId, symbol, orderId });
-    if (chunk.length === CHUNK) await check();
+    chunk.push(readLine(file, line));
+    if (chunk.length < CHUNK) continue;
+    await audit.check(chunk);
+    chunk = [];
   }
-  await check();
-  return figures;
+  await audit.check(chunk);
+  audit.conclude();
 }
 
-async function checkChunk(
-  chunk: readonly Acknowledged[],
-  redis: Redis,
-  sql: postgres.Sql,
-  partitions: readonly PartitionKeys[],
-  findings: Findings,
-  figures: { acknowledged: number; rows: number; underWay: number },
-): Promise<void> {
-  if (chunk.length === 0) return;
-  figures.acknowledged += chunk.length;
-  const ids = textArray(chunk.map(({ orderId }) => orderId));
-  const rows = await sql<{ order_id: string; client_order_id: string; symbol: string }[]>`
-    SELECT order_id, client_order_id, symbol FROM orders WHERE order_id = ANY(${ids}::uuid[])`;
-  const byId = new Map(rows.map((row) => [row.order_id, row]));
-  for (const { clientOrderId, symbol, orderId } of chunk) {
-    const row = byId.get(orderId);
-    if (row === undefined) {
-      const place = parseOrderId(orderId);
-      const keys = place && partitions[place.partition];
-      const logged = place && keys && (await findEntry(redis, keys, place));
-      if (logged === undefined) findings.add("ACKNOWLEDGED AND LOST", `${clientOrderId} ${symbol} ${orderId}`);
-      else figures.underWay++;
-    } else if (row.client_order_id !== clientOrderId || row.symbol !== symbol) {
-      findings.add("another order under the id that was answered", `${orderId}: ${row.client_order_id} ${row.symbol}`);
-    } else figures.rows++;
+function readLine(file: string, line: string): Answer {
+  const [clientOrderId, symbol, orderId, _time, account = ""] = line.split("\t");
+  if (clientOrderId === undefined || symbol === undefined || orderId === undefined) {
+    throw new UsageError(
+      `${file}: not a line of client_order_id, symbol and order_id with tabs between: ${line.slice(0, 80)}`,
+    );
   }
-  // The same chunk by the client's ids: each must stand for one order only.
-  const doubled = await sql<{ client_order_id: string; symbol: string; account: string; orders: number }[]>`
-    WITH keys AS (SELECT DISTINCT client_key FROM orders WHERE order_id = ANY(${ids}::uuid[]))
-    SELECT client_order_id, symbol, account, count(*)::integer AS orders FROM orders JOIN keys USING (client_key)
-    GROUP BY client_order_id, symbol, account HAVING count(*) > 1`;
-  for (const row of doubled)
-    findings.add("DOUBLED", `${row.account} ${row.symbol} ${row.client_order_id}: ${row.orders} orders`);
+  return { clientOrderId, symbol, orderId, account };
+}
+
+class AcknowledgedAudit {
+  readonly #scopes: readonly Scope[];
+  readonly #findings: Findings;
+  #acknowledged = 0;
+  #rows = 0;
+  /** In the log only. */
+  #underWay = 0;
+  /** In the journal, and no row: a dead letter, or found by the audit of the rows. */
+  #journaled = 0;
+  #unanswered = 0;
+  /** Of days that are kept no more. */
+  #tooOld = 0;
+  /** Found nowhere, while Redis could not be asked. */
+  #unknown = 0;
+
+  constructor(scopes: readonly Scope[], findings: Findings) {
+    this.#scopes = scopes;
+    this.#findings = findings;
+  }
+
+  async check(chunk: readonly Answer[]): Promise<void> {
+    if (chunk.length === 0) return;
+    const acknowledged: Acknowledged[] = [];
+    for (const answer of chunk) {
+      if (answer.orderId === UNANSWERED) {
+        this.#unanswered++;
+        continue;
+      }
+      this.#acknowledged++;
+      const place = parseOrderId(answer.orderId);
+      if (place !== undefined && place.partition < this.#scopes.length) acknowledged.push({ ...answer, place });
+      else this.#findings.add("an id that is no place in the log", `the answer to ${nameOf(answer)}`);
+    }
+    const rows = await this.#rowsOf(acknowledged);
+    for (const answer of acknowledged) {
+      const row = rows.get(answer.orderId.toLowerCase());
+      if (row === undefined) await this.#lookFor(answer);
+      else this.#compare(answer, row);
+    }
+    await this.#checkDoubles(chunk, acknowledged);
+  }
+
+  conclude(): void {
+    const parts = [
+      `${number(this.#rows)} of ${number(this.#acknowledged)} acknowledged orders are rows`,
+      ...(this.#underWay > 0 ? [`${number(this.#underWay)} are in the log, under way`] : []),
+      ...(this.#journaled > 0 ? [`${number(this.#journaled)} are in the journal only`] : []),
+      ...(this.#tooOld > 0 ? [`${number(this.#tooOld)} are of days that are kept no more`] : []),
+      ...(this.#unanswered > 0 ? [`${number(this.#unanswered)} had no answer`] : []),
+    ];
+    this.#findings.proved("I1", parts.join(", "));
+    if (this.#unknown > 0) {
+      const words = `${number(this.#unknown)} acknowledged orders are not in Postgres, and Redis, which may hold them, has no log`;
+      this.#findings.unproved(words, "I1");
+    }
+    this.#findings.proved("I2", "each id of the client's record stands for one order at most");
+  }
+
+  async #rowsOf(answers: readonly Acknowledged[]): Promise<Map<string, Row>> {
+    const { sql } = this.#scopes[0]!;
+    const ids = textArray(answers.map(({ orderId }) => orderId));
+    const rows = await sql<Row[]>`
+      SELECT order_id, client_order_id, symbol, account FROM orders WHERE order_id = ANY(${ids}::uuid[])`;
+    return new Map(rows.map((row) => [row.order_id, row]));
+  }
+
+  #compare(answer: Acknowledged, row: Row): void {
+    const { clientOrderId, symbol, account, orderId } = answer;
+    if (row.client_order_id !== clientOrderId || row.symbol !== symbol || (account !== "" && row.account !== account)) {
+      const other = `${row.account} ${row.symbol} ${row.client_order_id}`;
+      this.#findings.add("answered with another order's id", `${orderId} is ${other}, answered to ${nameOf(answer)}`);
+    } else this.#rows++;
+  }
+
+  /** It is no row, or was none a moment ago. */
+  async #lookFor(answer: Acknowledged): Promise<void> {
+    const { place } = answer;
+    const { redis, sql, keys, kept } = this.#scopes[place.partition]!;
+    const logged = redis && (await findEntry(redis, keys, place));
+    // The log is trimmed when an entry is written: what left it meanwhile is found in the order of its way.
+    const entry = logged ?? (await readEntry(sql, ORDERS_STREAM, place.partition, place));
+    const command = submitAt(entry?.payload ?? Buffer.alloc(0), place.index);
+    if (command !== undefined) {
+      const isIts = command.clientOrderId === answer.clientOrderId && command.symbol === answer.symbol;
+      if (!isIts) {
+        const other = `${command.symbol} ${command.clientOrderId}`;
+        this.#findings.add(
+          "answered with another order's id",
+          `${answer.orderId} is ${other}, answered to ${nameOf(answer)}`,
+        );
+      } else if (logged === undefined) this.#journaled++;
+      else this.#underWay++;
+      return;
+    }
+    const row = (await this.#rowsOf([answer])).get(answer.orderId.toLowerCase());
+    if (row !== undefined) this.#compare(answer, row);
+    else if (!(await kept.has(place.ms))) this.#tooOld++;
+    else if (redis === undefined) this.#unknown++;
+    else this.#findings.add("acknowledged and lost", `${nameOf(answer)}: order ${answer.orderId}`);
+  }
+
+  /** By the client's ids: each must stand for one order only. */
+  async #checkDoubles(chunk: readonly Answer[], acknowledged: readonly Acknowledged[]): Promise<void> {
+    const { sql } = this.#scopes[0]!;
+    const ids = textArray(acknowledged.map(({ orderId }) => orderId));
+    const keys = plainArray(
+      chunk.flatMap(({ account, symbol, clientOrderId }) =>
+        account === "" ? [] : [BigInt(clientKeyOf(idempotencyKey("submit", account, symbol, clientOrderId)))],
+      ),
+    );
+    const doubled = await sql<{ client_order_id: string; symbol: string; account: string; orders: string }[]>`
+      WITH keys AS (
+        SELECT client_key FROM orders WHERE order_id = ANY(${ids}::uuid[]) UNION SELECT unnest(${keys}::bigint[])
+      )
+      SELECT client_order_id, symbol, account, string_agg(order_id::text, ', ' ORDER BY order_id) AS orders
+      FROM orders JOIN keys USING (client_key)
+      GROUP BY client_order_id, symbol, account HAVING count(*) > 1`;
+    for (const { account, symbol, client_order_id: id, orders } of doubled)
+      this.#findings.add("one id, several orders", `${account} ${symbol} ${id}: ${orders}`);
+  }
+}
+
+function nameOf({ account, symbol, clientOrderId }: Answer): string {
+  return `${account === "" ? "" : `${account} `}${symbol} ${clientOrderId}`;
+}
+
+/** The order that a command of an entry asks for; undefined where it is none. */
+function submitAt(payload: Buffer, index: number): { clientOrderId: string; symbol: string } | undefined {
+  try {
+    const command = decodeBatch(payload)[index];
+    return command?.kind === "submit" ? command.submit : undefined;
+  } catch (error) {
+    if (error instanceof WireError) return undefined;
+    throw error;
+  }
 }

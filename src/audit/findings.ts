@@ -1,30 +1,73 @@
-/** Of each kind so many are printed; all are counted. */
+import { type Invariant, INVARIANTS, type Kind, KINDS } from "./kinds.ts";
+
+/** Of each kind so many places are told; all are counted. */
 const SHOWN = 20;
 
-/** What an audit found wrong. */
-export class Findings {
-  readonly #print: (line: string) => void;
-  readonly #counts = new Map<string, number>();
+/** What was found of one kind. */
+export interface Found {
+  readonly kind: Kind;
+  readonly count: number;
+  /** The first of them: what is wrong, and where. */
+  readonly where: readonly string[];
+}
 
-  constructor(print: (line: string) => void) {
-    this.#print = print;
-  }
+export interface Verdict {
+  readonly invariant: Invariant;
+  readonly verdict: "held" | "broken" | "not provable here";
+  readonly found: readonly Found[];
+  /** What was looked at, and held as far as nothing was found. */
+  readonly proved: readonly string[];
+  /** What could not be looked at, and why. */
+  readonly unproved: readonly string[];
+}
+
+/**
+ * What an audit found wrong, what it proved, and what it could not prove.
+ *
+ * Always true: its size does not depend on how much was looked at or found.
+ */
+export class Findings {
+  readonly #found = new Map<Kind, { count: number; readonly where: string[] }>();
+  readonly #proved = new Map<Invariant, string[]>();
+  readonly #unproved = new Map<Invariant, Set<string>>();
+  #count = 0;
 
   /** All of them. */
   get count(): number {
-    let sum = 0;
-    for (const count of this.#counts.values()) sum += count;
-    return sum;
+    return this.#count;
   }
 
-  add(kind: string, where: string): void {
-    const count = (this.#counts.get(kind) ?? 0) + 1;
-    this.#counts.set(kind, count);
-    if (count <= SHOWN) this.#print(`FOUND ${kind}: ${where}`);
-    if (count === SHOWN + 1) this.#print(`FOUND ${kind}: more of these are only counted`);
+  add(kind: Kind, where: string, count = 1): void {
+    const found = this.#found.get(kind) ?? { count: 0, where: [] };
+    this.#found.set(kind, found);
+    found.count += count;
+    this.#count += count;
+    if (found.where.length < SHOWN) found.where.push(where);
   }
 
-  summary(): string[] {
-    return Array.from(this.#counts, ([kind, count]) => `  ${kind}: ${count}`);
+  proved(invariant: Invariant, what: string): void {
+    const list = this.#proved.get(invariant) ?? [];
+    this.#proved.set(invariant, list);
+    list.push(what);
+  }
+
+  unproved(why: string, ...invariants: readonly Invariant[]): void {
+    for (const invariant of invariants) {
+      const reasons = this.#unproved.get(invariant) ?? new Set();
+      this.#unproved.set(invariant, reasons.add(why));
+    }
+  }
+
+  /** One for each invariant, in their order. */
+  verdicts(): Verdict[] {
+    return INVARIANTS.map((invariant) => {
+      const found = [...this.#found].flatMap(([kind, { count, where }]) =>
+        KINDS[kind] === invariant ? [{ kind, count, where }] : [],
+      );
+      const proved = this.#proved.get(invariant) ?? [];
+      const unproved = [...(this.#unproved.get(invariant) ?? [])];
+      const verdict = found.length > 0 ? "broken" : proved.length > 0 ? "held" : "not provable here";
+      return { invariant, verdict, found, proved, unproved };
+    });
   }
 }

@@ -1,119 +1,242 @@
-import type postgres from "postgres";
-import { ORDERS_STREAM, type StreamNumber } from "../store/entry-record.ts";
+import { ORDER_ROWS } from "../consumers/order-rows.ts";
+import { type EntryRecord, ORDERS_STREAM, type StreamNumber } from "../store/entry-record.ts";
 import { findGaps, type JournalEntry, readJournal } from "../store/journal.ts";
-import { decodeBatch } from "../stream/command.ts";
-import { type EntryId, formatEntryId, orderIdAt, orderIdPrefix } from "../stream/position.ts";
+import { ORDERS } from "../store/order-table.ts";
+import { firstOrderId } from "../store/partitions.ts";
+import { storedLines } from "../store/stored-lines.ts";
+import type { Instruments } from "../stream/instrument.ts";
+import { Partitioning } from "../stream/partition.ts";
+import { compareEntryIds, formatEntryId, orderIdAt, orderIdPrefix } from "../stream/position.ts";
+import { voidedBy } from "../stream/voids.ts";
+import { expectedRecord, toEntry } from "./expected.ts";
 import type { Findings } from "./findings.ts";
+import { KeyAudit } from "./key-audit.ts";
+import { hasLetter, Letters } from "./letters.ts";
+import { PageSize } from "./pages.ts";
+import type { Progress } from "./progress.ts";
+import { compareRows } from "./row-comparison.ts";
+import { isOffChain, type Scope } from "./scope.ts";
 
-/** Entries of a page: 500 orders each at most, so 100,000 ids are at hand at once. */
-const PAGE = 200;
+/** Of each question so many answers are told. */
 const REPORTED = 100;
-/** The index of a dead letter that stands for all of its entry. */
-const WHOLE = -1;
+/** No command has this index: an entry has 500 at most. */
+const BEYOND = 0xffff;
 
 export interface JournalFigures {
   readonly entries: number;
+  readonly commands: number;
   readonly orders: number;
   readonly rows: number;
   readonly deadLetters: number;
+  /** Idempotency keys that were looked up. */
+  readonly keys: number;
+  /** IDs of entries that commands in here void. */
+  readonly voided: ReadonlySet<string>;
+}
+
+/** I4: the chain of a stream's journal is unbroken, up to where all is written. */
+export async function auditGaps(scope: Scope, name: "orders" | "events", findings: Findings): Promise<void> {
+  const { sql, partition, kept, redis } = scope;
+  const { stream, settled } = scope[name];
+  const range = { stream, partition, fromMs: kept.sinceMs, toMs: settled.ms, oldestMs: kept.sinceMs, limit: REPORTED };
+  for (const gap of await findGaps(sql, range)) {
+    if (compareEntryIds(gap, settled) > 0) continue;
+    const previous = { ms: gap.prevMs, seq: gap.prevSeq };
+    if ((await hasLetter(sql, stream, partition, previous)) || !(await kept.has(previous.ms))) continue;
+    const where = `partition ${partition}, ${name === "orders" ? "entry" : "events"} ${formatEntryId(gap)}`;
+    const words = `${formatEntryId(previous)} before it is missing`;
+    const doubt = redis === undefined ? ", and there is no log in Redis that may have it" : "";
+    findings.add(name === "orders" ? "a gap in the journal" : "a gap in the events", `${where}: ${words}${doubt}`);
+  }
+}
+
+/** I4: what stands in the stream and is no entry of the log, or was lost there, is a dead letter. */
+export async function auditStrange({ sql, partition }: Scope, stream: StreamNumber, findings: Findings): Promise<void> {
+  const rows = await sql<{ ms: string; seq: string }[]>`
+    SELECT ms, seq FROM journal WHERE stream = ${stream} AND partition = ${partition} AND epoch = 0
+      AND NOT EXISTS (
+        SELECT FROM dead_letters AS letter
+        WHERE letter.stream = ${stream} AND letter.partition = ${partition} AND letter.epoch = 0
+          AND letter.ms = journal.ms AND letter.seq = journal.seq
+      )
+    LIMIT ${REPORTED}`;
+  for (const { ms, seq } of rows)
+    findings.add("neither row nor dead letter", `partition ${partition}, ${ms}-${seq}: what was no entry of the log`);
 }
 
 /**
- * I4, I5: the chain of a partition's journal is unbroken, and every order in it is a row or a dead letter, and nothing
- * else is a row.
+ * I2, I3, I5: every order of the journal is a row as its command says, or a dead letter, and nothing else is a row; where Redis is
+ * there, what its commands' ids stand for is their place.
  */
 export async function auditJournal(
-  sql: postgres.Sql,
-  partition: number,
-  finished: EntryId,
+  scope: Scope,
+  instruments: Instruments,
   findings: Findings,
-  progress: (entries: number) => void,
+  progress: Progress,
 ): Promise<JournalFigures> {
-  await auditChain(sql, ORDERS_STREAM, partition, finished, findings);
-  const figures = { entries: 0, orders: 0, rows: 0, deadLetters: 0 };
-  let after: JournalEntry | undefined;
+  const { sql, partition, kept, orders } = scope;
+  const [total] = await sql<{ commands: string | null }[]>`
+    SELECT sum(commands) AS commands FROM journal WHERE stream = ${ORDERS_STREAM} AND partition = ${partition}`;
+  progress.begin(`partition ${partition}: orders of the journal`, Number(total?.commands ?? 0));
+  const audit = new JournalAudit(scope, instruments, findings);
+  const size = new PageSize();
+  // At epoch 0 stands what is no entry of the log.
+  let after: Pick<JournalEntry, "epoch" | "ms" | "seq"> = { epoch: 1, ms: 0, seq: 0 };
   for (;;) {
-    const page = await readJournal(sql, { stream: ORDERS_STREAM, partition, after, limit: PAGE });
-    if (page.length === 0) break;
-    const letters = await deadLettersOf(sql, partition, page);
-    const expected = new Set<string>();
-    for (const entry of page) {
-      figures.entries++;
-      for (const index of submitsOf(entry)) {
-        figures.orders++;
-        const place = `${entry.epoch}/${formatEntryId(entry)}`;
-        const dead = letters.has(`${place}/${index}`) || letters.has(`${place}/${WHOLE}`);
-        if (dead) figures.deadLetters++;
-        else expected.add(orderIdAt(orderIdPrefix(partition, entry), index));
+    const range = { stream: ORDERS_STREAM, partition, after, sinceMs: kept.sinceMs, limit: size.limit };
+    const page = await readJournal(sql, range);
+    const last = page.at(-1);
+    if (last === undefined) break;
+    size.adapt(page);
+    after = last;
+    const settled = page.filter((entry) => compareEntryIds(entry, orders.settled) <= 0);
+    // A page of its own for each epoch, since ids are in the log's order within one only.
+    for (const epoch of new Set(settled.map(({ epoch }) => epoch)))
+      await audit.check(settled.filter((entry) => entry.epoch === epoch));
+    progress.add(page.reduce((sum, { commands }) => sum + commands, 0));
+  }
+  await audit.conclude();
+  progress.end();
+  return audit;
+}
+
+class JournalAudit implements JournalFigures {
+  entries = 0;
+  commands = 0;
+  orders = 0;
+  rows = 0;
+  deadLetters = 0;
+  readonly voided = new Set<string>();
+  readonly #scope: Scope;
+  readonly #instruments: Instruments;
+  readonly #partitioning: Partitioning;
+  readonly #findings: Findings;
+  readonly #keys: KeyAudit | undefined;
+  /** The newest definition of each symbol, with its entry. */
+  readonly #definitions = new Map<string, { version: number; definition: Buffer; entry: string }>();
+  /** The newest entry that was checked; of what begins there no row was looked at. */
+  #before: JournalEntry | undefined;
+  /** What was looked at of each epoch: ids from the first one to the last. */
+  readonly #stretches: { readonly place: string; readonly first: string; last: string }[] = [];
+
+  constructor(scope: Scope, instruments: Instruments, findings: Findings) {
+    this.#scope = scope;
+    this.#instruments = instruments;
+    this.#findings = findings;
+    this.#partitioning = new Partitioning(scope.partitions);
+    const { redis, head } = scope;
+    if (redis !== undefined && head !== undefined) this.#keys = new KeyAudit(redis, scope, head, findings);
+  }
+
+  get keys(): number {
+    return this.#keys?.checked ?? 0;
+  }
+
+  /** The next entries, all of one epoch. */
+  async check(page: readonly JournalEntry[]): Promise<void> {
+    const [first, last] = [page[0], page.at(-1)];
+    if (first === undefined || last === undefined) return;
+    const { sql, partition, kept } = this.#scope;
+    const letters = await Letters.read(sql, ORDERS_STREAM, partition, first, last);
+    const records = page.map((entry) => this.#expect(entry));
+    const stored = await this.#stored(first, last);
+    const figures = await compareRows(
+      { table: ORDERS, records, stored, letters, stranger: "a row of no command" },
+      kept,
+      this.#findings,
+    );
+    this.rows += figures.rows;
+    this.deadLetters += figures.deadLetters;
+    for (const record of records) {
+      for (const { index } of record.deadLetters) {
+        if (letters.has(record.receipt, index)) this.deadLetters++;
+        else this.#findings.add("neither row nor dead letter", `${this.#where(record.receipt)}, command ${index}`);
       }
     }
-    const rows = await rowsOf(sql, partition, page);
-    figures.rows += rows.size;
-    for (const id of expected)
-      if (!rows.has(id)) findings.add("journaled, but no row and no dead letter", `order ${id}`);
-    for (const id of rows) if (!expected.has(id)) findings.add("a row that no journaled command made", `order ${id}`);
-    after = page.at(-1);
-    progress(figures.entries);
+    await this.#keys?.check(page);
   }
-  return figures;
-}
 
-/** I4: each entry's predecessor is in the journal, up to where all is written. Returns the first one's time, if there is one. */
-export async function auditChain(
-  sql: postgres.Sql,
-  stream: StreamNumber,
-  partition: number,
-  finished: EntryId,
-  findings: Findings,
-): Promise<number | undefined> {
-  const [oldest] = await sql<{ ms: string | null }[]>`
-    SELECT min(ms) AS ms FROM journal WHERE stream = ${stream} AND partition = ${partition} AND epoch > 0`;
-  if (oldest === undefined || oldest.ms === null) return undefined;
-  const oldestMs = Number(oldest.ms);
-  for (const gap of await findGaps(sql, {
-    ...{ stream, partition, fromMs: 0, toMs: finished.ms - 1, oldestMs, limit: REPORTED },
-  })) {
-    const previous = formatEntryId({ ms: gap.prevMs, seq: gap.prevSeq });
-    const entry = `${stream === ORDERS_STREAM ? "entry" : "events"} ${formatEntryId(gap)}`;
-    findings.add("gap in the journal", `partition ${partition}, ${entry}: ${previous} before it is missing`);
+  /** What concerns the stretch as a whole. */
+  async conclude(): Promise<void> {
+    await this.#auditStrangers();
+    await this.#auditDefinitions();
   }
-  return oldestMs;
-}
 
-/** The indexes of the orders in an entry; none where it cannot be taken apart, which is a dead letter of its own. */
-function submitsOf(entry: JournalEntry): number[] {
-  try {
-    const commands = decodeBatch(entry.payload ?? Buffer.alloc(0));
-    return commands.flatMap(({ kind }, index) => (kind === "submit" ? [index] : []));
-  } catch {
-    return [];
+  #expect(entry: JournalEntry): EntryRecord {
+    const { partition } = this.#scope;
+    const record = expectedRecord(ORDER_ROWS, toEntry(entry), { partition, instruments: this.#instruments });
+    this.entries++;
+    this.commands += record.receipt.commands;
+    this.orders += record.orders.length;
+    for (const id of voidedBy(record.receipt.payload ?? Buffer.alloc(0))) this.voided.add(id);
+    if (!record.receipt.hash.equals(entry.hash) || record.receipt.commands !== entry.commands)
+      this.#findings.add(
+        "a receipt is not its entry's",
+        `${this.#where(entry)}: the payload is not what its hash says`,
+      );
+    if (isOffChain(this.#scope, entry))
+      this.#findings.add("the log went on without it", `${this.#where(entry)}, ${entry.commands} commands`);
+    for (const { symbol, orderId } of record.orders) {
+      if (this.#partitioning.of(symbol) !== partition)
+        this.#findings.add("a symbol of another partition", `${symbol} in partition ${partition}: order ${orderId}`);
+    }
+    for (const { symbol, version, definition } of record.instruments) {
+      if (version >= (this.#definitions.get(symbol)?.version ?? 0))
+        this.#definitions.set(symbol, { version, definition, entry: this.#where(entry) });
+    }
+    return record;
   }
-}
 
-/** The ids of the rows that belong to the entries of a page. */
-async function rowsOf(sql: postgres.Sql, partition: number, page: readonly JournalEntry[]): Promise<Set<string>> {
-  const prefixes = new Set(page.map((entry) => orderIdPrefix(partition, entry)));
-  const times = page.map(({ ms }) => ms);
-  const first = orderIdAt(orderIdPrefix(0, { ms: Math.min(...times), seq: 0, epoch: 0 }), 0);
-  const last = orderIdAt(orderIdPrefix(4095, { ms: Math.max(...times), seq: 0xffff_ffff, epoch: 0x3fff }), 0xffff);
-  const ids = new Set<string>();
-  const rows = sql<{ order_id: string }[]>`SELECT order_id FROM orders WHERE order_id BETWEEN ${first} AND ${last}`;
-  for await (const chunk of rows.cursor(10_000)) {
-    for (const { order_id: id } of chunk) if (prefixes.has(id.slice(0, -4))) ids.add(id);
+  /** The rows of this partition and epoch from the page before to the end of this one. */
+  async #stored(first: JournalEntry, last: JournalEntry): Promise<string[]> {
+    const { sql, partition } = this.#scope;
+    const isNext = this.#before?.epoch === first.epoch;
+    const from = orderIdAt(orderIdPrefix(partition, isNext ? this.#before! : first), isNext ? BEYOND : 0);
+    const to = orderIdAt(orderIdPrefix(partition, last), BEYOND);
+    this.#before = last;
+    const place = from.slice(15, 23);
+    const stretch = this.#stretches.at(-1);
+    if (isNext && stretch !== undefined) stretch.last = to;
+    else this.#stretches.push({ place, first: from, last: to });
+    return await storedLines(
+      sql,
+      ORDERS,
+      "orders WHERE order_id BETWEEN $1 AND $2 AND substr(order_id::text, 16, 8) = $3",
+      [from, to, place],
+    );
   }
-  return ids;
-}
 
-/** Places whose rows are not written: what was redriven is. A fork is another entry's, which has no place of its own. */
-async function deadLettersOf(
-  sql: postgres.Sql,
-  partition: number,
-  page: readonly JournalEntry[],
-): Promise<Set<string>> {
-  const times = page.map(({ ms }) => ms);
-  const rows = await sql<{ epoch: number; ms: string; seq: string; index: number }[]>`
-    SELECT epoch, ms, seq, index FROM dead_letters
-    WHERE stream = ${ORDERS_STREAM} AND partition = ${partition} AND ms BETWEEN ${Math.min(...times)} AND ${Math.max(...times)}
-      AND state <> 'redriven' AND kind <> 'fork'`;
-  return new Set(rows.map(({ epoch, ms, seq, index }) => `${epoch}/${ms}-${seq}/${index}`));
+  /** I3: rows whose ids name a place before, between or behind all that the journal has of this partition. */
+  async #auditStrangers(): Promise<void> {
+    const { sql, partition, kept, orders } = this.#scope;
+    const digits = orderIdPrefix(partition, { epoch: 0, ms: 0, seq: 0 }).slice(15, 18);
+    const known = this.#stretches.map(
+      ({ place, first, last }) =>
+        sql`(substr(order_id::text, 16, 8) = ${place} AND order_id BETWEEN ${first} AND ${last})`,
+    );
+    const isKnown = known.reduce((all, one) => sql`${all} OR ${one}`, sql`false`);
+    const rows = await sql<{ order_id: string }[]>`
+      SELECT order_id FROM orders
+      WHERE order_id >= ${firstOrderId(kept.sinceMs)} AND order_id < ${firstOrderId(orders.settled.ms)}
+        AND substr(order_id::text, 16, 3) = ${digits} AND NOT (${isKnown})
+      LIMIT ${REPORTED}`;
+    for (const { order_id: id } of rows) this.#findings.add("a row of no command", `orders, order_id ${id}`);
+  }
+
+  /** I5: the newest definition is what everybody reads. Others may have come since. */
+  async #auditDefinitions(): Promise<void> {
+    const { sql } = this.#scope;
+    for (const [symbol, { version, definition, entry }] of this.#definitions) {
+      const [row] = await sql<{ version: string; definition: Buffer }[]>`
+        SELECT version, definition FROM instruments WHERE symbol = ${symbol}`;
+      if (row !== undefined && Number(row.version) > version) continue;
+      if (row !== undefined && Number(row.version) === version && row.definition.equals(definition)) continue;
+      const words = row === undefined ? "is missing" : `has version ${row.version}, must be ${version} of ${entry}`;
+      this.#findings.add("an instrument is not its newest definition", `${symbol} ${words}`);
+    }
+  }
+
+  #where(entry: { readonly ms: number; readonly seq: number }): string {
+    return `partition ${this.#scope.partition}, entry ${formatEntryId(entry)}`;
+  }
 }

@@ -1,4 +1,4 @@
-import { linkSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, linkSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
 import { UsageError } from "../runtime/errors.ts";
@@ -30,6 +30,13 @@ export class InstanceLock {
     this.#file = file;
     this.#holder = holder;
     this.orphans = Object.values(holder.children);
+  }
+
+  /** Whether an `up` ran on the folder, and none does now. */
+  static wasLeft(folder: string): boolean {
+    const last = existsSync(folder) ? turns(folder).at(-1) : undefined;
+    const holder = last === undefined ? undefined : read(fileOf(folder, last));
+    return holder !== undefined && !isAlive(holder.self);
   }
 
   /** @throws UsageError where another process holds it. */

@@ -198,6 +198,26 @@ export async function countJournal(
   return Number(row?.count ?? 0);
 }
 
+/** What the journal keeps of an entry besides its payload. */
+export type JournalReceipt = Omit<JournalEntry, "payload">;
+
+/** The receipts from one place to another, both included, in the log's order. The range bounds what comes. */
+export async function readReceipts(
+  sql: postgres.Sql,
+  stream: StreamNumber,
+  partition: number,
+  from: LogPosition,
+  to: LogPosition,
+): Promise<JournalReceipt[]> {
+  const rows = await sql<Omit<EntryRow, "payload">[]>`
+    SELECT epoch, ms, seq, prev_ms, prev_seq, version, commands, hash FROM journal
+    WHERE stream = ${stream} AND partition = ${partition} AND ms BETWEEN ${from.ms} AND ${to.ms}
+      AND (epoch, ms, seq) >= (${from.epoch}::smallint, ${from.ms}::bigint, ${from.seq}::bigint)
+      AND (epoch, ms, seq) <= (${to.epoch}::smallint, ${to.ms}::bigint, ${to.seq}::bigint)
+    ORDER BY epoch, ms, seq`;
+  return rows.map(toReceipt);
+}
+
 /** The first entry of each epoch that stands there, in their sequence. */
 export async function epochBegins(sql: postgres.Sql, stream: StreamNumber, partition: number): Promise<EpochBegin[]> {
   const first = sql`stream = ${stream} AND partition = ${partition}`;
@@ -318,7 +338,11 @@ function toPosition(row: PositionRow): LogPosition {
 }
 
 function toEntry(row: EntryRow): JournalEntry {
-  const { version, commands, hash, payload } = row;
+  return { ...toReceipt(row), payload: row.payload };
+}
+
+function toReceipt(row: Omit<EntryRow, "payload">): JournalReceipt {
+  const { version, commands, hash } = row;
   return {
     ...toPosition(row),
     prevMs: Number(row.prev_ms),
@@ -326,6 +350,5 @@ function toEntry(row: EntryRow): JournalEntry {
     version,
     commands,
     hash,
-    payload,
   };
 }

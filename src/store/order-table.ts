@@ -2,6 +2,11 @@ import { escaped, NULL, timestamp } from "./copy.ts";
 import type { OrderRow } from "./entry-record.ts";
 import type { RowTable } from "./row-table.ts";
 
+/** As `timestamp` writes it; microseconds, which none of ours has, would be shown too. */
+function isoTime(column: string): string {
+  return `regexp_replace(to_char(${column} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), '000Z$', 'Z')`;
+}
+
 /** The facts of orders' submission. */
 export const ORDERS: RowTable<OrderRow> = {
   name: "orders",
@@ -13,15 +18,22 @@ export const ORDERS: RowTable<OrderRow> = {
       name: "created_at",
       type: "bigint",
       as: "to_timestamp(created_at / 1000.0)",
+      stored: isoTime("created_at"),
       value: (_order, receipt) => receipt.ms,
     },
     {
       name: "expire_time",
       type: "bigint",
       as: "to_timestamp(expire_time / 1000.0)",
+      stored: isoTime("expire_time"),
       value: ({ expireTime }) => expireTime,
     },
-    { name: "post_only", type: "boolean", value: ({ postOnly }) => postOnly },
+    {
+      name: "post_only",
+      type: "boolean",
+      stored: "CASE WHEN post_only THEN 't' ELSE 'f' END",
+      value: ({ postOnly }) => postOnly,
+    },
     { name: "account", type: "text", value: ({ account }) => account },
     { name: "client_order_id", type: "text", value: ({ clientOrderId }) => clientOrderId },
     { name: "symbol", type: "text", value: ({ symbol }) => symbol },

@@ -24,4 +24,6 @@ export interface Column<Row> {
   /** How it is made, where it is not the parameter itself. */
   readonly as?: string;
   readonly value: (row: Row, receipt: Receipt) => string | number | bigint | boolean | null;
+  /** What is read to have the text that `lines` writes, where that is not the column as text. */
+  readonly stored?: string;
 }

@@ -15,6 +15,8 @@ export interface GroupState {
   readonly lag: number;
   readonly oldestPendingMs: number;
   readonly oldestUndeliveredMs: number;
+  /** ID of the newest entry that was handed to a worker. */
+  readonly delivered: string;
   /** ID up to which the group has finished everything. */
   readonly finished: string;
 }
@@ -103,6 +105,7 @@ async function readGroup(redis: Redis, stream: string, reply: (string | number |
     lag: undelivered === undefined ? 0 : typeof lag === "number" ? lag : -1,
     oldestPendingMs: age(now, oldestPending ?? undefined),
     oldestUndeliveredMs: age(now, undelivered?.[0]),
+    delivered,
     finished: oldestPending === null ? delivered : before(oldestPending),
   };
 }

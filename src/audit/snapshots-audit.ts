@@ -1,0 +1,86 @@
+import { hash } from "node:crypto";
+import { Engine } from "../engine/matching/engine.ts";
+import type { MatchingEngine } from "../engine/matching/interface.ts";
+import { listSnapshots, readSnapshot, type SnapshotPlace } from "../store/engine-snapshots.ts";
+import { ORDERS_STREAM } from "../store/entry-record.ts";
+import { readEntry } from "../store/journal.ts";
+import { findEntry } from "../stream/lookup.ts";
+import { compareEntries, type EntryPosition, formatEntryId } from "../stream/position.ts";
+import type { Findings } from "./findings.ts";
+import { isOffChain, type Scope } from "./scope.ts";
+
+/** I7: the stored snapshots of a partition's engine are its states, and can be restored. */
+export class Snapshots {
+  /** Those that an engine would take, oldest first: what is not on the chain it passes over. */
+  readonly onChain: readonly SnapshotPlace[];
+  readonly #scope: Scope;
+  readonly #findings: Findings;
+  readonly #hashes: ReadonlyMap<string, bigint>;
+  readonly #restored = new Set<SnapshotPlace>();
+
+  private constructor(onChain: readonly SnapshotPlace[], scope: Scope, findings: Findings) {
+    this.onChain = onChain;
+    this.#scope = scope;
+    this.#findings = findings;
+    this.#hashes = new Map(onChain.map((snapshot) => [placeOf(snapshot), snapshot.stateHash]));
+  }
+
+  static async list(scope: Scope, findings: Findings): Promise<Snapshots> {
+    const onChain: SnapshotPlace[] = [];
+    for (const snapshot of (await listSnapshots(scope.sql, scope.partition)).toReversed()) {
+      if (isOffChain(scope, snapshot)) continue;
+      if ((await entryHash(scope, snapshot))?.equals(snapshot.entryHash) === true) onChain.push(snapshot);
+    }
+    return new Snapshots(onChain, scope, findings);
+  }
+
+  /** The engine of a snapshot; undefined where it cannot be made, which is a finding. */
+  async restore(snapshot: SnapshotPlace): Promise<MatchingEngine | undefined> {
+    this.#restored.add(snapshot);
+    const trouble = (words: string) => this.#complain(snapshot, words);
+    try {
+      const { sql, partition } = this.#scope;
+      const engine = Engine.restore(await readSnapshot(sql, partition, snapshot));
+      if (compareEntries(engine.position, snapshot) === 0 && engine.stateHash === snapshot.stateHash) return engine;
+      await trouble("it is another one than it says");
+    } catch (error) {
+      if (!(error instanceof RangeError)) throw error;
+      await trouble(error.message);
+    }
+    return undefined;
+  }
+
+  /** The one from which an engine would start now. */
+  async checkNewest(): Promise<void> {
+    const newest = this.onChain.at(-1);
+    if (newest !== undefined && !this.#restored.has(newest)) await this.restore(newest);
+  }
+
+  /** The replay has worked this entry, and come to this state. */
+  compare(entry: EntryPosition, stateHash: bigint): void {
+    const stored = this.#hashes.get(placeOf(entry));
+    if (stored === undefined || stored === stateHash) return;
+    const where = `partition ${this.#scope.partition}, the snapshot at ${formatEntryId(entry)}`;
+    this.#findings.add("a snapshot of another state", `${where}: the replay comes to another state there`);
+  }
+
+  /** Unless an engine has removed it meanwhile. */
+  async #complain(snapshot: SnapshotPlace, words: string): Promise<void> {
+    const { sql, partition } = this.#scope;
+    const present = await listSnapshots(sql, partition);
+    if (!present.some((other) => compareEntries(other, snapshot) === 0)) return;
+    const where = `partition ${partition}, the snapshot at ${formatEntryId(snapshot)}`;
+    this.#findings.add("a snapshot that cannot be restored", `${where}: ${words}`);
+  }
+}
+
+async function entryHash({ redis, sql, keys, partition }: Scope, at: EntryPosition): Promise<Buffer | undefined> {
+  const journaled = await readEntry(sql, ORDERS_STREAM, partition, at);
+  if (journaled !== undefined) return journaled.hash;
+  const entry = redis && (await findEntry(redis, keys, at));
+  return entry && hash("sha256", entry.payload, "buffer");
+}
+
+function placeOf({ epoch, ms, seq }: EntryPosition): string {
+  return `${epoch}/${ms}-${seq}`;
+}
