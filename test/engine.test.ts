@@ -139,9 +139,10 @@ test("where no snapshot can be taken, every entry has its events all the same (I
 
 test("where the newest event of an order stands is found in Redis, for two generations of orders", async (t) => {
   const { scene, appender, snapshots, flow } = await setScene(t, 4);
-  await startEngine(t, scene, { snapshots });
+  const { engine } = await startEngine(t, scene, { snapshots });
   await flow.append(appender, 60);
   await untilMatched(scene);
+  await until("nothing is due any more", async () => (await engine.read(({ nextDue }) => nextDue)).result === Infinity);
   const newest = new Map<string, string>();
   for (const { id, payload } of await eventsOf(scene)) {
     for (const [index, event] of decodeEventBatch(payload).events.entries()) {

@@ -17,9 +17,8 @@ import { eventually } from "./support/pipeline.ts";
 const SEED = 5;
 /** One of each sort, and quick. */
 const SHORT = [
-  ...["kill-ingest", "kill-worker", "kill-engine", "kill-redis", "kill-postgres", "terminate-ingest", "pause-worker"],
+  ...["kill-ingest", "kill-worker", "kill-engine", "kill-redis", "kill-postgres", "client-kill", "group-destroyed"],
   ...["ingest-after-append", "worker-before-commit", "worker-before-ack", "engine-after-append", "terminate-copy"],
-  ...["client-kill", "group-destroyed"],
 ];
 
 /** A matrix in a folder that goes where all was well. */

@@ -80,7 +80,7 @@ test("a command of an unknown kind, in an entry that says it is known: a dead le
     [parseEntryId(id).ms],
   );
   assert.match(letters[0]!.reason, /unknown kind/);
-  assert.ok(says(worker, "dead letters were written"));
+  assert.ok(says(worker, "DEAD LETTER"));
   assert.equal(await failingOf(engine.http), "");
   assert.ok((await stack.idsOf(stack.keys.events)).includes(id), "it has its event entry (I8)");
 });
@@ -122,5 +122,7 @@ test("an ingest that would have to put entries of a newer version back leaves th
     VALUES (0, 0, 1, ${ms + 1}, 0, ${ms}, ${seq}, 2, 1, sha256(${payload}), ${payload})`;
   await scene.server.restart({ empty: true });
   await assert.rejects(scene.appender().appender.open(), /has schema version 2; this ingest knows 1/);
-  assert.equal(await scene.redis.hget(scene.keys.head, "run"), null, "it was not opened");
+  // The test's own connection comes back in its own time.
+  const head = await eventually(() => scene.redis.hgetall(scene.keys.head).catch(() => undefined), "the head");
+  assert.equal(head["run"], undefined, "it was not opened");
 });

@@ -27,7 +27,7 @@ import { OrderService } from "../src/gen/penstock/v1/order_service_pb.ts";
 import { connect } from "../src/store/connection.ts";
 import { PartitionKeys } from "../src/stream/keys.ts";
 import { formatEntryId, parseEntryId, parseOrderId } from "../src/stream/position.ts";
-import { type Caller, refusalOf } from "./support/caller.ts";
+import { Caller, refusalOf } from "./support/caller.ts";
 import { TestCertificate } from "./support/certificates.ts";
 import { HttpCaller } from "./support/http-caller.ts";
 import { bookOf, Market, trade } from "./support/market.ts";
@@ -444,6 +444,33 @@ test("behind TLS the session's cookie goes nowhere else, and browsers come by TL
   const [page] = (await once(asked, "response")) as [IncomingMessage];
   page.resume();
   assert.match(String(page.headers["strict-transport-security"]), /^max-age=\d+$/);
+});
+
+test("without Postgres the pipeline is shown as far as it is known, and what is not is said", async (t) => {
+  const venue = await Venue.open(t);
+  const admin = new Caller(venue.ingest.address, `Bearer ${await tokenOf("root", "admin")}`);
+  t.after(() => admin.close());
+  const live = new GrpcWatch(admin, AdminService.method.watchPipeline, {});
+  const samples = () => live.answers.flatMap((answer) => answer.samples);
+  await eventually(async () => samples().some(({ trouble }) => trouble === ""), "a sample of all");
+  venue.toPostgres.closed = true;
+  const found = await eventually(
+    async () => samples().find(({ trouble }) => trouble !== ""),
+    "a sample with a trouble",
+  );
+  assert.equal(found.status?.partitions.length, 1);
+  assert.ok(found.status.redisUsedMemoryBytes > 0n);
+  venue.toPostgres.closed = false;
+  const after = samples().length;
+  await eventually(
+    async () =>
+      samples()
+        .slice(after)
+        .some(({ trouble }) => trouble === ""),
+    "all again",
+    40_000,
+  );
+  live.cancel();
 });
 
 const CLEARED = "penstock=; Max-Age=0; Path=/; HttpOnly; SameSite=Strict";

@@ -30,13 +30,11 @@ interface Stage {
 }
 
 async function open(t: TestContext): Promise<Stage> {
-  let browser: Browser | undefined;
+  const browser = await openBrowser();
   // Before what it talks to.
-  t.after(() => browser?.close());
+  t.after(() => browser.close());
   const httpPort = await settlePort("127.0.0.1", { port: 0, exact: false });
   const env = { PENSTOCK_HTTP_PORT: String(httpPort) };
-  const opened = await openBrowser();
-  browser = opened;
   const stack = await EngineStack.open(t, { env });
   const others = { ...stack.servers, env: { ...stack.servers.env, PENSTOCK_HTTP_PORT: "0" } };
   await Promise.all([startEngine(t, others), startConsumers(t, others)]);
@@ -48,11 +46,11 @@ async function open(t: TestContext): Promise<Stage> {
   };
   return {
     stack,
-    browser: opened,
+    browser,
     url,
     person,
     window: async (t, known) => {
-      const { page, troubles } = await openWindow(opened, url);
+      const { page, troubles } = await openWindow(browser, url);
       t.after(async () => {
         await page.context().close();
         assert.deepEqual(troubles, []);
@@ -150,7 +148,7 @@ test("the page", async (t) => {
     await submit(page, { side: "Buy", quantity: "1", price: "50" }, "Open");
   });
 
-  await t.test("a double click, a lost answer and a reload send one order", async (t) => {
+  await t.test("a double click, a lost answer and a reload send one order (I2)", async (t) => {
     const person = await stage.person();
     const page = await stage.window(t, person);
     const submits = countSubmits(page);
@@ -260,6 +258,35 @@ test("the page", async (t) => {
     await trader.getByText("The pipeline is for admins.").waitFor();
   });
 
+  await t.test("what Postgres refused is shown with its reason, and is written by a redrive", async (t) => {
+    const { sql } = stage.stack;
+    await sql`ALTER TABLE orders ADD CONSTRAINT no_poison CHECK (client_order_id <> 'poison')`;
+    await stage.stack.client.call(OrderService.method.submitOrder, {
+      ...{ clientOrderId: "poison", symbol: SYMBOL, side: Side.BUY, type: OrderType.LIMIT, quantity: "1", price: "3" },
+    });
+    const page = await stage.window(t, await stage.person(Role.ADMIN));
+    await goTo(page, "Pipeline");
+    await page.getByText("One dead letter is open.").waitFor();
+    const letter = page
+      .getByRole("region", { name: "Dead letters, newest first" })
+      .getByRole("row", { name: /no_poison/ });
+    await letter.getByRole("button", { name: /^Show/ }).click();
+    await page.getByRole("dialog").getByText("poison", { exact: true }).waitFor();
+    await page.keyboard.press("Escape");
+    await letter.getByRole("button", { name: /^Redrive/ }).click();
+    await page
+      .getByText(/was refused again: .*no_poison/)
+      .first()
+      .waitFor();
+    await sql`ALTER TABLE orders DROP CONSTRAINT no_poison`;
+    await letter.getByRole("button", { name: /^Redrive/ }).click();
+    await page
+      .getByText(/^Dead letter \d+ is written\./)
+      .first()
+      .waitFor();
+    await page.getByText("None is open: all that was logged is written.").waitFor();
+  });
+
   await t.test("on a phone nothing is cut off, and an order can be sent", async (t) => {
     const page = await stage.window(t, await stage.person(Role.ADMIN));
     await page.setViewportSize({ width: 360, height: 740 });
@@ -297,7 +324,7 @@ test("the page", async (t) => {
     assert.deepEqual(await seriousIn(page), [], "sign in");
   });
 
-  await t.test("the server goes and comes back: the page says so, resumes, and misses nothing", async (t) => {
+  await t.test("the server goes and comes back: the page says so, resumes, and misses nothing (I4, I11)", async (t) => {
     const person = await stage.person();
     const page = await stage.window(t, person);
     await submit(page, { side: "Buy", quantity: "1", price: "20" }, "Open");

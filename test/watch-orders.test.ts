@@ -93,7 +93,7 @@ async function whole(t: TestContext, market: Market, account?: string): Promise<
   return reports;
 }
 
-suite("WatchOrders", { concurrency: true }, () => {
+suite("WatchOrders", { concurrency: 2 }, () => {
   test("one market", async (t) => {
     const env = { ...PARTITIONS, PENSTOCK_REQUEST_TIMEOUT_MS: "3000", PENSTOCK_CORS_ORIGINS: ORIGIN };
     const market = await Market.open(t, { symbols: SYMBOLS, env });

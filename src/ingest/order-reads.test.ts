@@ -21,7 +21,7 @@ test("an open order whose rows were dropped is found in the engine's book, by it
   t.after(() => redis.disconnect());
   const sql = connect(url, { max: 1 });
   t.after(() => sql.end({ timeout: 1 }));
-  const partitions = [new PartitionKeys(0)];
+  const partitions = [new PartitionKeys(0)] as const;
   const log = { info: () => {}, warn: () => {}, error: () => {} } as never;
   const states = new OrderStates({
     follower: new EventFollower({ partitions, redis: [redis], log }),
@@ -49,6 +49,9 @@ test("an open order whose rows were dropped is found in the engine's book, by it
   const notFound = { code: "NOT_FOUND" };
 
   const old = placeOf(31);
+  await assert.rejects(find(old), notFound, "no engine is part of the deployment");
+  assert.deepEqual(asked, []);
+  await redis.hset(partitions[0].engine, "snapshot", "0-0");
   assert.equal((await find(old)).symbol, "BTC-USD");
   assert.deepEqual(asked, [formatOrderId(old)]);
   await assert.rejects(find(old, "bob"), notFound);
@@ -59,5 +62,6 @@ test("an open order whose rows were dropped is found in the engine's book, by it
   const before = asked.length;
   await assert.rejects(find(placeOf(29)), notFound);
   await assert.rejects(find(old, "alice", readsOf(0)), notFound);
+  await assert.rejects(find({ ...old, partition: 1 }), notFound, "there is no such partition");
   assert.equal(asked.length, before, "of what is kept the engine need not be asked");
 });

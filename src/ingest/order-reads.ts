@@ -139,8 +139,10 @@ export class OrderReads implements Pick<OrderMethods, "getOrder" | "listOrders">
 
   /** One that is open for longer than its rows are kept: the engine alone knows it. */
   async #inBook(place: Place): Promise<{ readonly account: string; readonly symbol: string } | undefined> {
-    const { engines, retentionDays } = this.#options;
-    if (retentionDays === 0 || place.ms > Date.now() - retentionDays * DAY_MS) return undefined;
+    const { redis, partitions, engines, retentionDays } = this.#options;
+    const keys = partitions[place.partition];
+    if (keys === undefined || retentionDays === 0 || place.ms > Date.now() - retentionDays * DAY_MS) return undefined;
+    if ((await redis.exists(keys.engine)) === 0) return undefined; // no engine is part of the deployment
     try {
       return await engines.getOrder(orderIdBytes(formatOrderId(place)));
     } catch (error) {

@@ -32,7 +32,7 @@ export interface EncodedSample {
 
 export interface PipelineHistoryOptions {
   readonly redis: Redis;
-  readonly status: Pick<PipelineStatus, "read">;
+  readonly status: Pick<PipelineStatus, "read" | "countDeadLetters">;
 }
 
 const INTERVAL_MS = 1_000;
@@ -44,8 +44,9 @@ const MAX_BYTES = 4 * 1024 * 1024;
 const ALIVE_MS = 3_500;
 /** One that comes back after that writes itself in again. */
 const STRIKE_OFF_MS = 60_000;
-/** Where either takes longer, the sample is made without it. */
+/** Where one of them takes longer, the sample is made without it. */
 const PATIENCE_MS = 900;
+const COUNT_MS = 500;
 
 const MS = 1_000;
 const LATE = new RequestError("UNAVAILABLE", "Redis or Postgres does not answer at present");
@@ -76,6 +77,9 @@ export class PipelineHistory implements Service {
   /** One read of each at a time, however late the servers are. */
   #reading: ReturnType<PipelineStatus["read"]> | undefined;
   #hearing: Promise<void> | undefined;
+  #counting: Promise<number> | undefined;
+  /** As Postgres told it last. */
+  #deadLetters: number | undefined;
 
   constructor(options: PipelineHistoryOptions) {
     this.#options = options;
@@ -108,10 +112,23 @@ export class PipelineHistory implements Service {
   async #look(): Promise<void> {
     const troubles: string[] = [];
     const trouble = (error: unknown): undefined => void troubles.push(messageOf(asRequestError(error)));
+    const { status: reader } = this.#options;
     const deadline = Date.now() + PATIENCE_MS;
-    this.#reading ??= this.#options.status.read(deadline).finally(() => (this.#reading = undefined));
+    this.#counting ??= reader.countDeadLetters().finally(() => (this.#counting = undefined));
+    // Without Postgres the rest is worth to be seen, Redis above all.
+    const counted = inTime(this.#counting, COUNT_MS).catch((error: unknown) => {
+      trouble(error);
+      if (this.#deadLetters === undefined) throw error;
+      return this.#deadLetters;
+    });
+    this.#reading ??= reader.read(deadline, counted).finally(() => (this.#reading = undefined));
     this.#hearing ??= this.#hear().finally(() => (this.#hearing = undefined));
-    const [status] = await Promise.all([inTime(this.#reading).catch(trouble), inTime(this.#hearing).catch(trouble)]);
+    const [status, count] = await Promise.all([
+      inTime(this.#reading).catch(trouble),
+      counted.catch(() => undefined),
+      inTime(this.#hearing).catch(trouble),
+    ]);
+    this.#deadLetters = count;
     const atMs = Date.now();
     const sample = { at: timestampOf(atMs), ...this.#sums(), ...(status && { status }), trouble: troubles[0] ?? "" };
     this.#keep({ atMs, bytes: encode(sample) });
@@ -178,9 +195,9 @@ export class PipelineHistory implements Service {
 }
 
 /** What it resolves to, if it does in time. */
-async function inTime<T>(work: Promise<T>): Promise<T> {
+async function inTime<T>(work: Promise<T>, ms = PATIENCE_MS): Promise<T> {
   const done = new AbortController();
-  const late = delay(PATIENCE_MS, done.signal).then(() => {
+  const late = delay(ms, done.signal).then(() => {
     throw LATE;
   });
   try {

@@ -22,14 +22,23 @@ export class PipelineStatus implements Pick<Implementation<typeof AdminService>,
     this.#sql = sql;
   }
 
-  getPipelineStatus: GetPipelineStatus = (_request, { deadline }) => this.read(deadline);
+  getPipelineStatus: GetPipelineStatus = (_request, { deadline }) => this.read(deadline, this.countDeadLetters());
 
-  /** `deadline` is in milliseconds since 1970. Rejects where Redis or Postgres cannot be read. */
-  async read(deadline: number): Promise<MessageInitShape<typeof GetPipelineStatusResponseSchema>> {
+  /** Those that are open. */
+  async countDeadLetters(): Promise<number> {
+    const counts = await countOpenLetters(this.#sql);
+    return counts.reduce((sum, { count }) => sum + count, 0);
+  }
+
+  /** `deadline` is in milliseconds since 1970. Rejects where Redis cannot be read, or the dead letters are not known. */
+  async read(
+    deadline: number,
+    countOfDeadLetters: Promise<number>,
+  ): Promise<MessageInitShape<typeof GetPipelineStatusResponseSchema>> {
     const [{ partitions, memory }, engines, deadLetters] = await Promise.all([
       this.#admission.look(),
       this.#engines.getStatus(deadline),
-      countOpenLetters(this.#sql),
+      countOfDeadLetters,
     ]);
     const engineOf = new Map(engines.map((engine) => [engine.partition, { engine }]));
     return {
@@ -54,7 +63,7 @@ export class PipelineStatus implements Pick<Implementation<typeof AdminService>,
       })),
       redisUsedMemoryBytes: BigInt(memory.usedBytes),
       redisMaxMemoryBytes: BigInt(memory.maxBytes),
-      deadLetters: BigInt(deadLetters.reduce((sum, { count }) => sum + count, 0)),
+      deadLetters: BigInt(deadLetters),
       refusing: this.#admission.refusing,
     };
   }

@@ -53,6 +53,7 @@ export async function replay(options: ReplayOptions): Promise<number> {
   const writer = new Writer(options.databaseUrl, { timeoutMs: TRANSACTION_TIMEOUT_MS });
   try {
     const count = Number((await redis?.get(PARTITION_COUNT_KEY)) ?? (await partitionCount(sql)) ?? 0);
+    if (count === 0) throw new UsageError("nothing was ever started here: no partitions are recorded");
     if (options.partition !== undefined && options.partition >= count)
       throw new UsageError(`there is no partition ${options.partition}: there are ${count}`);
     const all = Array.from({ length: count }, (_, partition) => new PartitionKeys(partition));

@@ -186,11 +186,13 @@ async function restore(
         "GAP IN THE LOG: neither Redis nor the journal has the entries before this one; going on behind the gap",
       );
     }
-    // Sent together: each is refused where the one before it was.
-    const puts: Promise<unknown>[] = [];
-    for (next ??= first; next !== undefined; next = successor(page, end)) {
-      puts.push(put(next, next.ms >= streamSince ? next.payload : "", keysOf(next)));
+    // Taken apart before any is sent: of one that is not known here nothing is put back, nor left behind on its way.
+    const chain: { readonly entry: JournalEntry; readonly keys: readonly Buffer[] }[] = [];
+    for (next ??= first; next !== undefined; next = successor(page, next)) {
+      chain.push({ entry: next, keys: keysOf(next) });
     }
+    // Sent together: each is refused where the one before it was.
+    const puts = chain.map(({ entry, keys }) => put(entry, entry.ms >= streamSince ? entry.payload : "", keys));
     if ((await Promise.all(puts)).some((done) => done !== 1)) return undefined;
   }
   if (end !== from) {

@@ -23,10 +23,11 @@ import { connectRedis } from "../../src/stream/redis.ts";
 import { PostgresWire } from "../support/postgres-wire.ts";
 import { Proxy } from "../support/proxy.ts";
 import { RedisWire } from "../support/redis-wire.ts";
-import { ShiftedClock } from "../support/shifted-clock.ts";
-import { SmallDisk } from "../support/small-disk.ts";
+import type { ShiftedClock } from "../support/shifted-clock.ts";
+import type { SmallDisk } from "../support/small-disk.ts";
 import type { Wire } from "../support/wire.ts";
 import { withCompileCache } from "./compile-cache.ts";
+import { type ExtraOptions, Extras } from "./extras.ts";
 import { Role } from "./role.ts";
 
 const BIND = "127.0.0.1";
@@ -37,9 +38,9 @@ const SET_UP_FOLDER = join(import.meta.dirname, "..", "..", ".penstock");
 
 /** The orders of magnitude of a deployment, a twentieth of them: what takes a minute there must happen within a round here. */
 const QUICK = {
-  // On a machine that is ten times as busy as it should be, a transaction of 100 ms still has its time.
-  PENSTOCK_TRANSACTION_TIMEOUT_MS: "2500",
-  PENSTOCK_MIN_IDLE_MS: "3000",
+  // A transaction takes ten round trips, through a proxy here: some seconds on a machine that is ten times as busy as it should be.
+  PENSTOCK_TRANSACTION_TIMEOUT_MS: "4000",
+  PENSTOCK_MIN_IDLE_MS: "5000",
   PENSTOCK_CLAIM_INTERVAL_MS: "300",
   PENSTOCK_READ_BLOCK_MS: "200",
   PENSTOCK_REQUEST_TIMEOUT_MS: "5000",
@@ -60,6 +61,8 @@ const POSTGRES = {
   dynamic_shared_memory_type: "mmap",
 };
 
+const HARNESS = "fault";
+
 export type ServerName = "redis" | "postgres";
 
 /** What reads along the ways to a server, for the points at which something is to happen (points.ts). */
@@ -68,7 +71,7 @@ const WIRES: Readonly<Record<string, () => Wire>> = {
   postgres: () => new PostgresWire(),
 };
 
-export interface StackOptions {
+export interface StackOptions extends ExtraOptions {
   /** Of all roles, beside those above. */
   readonly env?: Readonly<Record<string, string>>;
   /** On its command line, as `["--appendfsync", "everysec"]`. */
@@ -78,19 +81,8 @@ export interface StackOptions {
   readonly ingests?: number;
   readonly workers?: number;
   readonly engines?: number;
-  /** A server's data lie on a disk of their own, of so many MiB. */
-  readonly disks?: Readonly<Partial<Record<ServerName, number>>>;
-  /** Redis and each role have a clock of their own. */
-  readonly clocks?: boolean;
   /** Redis has a replica, which may take its place. */
   readonly replica?: boolean;
-}
-
-/** What only some stacks have. */
-interface Extras {
-  readonly disks: ReadonlyMap<ServerName, SmallDisk>;
-  /** By the name of a role, or `redis`. */
-  readonly clocks: ReadonlyMap<string, ShiftedClock>;
 }
 
 /**
@@ -158,31 +150,17 @@ export class FaultStack {
       const file = createWriteStream(join(folder, "logs", `${name}.log`), { flags: "a" });
       return (chunk: Buffer) => void file.write(chunk);
     };
-    const disks = new Map<ServerName, SmallDisk>();
-    const placeOf = (name: ServerName): string => {
-      const mebibytes = options.disks?.[name];
-      if (mebibytes === undefined) return join(home, name);
-      const disk = SmallDisk.mount(mebibytes);
-      disks.set(name, disk);
-      return join(disk.folder, name);
-    };
-    const clocks = new Map<string, ShiftedClock>();
-    const clockOf = (name: string): ShiftedClock | undefined => {
-      if (options.clocks !== true) return undefined;
-      const clock = ShiftedClock.make();
-      clocks.set(name, clock);
-      return clock;
-    };
+    const extras = new Extras(options);
     const program = findRedis(SET_UP_FOLDER);
     const redisServer = new RedisServer({
-      folder: placeOf("redis"),
-      program: clockOf("redis")?.wrap(program) ?? program,
+      folder: extras.placeOf("redis", home),
+      program: extras.clockFor("redis")?.wrap(program) ?? program,
       user,
       arguments: options.redisArguments ?? [],
       onOutput: output("redis"),
     });
     const postgresServer = new PostgresServer({
-      folder: placeOf("postgres"),
+      folder: extras.placeOf("postgres", home),
       binaries: findPostgres(user, home),
       user,
       password: keptSecret(join(folder, "postgres.secret")),
@@ -226,11 +204,10 @@ export class FaultStack {
             PENSTOCK_PARTITIONS: String(partitions),
             PENSTOCK_SIGNING_KEY: key,
             REDIS_URL: await linked(name, "redis", redisServer.url),
-            // By this name a role's backends are known in pg_stat_activity.
-            DATABASE_URL: `${await linked(name, "postgres", postgresServer.url)}?application_name=${name}`,
+            DATABASE_URL: await linked(name, "postgres", postgresServer.url),
             ...env,
             ...options.env,
-            ...clockOf(name)?.env,
+            ...extras.clockFor(name)?.env,
           },
         }),
       );
@@ -258,11 +235,12 @@ export class FaultStack {
       roles,
       clients: {
         redis: connectRedis(redisServer.url, { name: "fault", socketTimeoutMs: 10_000 }),
-        sql: connect(postgresServer.url, { max: 2 }),
+        // Known in pg_stat_activity by its name: the roles all have theirs.
+        sql: connect(`${postgresServer.url}?application_name=${HARNESS}`, { max: 2 }),
       },
       links,
       tokens: new TokenService({ key: createSecretKey(key, "utf8"), ttlS: 86_400 }),
-      extras: { disks, clocks },
+      extras,
     });
     try {
       await Promise.all(stack.roles.map((role) => role.start()));
@@ -305,12 +283,12 @@ export class FaultStack {
 
   /** Of a stack with `disks`. */
   disk(name: ServerName): SmallDisk {
-    return known(this.#extras.disks.get(name), `disk of ${name}`);
+    return this.#extras.disk(name);
   }
 
   /** Of a stack with `clocks`: of a role, or of `redis`. */
   clock(name: string): ShiftedClock {
-    return known(this.#extras.clocks.get(name), `clock of ${name}`);
+    return this.#extras.clock(name);
   }
 
   /**
@@ -318,7 +296,8 @@ export class FaultStack {
    * the master comes back as the replica.
    */
   async failOver(): Promise<void> {
-    const [master, replica] = [this.#redisServer, known(this.#replica, "replica")];
+    const [master, replica] = [this.#redisServer, this.#replica];
+    if (replica === undefined) throw new Error("Redis has no replica");
     const deadline = performance.now() + REPLICA_LIMIT_MS;
     while (!/\bstate=online/.test(await this.#redis.info("replication"))) {
       if (performance.now() > deadline) throw new Error(`no replica after ${REPLICA_LIMIT_MS} ms`);
@@ -397,10 +376,9 @@ export class FaultStack {
     await Promise.all(Array.from(this.#links.values(), (link) => link.close()));
     await this.serversUp();
     for (const name of ["redis", "postgres"] as const) this.signalServer(name, "SIGCONT");
-    await Promise.all([this.redisServer, this.postgresServer, this.#replica].map((server) => server?.stop()));
-    const { disks, clocks } = this.#extras;
-    for (const disk of disks.values()) disk.unmount();
-    for (const clock of clocks.values()) clock.remove();
+    const servers = [this.redisServer, this.postgresServer, this.#replica];
+    await Promise.all(servers.map(async (server) => await server?.stop()));
+    this.#extras.remove();
   }
 
   /** After `close`: removes its folder and its data. */
@@ -416,11 +394,6 @@ export class FaultStack {
       .finally(() => this.#reviving.delete(server));
     this.#reviving.set(server, reviving);
   }
-}
-
-function known<T>(part: T | undefined, name: string): T {
-  if (part === undefined) throw new Error(`this stack has no ${name}`);
-  return part;
 }
 
 function childrenOf(pid: number): number[] {

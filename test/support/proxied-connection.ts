@@ -19,9 +19,9 @@ export interface Held {
   /** Undefined where bytes were picked, and not a message. */
   readonly message: Message | undefined;
   /** Lets them go on. */
-  release(): void;
+  readonly release: () => void;
   /** Ends the connection: they are never delivered. */
-  drop(): void;
+  readonly drop: () => void;
 }
 
 /** Picks the bytes at which something is to happen. */
@@ -71,7 +71,7 @@ export class ProxiedConnection {
   /** What it has carried under a budget. */
   #carried: { readonly under: Budget; bytes: number } | undefined;
   /** Resolved when both sockets are closed. */
-  readonly ended: Promise<void>;
+  readonly ended: Promise<unknown>;
 
   constructor(client: Socket, server: Socket, conditions: Conditions, wire: Wire | undefined) {
     this.#sockets = { client, server };
@@ -88,7 +88,7 @@ export class ProxiedConnection {
         });
       });
     };
-    this.ended = Promise.all([closed("client"), closed("server")]).then(() => {});
+    this.ended = Promise.all([closed("client"), closed("server")]);
     void this.#carry("up", client, server);
     void this.#carry("down", server, client);
   }

@@ -6,13 +6,13 @@ import type { FaultStack, ServerName } from "../stack.ts";
 
 /** Processes that stand still, and then go on as if nothing had been. */
 
-/** Beyond the idle time after which entries are taken over (3 s), and the time of a transaction (2.5 s): stack.ts. */
-const LEAST_MS = 3_200;
-const MOST_MS = 4_000;
+/** Beyond the idle time after which entries are taken over (5 s), and the time of a transaction (4 s): stack.ts. */
+const LEAST_MS = 5_200;
+const MOST_MS = 6_000;
 
 const pauseRole = (name: string, attacks: readonly string[], of: (stack: FaultStack) => readonly Role[]): Kind => ({
   name: `pause-${name}`,
-  what: `SIGSTOP of one ${name} for 3.2 to 4 s (past the idle time, 3 s), then SIGCONT`,
+  what: `SIGSTOP of one ${name} for 5.2 to 6 s (past the idle time, 5 s), then SIGCONT`,
   attacks,
   inject: async (stack, random) => {
     const role = random.pick(of(stack));
@@ -47,8 +47,8 @@ export const PAUSES: readonly Kind[] = [
   ),
   pauseServer(
     "postgres",
-    "SIGSTOP of every process of Postgres for 1 to 4 s (a transaction may take 2.5 s), then SIGCONT",
+    "SIGSTOP of every process of Postgres for 1 to 5 s (a transaction may take 4 s), then SIGCONT",
     ["I4", "I5", "I6"],
-    [1_000, 4_000],
+    [1_000, 5_000],
   ),
 ];

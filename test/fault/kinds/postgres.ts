@@ -5,19 +5,18 @@ import { Writer } from "../../../src/store/writer.ts";
 import type { Message } from "../../support/wire.ts";
 import type { Kind } from "../fault.ts";
 import { caught, caughtAtAny, MissedError } from "../points.ts";
-import type { Role } from "../role.ts";
 import type { FaultStack } from "../stack.ts";
 
 /** What happens within Postgres while it runs. */
 
 const isCopyData = ({ name }: Message): boolean => name === "CopyData";
 
-/** The roles' backends carry their names. */
-async function backendsOf(stack: FaultStack, roles: readonly Role[], copying = false): Promise<number[]> {
-  const rows = await stack.sql<{ pid: number }[]>`
+/** Backends of the roles: of any statement, or of those that match. */
+async function backendsOf({ sql }: FaultStack, state: "active" | "idle" | "any", statement = ""): Promise<number[]> {
+  const rows = await sql<{ pid: number }[]>`
     SELECT pid FROM pg_stat_activity
-    WHERE application_name = ANY(${`{${roles.map(({ name }) => name).join(",")}}`}::text[])
-      AND (${!copying} OR (state = 'active' AND query LIKE 'COPY%'))`;
+    WHERE backend_type = 'client backend' AND application_name <> current_setting('application_name')
+      AND (${state} = 'any' OR state = ${state}) AND query ~ ${statement}`;
   return rows.map(({ pid }) => pid);
 }
 
@@ -35,7 +34,7 @@ export const POSTGRES: readonly Kind[] = [
       const role = random.pick(stack.workers);
       const held = await caught(stack.link(role.name, "postgres"), isCopyData, "a COPY");
       try {
-        await terminate(stack, await backendsOf(stack, [role], true));
+        await terminate(stack, await backendsOf(stack, "active", "^\\s*COPY"));
       } finally {
         held.release();
       }
@@ -50,7 +49,7 @@ export const POSTGRES: readonly Kind[] = [
       const ways = stack.engines.map((role) => ({ role, way: stack.link(role.name, "postgres") }));
       const { role, held } = await caughtAtAny(ways, isCopyData, "a snapshot");
       try {
-        await terminate(stack, await backendsOf(stack, [role], true));
+        await terminate(stack, await backendsOf(stack, "active", "^COPY engine_snapshot_parts"));
       } finally {
         held.release();
       }
@@ -58,12 +57,12 @@ export const POSTGRES: readonly Kind[] = [
     },
   },
   {
-    name: "terminate-ingest-backends",
-    what: "pg_terminate_backend of all backends of the ingests",
+    name: "terminate-idle-backends",
+    what: "pg_terminate_backend of every backend that is idle: pools learn it at their next statement",
     attacks: ["I2", "I11"],
     inject: async (stack) => {
-      await terminate(stack, await backendsOf(stack, stack.ingests));
-      return { where: "all ingests" };
+      await terminate(stack, await backendsOf(stack, "idle"));
+      return { where: "idle backends" };
     },
   },
   {
@@ -71,7 +70,7 @@ export const POSTGRES: readonly Kind[] = [
     what: "pg_terminate_backend of every backend of every role",
     attacks: ["I4", "I5", "I6", "I11"],
     inject: async (stack) => {
-      await terminate(stack, await backendsOf(stack, stack.roles));
+      await terminate(stack, await backendsOf(stack, "any"));
       return { where: "all roles" };
     },
   },
@@ -80,10 +79,10 @@ export const POSTGRES: readonly Kind[] = [
     what: "kill -9 of one backend: Postgres ends all others and recovers from its log",
     attacks: ["I4", "I5", "I6"],
     inject: async (stack, random) => {
-      const pids = await backendsOf(stack, stack.workers);
+      const pids = await backendsOf(stack, "any");
       if (pids.length === 0) throw new MissedError("there was no backend");
       sendSignal(random.pick(pids), "SIGKILL");
-      return { where: "a worker's backend" };
+      return { where: "a backend" };
     },
   },
   {
@@ -97,16 +96,16 @@ export const POSTGRES: readonly Kind[] = [
   },
   {
     name: "lock-orders",
-    what: "a lock on the table orders for 2.6 to 3.5 s, longer than a transaction may take (2.5 s)",
+    what: "a lock on the table orders for 4.2 to 5 s, longer than a transaction may take (4 s)",
     attacks: ["I4", "I5", "I6"],
     alone: true,
     inject: async (stack, random) => {
       // Not by a pool: its ROLLBACK on a connection that is gone would end this process (store/connection.ts).
-      const writer = new Writer(stack.postgresServer.url, { timeoutMs: 5_000 });
+      const writer = new Writer(stack.postgresServer.url, { timeoutMs: 10_000 });
       try {
         await writer.transaction(async (transaction) => {
           await transaction.query("LOCK TABLE orders IN EXCLUSIVE MODE");
-          await sleep(random.between(2_600, 3_500));
+          await sleep(random.between(4_200, 5_000));
         });
       } finally {
         await writer.close();

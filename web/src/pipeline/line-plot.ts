@@ -67,12 +67,11 @@ export class LinePlot {
   draw(samples: readonly PipelineSample[]): void {
     let from = samples.length;
     while (from > 0 && secondOf(samples[from - 1]!) > this.#last) from--;
-    const news = samples.slice(from);
-    const before = samples[from - 1];
-    if (news.length === 0) return;
+    if (from === samples.length) return;
+    // The last one that is drawn comes again: whether a line goes on from it is known by what follows.
+    const news = samples.slice(Math.max(0, from - 1));
     for (const [at, series] of this.#series.entries()) {
-      const { of } = this.#figure.lines[at]!;
-      const points = bySecond(news, of, before === undefined ? undefined : of(before));
+      const points = bySecond(news, this.#figure.lines[at]!.of);
       if (this.#last === -Infinity) series.setData(points);
       else for (const point of points) series.update(point);
     }
@@ -89,21 +88,16 @@ function secondOf({ at }: PipelineSample): number {
   return at === undefined ? 0 : Math.floor(timestampMs(at) / 1_000);
 }
 
-/** One point a second, which two samples may share: the later one. `before`: the value of the sample in front of them. */
-function bySecond(
-  samples: readonly PipelineSample[],
-  of: (sample: PipelineSample) => number | undefined,
-  before: number | undefined,
-): Point[] {
+/** One point a second, which two samples may share: the later one. From a point before a time without values no line goes on. */
+function bySecond(samples: readonly PipelineSample[], of: (sample: PipelineSample) => number | undefined): Point[] {
   const points = new Map<number, Point>();
-  let last = before;
-  for (const sample of samples) {
+  for (const [at, sample] of samples.entries()) {
     const time = secondOf(sample) as UTCTimestamp;
     const value = of(sample);
-    // Over a time without a value no line is drawn.
+    const next = samples[at + 1];
+    const goesOn = next === undefined || of(next) !== undefined;
     if (value === undefined) points.set(time, { time });
-    else points.set(time, last === undefined ? { time, value, color: "transparent" } : { time, value });
-    last = value;
+    else points.set(time, goesOn ? { time, value } : { time, value, color: "transparent" });
   }
   return [...points.values()];
 }

@@ -44,6 +44,11 @@ function Pipeline() {
   );
 }
 
+function lettersIn(open: bigint): string {
+  if (open === 0n) return "";
+  return open === 1n ? "One dead letter is open." : `${open} dead letters are open.`;
+}
+
 /** What somebody who watches over it must know at once. */
 function Health({ sample }: { sample: PipelineSample }) {
   const faults = [
@@ -51,7 +56,7 @@ function Health({ sample }: { sample: PipelineSample }) {
     sample.status === undefined || sample.status.refusing === ""
       ? ""
       : `Orders are refused: ${sample.status.refusing}.`,
-    sample.status?.deadLetters ? `${sample.status.deadLetters} dead letters are open.` : "",
+    lettersIn(sample.status?.deadLetters ?? 0n),
     ...(["ingest", "engine", "consumers"] as const).map((role) =>
       sample.processes.some((process) => process.role === role) ? "" : `No process of the role ${role} is heard of.`,
     ),

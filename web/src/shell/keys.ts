@@ -8,6 +8,8 @@ export interface Shortcut {
 }
 
 const KEY = "penstock.shortcuts";
+/** A help that was just closed may still have its checkbox focused. */
+const TYPED_IN = 'input:not([type="checkbox"], [type="range"]), select, textarea, [contenteditable]';
 
 /**
  * Single keys that do something, while nobody types. Whoever uses speech or types by mistake can turn them off; "?" and what is in
@@ -58,5 +60,5 @@ export class Keys {
 }
 
 function isTyping(target: EventTarget | null): target is HTMLElement {
-  return target instanceof HTMLElement && target.matches("input, select, textarea, [contenteditable]");
+  return target instanceof HTMLElement && target.matches(TYPED_IN);
 }

@@ -16,7 +16,7 @@ const MOST = 24;
 /** As in the styles. */
 const ROW_PX = 22;
 /** The head, the spread and the panel's title. */
-const REST_PX = 84;
+const REST_PX = 78;
 
 interface LadderProps {
   readonly instrument: Instrument;

@@ -893,7 +893,8 @@ export type PipelineSample = Message<"penstock.v1.PipelineSample"> & {
   processes: PipelineProcess[];
 
   /**
-   * At its end. Absent where it could not be read in time; `trouble` says why.
+   * At its end. Absent where it could not be read in time; `trouble` says why. While Postgres alone is away, the number of dead letters
+   * is the one that it told last.
    *
    * @generated from field: penstock.v1.GetPipelineStatusResponse status = 16;
    */
