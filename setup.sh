@@ -126,13 +126,17 @@ unpack_by_apt() {
   rm -rf "$home/apt"
 }
 
-# A program of what was unpacked, found by its libraries there.
+# A program of what was unpacked, that finds its libraries there (some stand in folders of their own, of which their users
+# know the absolute path alone), and its fonts where the machine has none.
 wrap() {
   name=$1 program=$2 home=$3
   cat >"$home/bin/$name" <<WRAPPER
 #!/bin/sh
 root=\$(cd "\$(dirname "\$0")/../root" && pwd)
-LD_LIBRARY_PATH=\$(echo "\$root"/usr/lib/*-linux-gnu*):\$(echo "\$root"/lib/*-linux-gnu*) && export LD_LIBRARY_PATH
+LD_LIBRARY_PATH=\$(echo "\$root"/usr/lib/*-linux-gnu*):\$(echo "\$root"/lib/*-linux-gnu*):\$(echo "\$root"/usr/lib/*-linux-gnu*/pulseaudio)
+export LD_LIBRARY_PATH
+fonts=\$root/etc/fonts/fonts.conf
+[ ! -e "\$fonts" ] || export FONTCONFIG_FILE="\$fonts"
 exec "\$root/$program" "\$@"
 WRAPPER
   chmod +x "$home/bin/$name"
@@ -168,6 +172,13 @@ chromium_is_there() {
     has google-chrome
 }
 
+unpack_chromium() {
+  unpack_by_apt chromium "$chromium_home" || return
+  fonts="$chromium_home/root/etc/fonts/fonts.conf"
+  [ ! -e "$fonts" ] || sed -i 's#<dir>/usr/share/fonts</dir>#&<dir prefix="relative">../../usr/share/fonts</dir>#' "$fonts"
+  wrap chromium usr/lib/chromium/chromium "$chromium_home"
+}
+
 install_chromium() {
   if [ "$(id -u)" = 0 ]; then
     if has apt-get; then
@@ -178,7 +189,7 @@ install_chromium() {
     fi
   elif has brew; then say "installing chromium with brew" && brew install -q --cask chromium
   elif has apt-get; then
-    unpack_by_apt chromium "$chromium_home" && wrap chromium usr/lib/chromium/chromium "$chromium_home"
+    unpack_chromium
   fi
 }
 
