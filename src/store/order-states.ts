@@ -18,8 +18,10 @@ const LOCK = 7_366_513;
 const FIND = `
   SELECT order_id FROM unnest($1::uuid[]) AS wanted (order_id) JOIN order_states USING (order_id)`;
 
+export const STATES_TABLE = "order_states";
+
 const COPY = `
-  COPY order_states (order_id, ms, seq, index, epoch, open, triggered, account, symbol, status, reason, quantity, price,
+  COPY ${STATES_TABLE} (order_id, ms, seq, index, epoch, open, triggered, account, symbol, status, reason, quantity, price,
                      stop_price, display_quantity, cum_quantity, leaves_quantity, traded_value)
   FROM STDIN`;
 

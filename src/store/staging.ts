@@ -28,8 +28,13 @@ export async function writeMissing<Row extends { readonly index: number }>(
   return { rows: count, taken: rows.map(({ place }) => place) };
 }
 
+/** Of the temporary table that takes the rows of another one first. */
+export function stagedName(table: string): string {
+  return `staged_${table}`;
+}
+
 function statements<Row extends { readonly index: number }>({ name, key, columns }: RowTable<Row>) {
-  const staged = `staged_${name}`;
+  const staged = stagedName(name);
   const names = columns.map((column) => column.name);
   const all = names.join(", ");
   const facts = names.filter((column) => !key.includes(column));
