@@ -111,6 +111,25 @@ class ReplayScene {
     return { findings, output: lines.join("\n") };
   }
 
+  /** A replay of the whole journal, as a process that is killed when it has written the orders. */
+  async killedBehindOrders(): Promise<void> {
+    const holder = openWriter(this.#t, this.scene.databaseUrl, 60_000);
+    await holder.transaction(async (transaction) => {
+      // Orders go in, and what the engine made of them waits.
+      await transaction.query("LOCK TABLE executions IN ACCESS EXCLUSIVE MODE");
+      const child = this.runbook.start(this.#t, "replay", "--from", "journal");
+      await eventually(async () => (await this.mark())?.includes('"stage":"orders"'), "the orders to be written");
+      child.kill("SIGKILL");
+      await once(child, "exit");
+    });
+  }
+
+  /** Where an interrupted replay stands. */
+  async mark(): Promise<string | undefined> {
+    const [row] = await this.scene.sql`SELECT value FROM settings WHERE key = 'replay:0'`;
+    return row?.["value"] as string | undefined;
+  }
+
   /** As an older backup would have it; an order that changed since is not there at all. */
   async goBack({ ms, seq }: EntryId): Promise<void> {
     const { sql } = this.scene;
@@ -245,21 +264,12 @@ test("a place that holds something else is told, with exit code 3, and stays as 
 
 test("killed in the middle it goes on where it was; --restart begins anew", async (t) => {
   const replayed = await ReplayScene.set(t, 54);
-  const { sql, databaseUrl } = replayed.scene;
+  const { sql } = replayed.scene;
   await replayed.work(40);
   const before = await replayed.contents();
-  const mark = async () => (await sql`SELECT value FROM settings WHERE key = 'replay:0'`)[0]?.["value"] as string;
   const interrupted = async (): Promise<void> => {
     await sql.unsafe(`TRUNCATE ${ROWS}`);
-    const holder = openWriter(t, databaseUrl, 60_000);
-    await holder.transaction(async (transaction) => {
-      // Orders go in, and what the engine made of them waits.
-      await transaction.query("LOCK TABLE executions IN ACCESS EXCLUSIVE MODE");
-      const child = replayed.runbook.start(t, "replay", "--from", "journal");
-      await eventually(async () => ((await mark()) ?? "").includes('"stage":"orders"'), "the orders to be written");
-      child.kill("SIGKILL");
-      await once(child, "exit");
-    });
+    await replayed.killedBehindOrders();
   };
   await interrupted();
   await sql`DELETE FROM orders WHERE side = 'BUY'`; // which shows where it begins
@@ -269,7 +279,7 @@ test("killed in the middle it goes on where it was; --restart begins anew", asyn
     going.output,
     /partition 0: goes on where a replay of the same bounds was interrupted: behind orders at \d+-\d+\n/,
   );
-  assert.equal(await mark(), undefined);
+  assert.equal(await replayed.mark(), undefined);
   const { orders, ...others } = await replayed.contents();
   assert.notEqual(orders, before["orders"], "what it had behind it is not gone through again");
   assert.deepEqual({ orders: before["orders"], ...others }, before);
@@ -280,6 +290,29 @@ test("killed in the middle it goes on where it was; --restart begins anew", asyn
   assertDone(anew);
   assert.doesNotMatch(anew.output, /goes on/);
   assert.deepEqual(await replayed.contents(), before);
+});
+
+test("what it found before it was killed is told again, and its exit code is 3 (I6)", async (t) => {
+  const replayed = await ReplayScene.set(t, 61);
+  const { sql } = replayed.scene;
+  await replayed.work(20);
+  const [other] = await sql`
+    UPDATE orders SET price = 7 WHERE order_id = (SELECT order_id FROM orders ORDER BY order_id LIMIT 1)
+    RETURNING order_id AS id`;
+  await sql`DELETE FROM orders WHERE order_id <> ${String(other?.["id"])}`;
+  await replayed.killedBehindOrders();
+  await sql`DELETE FROM orders WHERE order_id = ${String(other?.["id"])}`; // nobody could find it any more
+
+  const going = await replayed.runbook.run("penstock replay --from journal");
+  assert.equal(going.code, 3, going.output);
+  const lines = [
+    "partition 0: goes on where a replay of the same bounds was interrupted: behind orders at .*",
+    "partition 0: by then it had found 1 .*:",
+    `FOUND another row of orders: ${String(other?.["id"])}`,
+  ];
+  assert.match(going.output, new RegExp(`^${lines.join("\n")}$`, "m"));
+  assert.match(going.output, /^1 findings\n {2}another row of orders: 1$/m);
+  assertDone(await replayed.replay("journal"));
 });
 
 test("I4: what neither Redis nor the journal has is told, from where to where; behind it an engine goes on from a snapshot", async (t) => {

@@ -18,6 +18,7 @@ export interface FeedOptions {
   readonly writer: Writer;
   readonly instruments: KnownInstruments;
   readonly progress: Progress;
+  /** Told before the mark is written that keeps it; and again where that transaction is tried again. */
   readonly onConflict: (conflict: Conflict) => void;
   readonly signal: AbortSignal;
 }
@@ -59,7 +60,11 @@ export class Feed {
     const flush = async (): Promise<void> => {
       const last = batch.at(-1);
       if (last === undefined) return;
-      this.#note(await this.#rewrite(batch, (transaction) => mark(transaction, last.receipt)), batch.length, rows);
+      const outcome = await this.#rewrite(batch, async (transaction, conflicts) => {
+        for (const conflict of conflicts) this.#options.onConflict(conflict);
+        await mark(transaction, last.receipt);
+      });
+      this.#note(outcome, batch.length, rows);
       [batch, rows, bytes] = [[], 0, 0];
     };
     for await (const page of pages) {
@@ -75,7 +80,7 @@ export class Feed {
     await flush();
   }
 
-  async #rewrite(batch: readonly EntryRecord[], mark: (transaction: Transaction) => Promise<void>) {
+  async #rewrite(batch: readonly EntryRecord[], mark: Parameters<typeof rewrite>[2]) {
     const { writer, signal, progress } = this.#options;
     const backoff = new Backoff(100, 5_000);
     for (let tries = 1; ; tries++) {
@@ -90,11 +95,10 @@ export class Feed {
     }
   }
 
-  #note({ receipts, rows, conflicts }: RewriteOutcome, entries: number, given: number): void {
+  #note({ receipts, rows }: RewriteOutcome, entries: number, given: number): void {
     this.figures.entries += entries;
     this.figures.receipts += receipts;
     this.figures.rows += rows;
-    for (const conflict of conflicts) this.#options.onConflict(conflict);
     this.#options.progress.add(entries, given);
   }
 }

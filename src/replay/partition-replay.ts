@@ -9,14 +9,13 @@ import { snapshotPlaces } from "../store/engine-snapshots.ts";
 import { EVENTS_STREAM, type LogPosition, ORDERS_STREAM } from "../store/entry-record.ts";
 import { countJournal, findGaps, journalBefore, journalEnd, newestBefore, readJournal } from "../store/journal.ts";
 import { type ReplayMark, writeMark } from "../store/replay-marks.ts";
-import type { Conflict } from "../store/rewrite.ts";
 import type { Transaction, Writer } from "../store/writer.ts";
 import { type Entry, EntryError, readEntry, type StreamReply } from "../stream/entry.ts";
 import type { Head } from "../stream/head.ts";
 import type { PartitionKeys } from "../stream/keys.ts";
 import { compareEntryIds, type EntryId, formatEntryId, START } from "../stream/position.ts";
 import { EngineEvents } from "./engine-events.ts";
-import { Feed, type FeedFigures } from "./feed.ts";
+import { Feed, type FeedFigures, type FeedOptions } from "./feed.ts";
 import { fromJournal, JournalChain } from "./journal-chain.ts";
 import type { KnownInstruments } from "./known-instruments.ts";
 import { reportMissing } from "./missing.ts";
@@ -48,8 +47,6 @@ export interface PartitionReplayOptions {
 const PAGE = 100;
 /** A worker's transaction is over by then, or another worker has taken over what it had (PENSTOCK_MIN_IDLE_MS). */
 const IN_HAND_MS = 90_000;
-/** Conflicts that are told once though they are met twice; a few megabytes of text. */
-const REMEMBERED = 50_000;
 /** Beyond every ID. */
 const END: EntryId = { ms: 2 ** 48 - 1, seq: 0xffff_ffff };
 
@@ -74,19 +71,14 @@ export class PartitionReplay {
   constructor(options: PartitionReplayOptions) {
     this.#options = options;
     const { writer, instruments, progress, findings, signal } = options;
-    const told = new Set<string>();
-    const onConflict = ({ what, where }: Conflict): void => {
-      const text = `${what}: ${where}`;
-      if (told.has(text)) return; // it was met before: in Redis, and again in the journal
-      if (told.size < REMEMBERED) told.add(text);
-      findings.add(what, where);
-    };
+    // Each may be met twice: in Redis, and again in the journal.
+    const onConflict: FeedOptions["onConflict"] = ({ what, where }) => findings.add(what, where);
     this.#feed = new Feed({ writer, instruments, progress, onConflict, signal });
   }
 
   /** Throws where a server fails; what was written stays, and a mark says up to where. */
   async run(): Promise<FeedFigures> {
-    const { sql, redis, keys, from, mark, writer, findings, withdraw, bounds } = this.#options;
+    const { sql, redis, keys, from, mark, writer, findings, withdraw } = this.#options;
     const { partition } = keys;
     if (redis !== undefined) this.#head = await openHead(redis, keys);
     this.#end = await this.#endOfLog();
@@ -99,9 +91,8 @@ export class PartitionReplay {
     const looking = { sql, from, to: this.#end, findings, chain: await JournalChain.open(sql, partition, this.#head) };
     await reportMissing({ ...looking, partition });
     if (redis !== undefined) await settleStrays({ ...looking, redis, keys, writer, withdraw });
-    await writer.transaction((transaction) =>
-      writeMark(transaction, partition, { bounds, stage: "done", at: { epoch: 0, ...this.#end } }),
-    );
+    const finish = this.#marking("done");
+    await writer.transaction((transaction) => finish(transaction, { epoch: 0, ...this.#end }));
     return this.#feed.figures;
   }
 
@@ -211,10 +202,10 @@ export class PartitionReplay {
     );
   }
 
-  #marking(stage: "orders" | "events") {
-    const { keys, bounds } = this.#options;
+  #marking(stage: ReplayMark["stage"]) {
+    const { keys, bounds, findings } = this.#options;
     return (transaction: Transaction, { epoch, ms, seq }: LogPosition): Promise<void> =>
-      writeMark(transaction, keys.partition, { bounds, stage, at: { epoch, ms, seq } });
+      writeMark(transaction, keys.partition, { bounds, stage, at: { epoch, ms, seq }, findings: findings.marked });
   }
 
   #stage(what: string, whence: string): string {

@@ -1,4 +1,4 @@
-import { Findings } from "./findings.ts";
+import { countMarked, Findings, FindingTotals } from "./findings.ts";
 import { UsageError } from "../runtime/errors.ts";
 import { connect } from "../store/connection.ts";
 import { readMarks, removeMarks } from "../store/replay-marks.ts";
@@ -39,11 +39,12 @@ const TRANSACTION_TIMEOUT_MS = 60_000;
 /**
  * Feeds Postgres again: writes what is missing of the entries in the bounds, whatever their receipts say, and touches nothing
  * that is there. Beside running workers, and any number of times. Returns the number of findings, and prints each: places
- * that hold something else, entries that nobody has, events that cannot be made.
+ * that hold something else, entries that nobody has, events that cannot be made. Where it goes on behind an interruption,
+ * those from before it are among them.
  */
 export async function replay(options: ReplayOptions): Promise<number> {
   const { from, to, restart, withdraw, signal, print, terminal } = options;
-  const findings = new Findings(print);
+  const totals = new FindingTotals(print);
   const progress = new Progress(terminal);
   const redis =
     from === "journal"
@@ -66,9 +67,13 @@ export async function replay(options: ReplayOptions): Promise<number> {
       const { partition } = keys;
       const found = marks.get(partition);
       const mark = found?.bounds === bounds ? found : undefined;
+      const findings = new Findings(totals);
       if (mark !== undefined) {
         const where = mark.stage === "done" ? "its end" : `${mark.stage} at ${formatEntryId(mark.at)}`;
         print(`partition ${partition}: goes on where a replay of the same bounds was interrupted: behind ${where}`);
+        const known = countMarked(mark.findings ?? {});
+        if (known > 0) print(`partition ${partition}: by then it had found ${known} (as it was at that time):`);
+        findings.resume(mark.findings ?? {});
       }
       if (mark?.stage === "done") continue;
       const bound = { from: from === "journal" ? START : from, to, bounds, mark };
@@ -80,10 +85,10 @@ export async function replay(options: ReplayOptions): Promise<number> {
         `partition ${partition}: went through ${entries} entries; ${receipts} had no receipt, ${rows} rows were missing`,
       );
     }
-    await removeMarks(sql, bounds);
-    print(findings.count === 0 ? "all that was missing is written" : `${findings.count} findings`);
-    for (const line of findings.summary()) print(line);
-    return findings.count;
+    print(totals.count === 0 ? "all that was missing is written" : `${totals.count} findings`);
+    for (const line of totals.summary()) print(line);
+    await removeMarks(sql, bounds); // now that it is told what they keep
+    return totals.count;
   } finally {
     progress.end();
     redis?.disconnect();

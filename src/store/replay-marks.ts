@@ -3,6 +3,9 @@ import type postgres from "postgres";
 import type { LogPosition } from "./entry-record.ts";
 import type { Transaction } from "./writer.ts";
 
+/** Of each kind of finding how many there were, and where the first of them are. */
+export type MarkedFindings = Readonly<Record<string, { readonly count: number; readonly first: readonly string[] }>>;
+
 /**
  * How far a replay of a partition has come. It stands in `settings`, and is written in the transaction of the rows that it
  * speaks of: whatever ends the replay, another one with the same bounds goes on behind it.
@@ -14,6 +17,8 @@ export interface ReplayMark {
   readonly stage: "orders" | "events" | "done";
   /** The newest entry of the stage that is written. */
   readonly at: LogPosition;
+  /** What was found up to there: nobody looks at it again. Absent where an older version wrote the mark. */
+  readonly findings?: MarkedFindings;
 }
 
 const PREFIX = "replay:";

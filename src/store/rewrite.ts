@@ -33,7 +33,7 @@ export interface RewriteOutcome {
 
 /**
  * Writes entries once more, whatever of them is there already: receipts, rows, states, instruments and dead letters that are
- * missing, in one transaction, and `mark` with them. `persist` looks at the receipts and leaves alone what has one; this one
+ * missing, in one transaction, and `mark` with them, which is told of the conflicts. `persist` looks at the receipts and leaves alone what has one; this one
  * leaves alone what is there. So it may run beside workers, and any number of times.
  *
  * Where a row is refused, each entry gets a transaction of its own. Throws a TransientStoreError where the batch is to be
@@ -42,7 +42,7 @@ export interface RewriteOutcome {
 export async function rewrite(
   writer: Writer,
   entries: readonly EntryRecord[],
-  mark: (transaction: Transaction) => Promise<void>,
+  mark: (transaction: Transaction, conflicts: readonly Conflict[]) => Promise<void>,
 ): Promise<RewriteOutcome> {
   try {
     const moments = momentsOf(entries);
@@ -50,7 +50,7 @@ export async function rewrite(
     try {
       return await writer.transaction(async (transaction) => {
         const outcome = await rewriteTogether(transaction, entries);
-        await mark(transaction);
+        await mark(transaction, outcome.conflicts);
         return outcome;
       });
     } catch (error) {
@@ -63,11 +63,12 @@ export async function rewrite(
       await ensurePartitions(writer, days.moments);
       outcomes.push(await writer.transaction((transaction) => rewriteAlone(transaction, entry)));
     }
-    await writer.transaction(mark);
+    const conflicts = outcomes.flatMap((outcome) => outcome.conflicts);
+    await writer.transaction((transaction) => mark(transaction, conflicts));
     return {
       receipts: outcomes.reduce((sum, { receipts }) => sum + receipts, 0),
       rows: outcomes.reduce((sum, { rows }) => sum + rows, 0),
-      conflicts: outcomes.flatMap(({ conflicts }) => conflicts),
+      conflicts,
     };
   } catch (error) {
     if (isMissingPartition(error)) writer.knownDays.clear(); // dropped since they were seen
