@@ -1,9 +1,10 @@
 import { ORDERS_STREAM } from "../store/entry-record.ts";
 import { readJournal } from "../store/journal.ts";
 import { type Entry, EntryError, readEntry, type StreamReply } from "../stream/entry.ts";
+import { PageSize } from "../stream/page-size.ts";
 import { compareEntries, compareEntryIds, type EntryPosition, formatEntryId } from "../stream/position.ts";
 import { toEntry } from "./expected.ts";
-import { PageSize } from "./pages.ts";
+import { JOURNAL_PAGE } from "./pages.ts";
 import { isOffChain, type Scope } from "./scope.ts";
 
 /** Entries of Redis' stream at once; what is there and not in the journal is under way, so there is little of it. */
@@ -18,7 +19,7 @@ const LOG_BEGIN: EntryPosition = { epoch: 1, ms: 0, seq: 0 };
  */
 export class ChainReader {
   readonly #scope: Scope;
-  readonly #size = new PageSize();
+  readonly #size = new PageSize(JOURNAL_PAGE);
 
   constructor(scope: Scope) {
     this.#scope = scope;
@@ -41,7 +42,7 @@ export class ChainReader {
     const { sql, partition } = this.#scope;
     const after = compareEntries(position, LOG_BEGIN) < 0 ? LOG_BEGIN : position;
     const page = await readJournal(sql, { stream: ORDERS_STREAM, partition, after, limit: this.#size.limit });
-    this.#size.adapt(page);
+    this.#size.adapt(page.map(({ payload }) => payload?.length ?? 0));
     return page.map(toEntry);
   }
 

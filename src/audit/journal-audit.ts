@@ -6,13 +6,14 @@ import { firstOrderId } from "../store/partitions.ts";
 import { storedLines } from "../store/stored-lines.ts";
 import type { Instruments } from "../stream/instrument.ts";
 import { Partitioning } from "../stream/partition.ts";
+import { PageSize } from "../stream/page-size.ts";
 import { compareEntryIds, formatEntryId, orderIdAt, orderIdPrefix } from "../stream/position.ts";
 import { voidedBy } from "../stream/voids.ts";
 import { expectedRecord, toEntry } from "./expected.ts";
 import type { Findings } from "./findings.ts";
 import { KeyAudit } from "./key-audit.ts";
 import { hasLetter, Letters } from "./letters.ts";
-import { PageSize } from "./pages.ts";
+import { JOURNAL_PAGE } from "./pages.ts";
 import type { Progress } from "./progress.ts";
 import { compareRows } from "./row-comparison.ts";
 import { isOffChain, type Scope } from "./scope.ts";
@@ -79,7 +80,7 @@ export async function auditJournal(
     SELECT sum(commands) AS commands FROM journal WHERE stream = ${ORDERS_STREAM} AND partition = ${partition}`;
   progress.begin(`partition ${partition}: orders of the journal`, Number(total?.commands ?? 0));
   const audit = new JournalAudit(scope, instruments, findings);
-  const size = new PageSize();
+  const size = new PageSize(JOURNAL_PAGE);
   // At epoch 0 stands what is no entry of the log.
   let after: Pick<JournalEntry, "epoch" | "ms" | "seq"> = { epoch: 1, ms: 0, seq: 0 };
   for (;;) {
@@ -87,7 +88,7 @@ export async function auditJournal(
     const page = await readJournal(sql, range);
     const last = page.at(-1);
     if (last === undefined) break;
-    size.adapt(page);
+    size.adapt(page.map(({ payload }) => payload?.length ?? 0));
     after = last;
     const settled = page.filter((entry) => compareEntryIds(entry, orders.settled) <= 0);
     // A page of its own for each epoch, since ids are in the log's order within one only.

@@ -3,9 +3,11 @@ import type { Redis } from "ioredis";
 import { ORDERS_STREAM } from "../store/entry-record.ts";
 import { findWritten, type JournalReceipt, readReceipts } from "../store/journal.ts";
 import { SCHEMA_VERSION } from "../stream/command.ts";
-import { type Entry, EntryError, readEntry, type StreamReply, versionOf } from "../stream/entry.ts";
+import { type Entry, EntryError, readEntry, sizeOf, type StreamReply, versionOf } from "../stream/entry.ts";
 import { EVENTS_VERSION } from "../stream/event-batch.ts";
+import { EVENT_PAGE_BYTES } from "../stream/event-pages.ts";
 import { PERSIST_GROUP } from "../stream/groups.ts";
+import { PageSize } from "../stream/page-size.ts";
 import { compareEntryIds, type EntryId, formatEntryId, parseEntryId, START } from "../stream/position.ts";
 import { voidedBy } from "../stream/voids.ts";
 import type { Findings } from "./findings.ts";
@@ -13,8 +15,8 @@ import { hasLetter } from "./letters.ts";
 import type { Progress } from "./progress.ts";
 import type { Scope, StreamScope } from "./scope.ts";
 
-/** Entries of at most 1 MiB each; usually some kilobytes under load and a hundred bytes at rest. */
-const PAGE = 100;
+/** Entries usually have some kilobytes under load and a hundred bytes at rest. */
+const PAGE = { bytes: EVENT_PAGE_BYTES, most: 100 };
 /** Of a page's entries that workers hold: with those that were removed from the stream, more than a page has. */
 const HELD = 10_000;
 
@@ -41,12 +43,15 @@ export async function auditLog(
   progress.begin(`partition ${scope.partition}: the ${name} in Redis`);
   const { newest, key } = scope[name];
   const to = formatEntryId(newest);
+  const size = new PageSize(PAGE);
   for (let from = "-"; ;) {
-    const page = (await redis.callBuffer("XRANGE", key, from, to, "COUNT", PAGE)) as StreamReply[];
+    const { limit } = size;
+    const page = (await redis.callBuffer("XRANGE", key, from, to, "COUNT", limit)) as StreamReply[];
+    size.adapt(page.map(sizeOf));
     await audit.check(page);
     progress.add(page.length);
     const last = page.at(-1);
-    if (last === undefined || page.length < PAGE) break;
+    if (last === undefined || page.length < limit) break;
     from = `(${last[0].toString()}`;
   }
   if (name === "orders") await audit.checkEnd();

@@ -6,12 +6,12 @@ import { type MatchingEngine, Side } from "../engine/matching/interface.ts";
 import { messageOf } from "../runtime/errors.ts";
 import { EVENTS_STREAM } from "../store/entry-record.ts";
 import { type JournalReceipt, readReceipts } from "../store/journal.ts";
-import type { Entry, StreamReply } from "../stream/entry.ts";
+import type { Entry } from "../stream/entry.ts";
 import { decodeEventBatch, EVENTS_VERSION } from "../stream/event-batch.ts";
 import type { Instruments } from "../stream/instrument.ts";
 import { findEventEntry } from "../stream/order-status.ts";
 import { compareEntries, compareEntryIds, type EntryPosition, formatEntryId } from "../stream/position.ts";
-import { ChainReader, entriesOf } from "./chain-reader.ts";
+import { ChainReader } from "./chain-reader.ts";
 import { EventRows } from "./event-rows-audit.ts";
 import { expectedRecord } from "./expected.ts";
 import type { Findings } from "./findings.ts";
@@ -19,6 +19,7 @@ import type { Progress } from "./progress.ts";
 import { number } from "./report.ts";
 import type { Scope } from "./scope.ts";
 import { Snapshots } from "./snapshots-audit.ts";
+import { ToldEvents } from "./told-events.ts";
 
 export interface ReplayOptions {
   readonly scope: Scope;
@@ -64,6 +65,7 @@ class ReplayAudit implements ReplayFigures {
   readonly #snapshots: Snapshots;
   readonly #reader: ChainReader;
   readonly #rows: EventRows;
+  readonly #told: ToldEvents;
   /** The newest entry that was worked. */
   #at = BEGINNING;
 
@@ -72,6 +74,7 @@ class ReplayAudit implements ReplayFigures {
     this.#snapshots = snapshots;
     this.#reader = new ChainReader(options.scope);
     this.#rows = new EventRows(options.scope, options.findings);
+    this.#told = new ToldEvents(options.scope);
   }
 
   get rows(): number {
@@ -132,10 +135,9 @@ class ReplayAudit implements ReplayFigures {
     const receipts = new Map<string, JournalReceipt>();
     for (const receipt of await readReceipts(sql, EVENTS_STREAM, partition, page[0]!, page.at(-1)!))
       receipts.set(placeOf(receipt), receipt);
-    const told = await this.#told(page, receipts);
     for (const entry of page) {
       const receipt = receipts.get(placeOf(entry));
-      const event = told.get(entry.id);
+      const event = receipt === undefined ? await this.#told.find(entry) : undefined;
       let outcome: EntryOutcome;
       try {
         outcome = segment.work(entry, receipt?.hash ?? (event && hash("sha256", event.payload, "buffer")));
@@ -159,16 +161,6 @@ class ReplayAudit implements ReplayFigures {
       progress.add(outcome.commands);
     }
     return true;
-  }
-
-  /** The events that are under way: in Redis, and not in the journal. */
-  async #told(page: readonly Entry[], receipts: ReadonlyMap<string, JournalReceipt>): Promise<Map<string, Entry>> {
-    const { redis, keys } = this.#options.scope;
-    const first = page.find((entry) => !receipts.has(placeOf(entry)));
-    if (redis === undefined || first === undefined) return new Map();
-    const range = [keys.events, first.id, page.at(-1)!.id];
-    const events = (await redis.callBuffer("XRANGE", ...range, "COUNT", page.length)) as StreamReply[];
-    return new Map(entriesOf(events).map((event) => [event.id, event]));
   }
 
   /** They were written and trimmed between two looks, or are nowhere. Of what is settled another question tells. */

@@ -293,7 +293,7 @@ export const variables = v.object(
       1,
       1_000,
       50,
-      "Entries of one read. 50 hold up to 25,000 orders, so that a reply stays below 50 MiB at 1 MiB an entry.",
+      "Entries of one read at most; fewer where they are large. 50 hold up to 25,000 orders, of some 5 MB.",
     ),
     PENSTOCK_READ_BLOCK_MS: whole(
       10,

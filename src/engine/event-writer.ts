@@ -4,9 +4,10 @@ import { Backoff, delay } from "../runtime/backoff.ts";
 import type { Entry } from "../stream/entry.ts";
 import { decodeEventBatch } from "../stream/event-batch.ts";
 import type { EventLog, NewEvents } from "../stream/event-log.ts";
-import { NewerEventsError } from "../stream/event-pages.ts";
+import { EVENT_PAGE_BYTES, NewerEventsError } from "../stream/event-pages.ts";
 import { type Head, readHead } from "../stream/head.ts";
 import type { PartitionKeys } from "../stream/keys.ts";
+import { PageSize } from "../stream/page-size.ts";
 import { compareEntryIds, type EntryId, formatEntryId } from "../stream/position.ts";
 import type { EntryOutcome } from "./entry-outcome.ts";
 import type { Outbox, Waiting } from "./outbox.ts";
@@ -66,6 +67,8 @@ const MOST_BACKOFF_MS = 2_000;
 export class EventWriter {
   readonly #options: EventWriterOptions;
   readonly #backoff = new Backoff(LEAST_BACKOFF_MS, MOST_BACKOFF_MS);
+  /** Of what stands, to compare it. */
+  readonly #pages = new PageSize({ bytes: EVENT_PAGE_BYTES, most: COMPARED });
   #mode: WriterMode;
   #last: EntryId;
   /** When another engine's work was seen last. */
@@ -154,7 +157,8 @@ export class EventWriter {
   }
 
   async #compare(signal: AbortSignal): Promise<void> {
-    const entries = await this.#options.events.read(this.#last, COMPARED);
+    const entries = await this.#options.events.read(this.#last, this.#pages.limit);
+    this.#pages.adapt(entries.map(({ payload }) => payload.length));
     if (entries.length === 0) return this.#unheard(signal);
     this.#heard = performance.now();
     for (const entry of entries) if (!(await this.#found(entry))) return;

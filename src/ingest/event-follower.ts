@@ -3,10 +3,11 @@ import type { Logger } from "pino";
 import { Backoff, delay } from "../runtime/backoff.ts";
 import { messageOf } from "../runtime/errors.ts";
 import type { Service } from "../runtime/service.ts";
-import { type Entry, EntryError, type StreamReply } from "../stream/entry.ts";
+import { type Entry, EntryError, sizeOf, type StreamReply } from "../stream/entry.ts";
 import { decodeEvent, decodeEventBatch, type EngineEvent, type EventBatch } from "../stream/event-batch.ts";
-import { readEventEntry } from "../stream/event-pages.ts";
+import { EVENT_PAGE_BYTES, readEventEntry } from "../stream/event-pages.ts";
 import type { PartitionKeys } from "../stream/keys.ts";
+import { PageSize } from "../stream/page-size.ts";
 import { compareEntryIds, type EntryId, type EntryPosition, parseEntryId, START } from "../stream/position.ts";
 import { EntryRing, type RingBounds, type RingEntry } from "./entry-ring.ts";
 
@@ -41,7 +42,7 @@ export interface EventFollowerOptions {
 
 /** A second: as soon it is noticed that an idle stream lost its end. */
 export const FOLLOW_BLOCK_MS = 1_000;
-/** In a read: 16,000 orders where entries are full, some 5 MB. */
+/** In a read: 16,000 orders where entries are full. */
 const READ_COUNT = 32;
 /** Of all partitions. An order makes some 300 bytes of events: three seconds of 30,000 a second. */
 const RING_BYTES = 32 * 1024 * 1024;
@@ -120,6 +121,7 @@ class FollowedPartition {
   readonly #log: Logger;
   readonly #stopping = new AbortController();
   readonly #decoded: Followed[] = [];
+  readonly #pages = new PageSize({ bytes: EVENT_PAGE_BYTES, most: READ_COUNT });
   #following: Promise<void> | undefined;
   /** Whether the ring is to be filled before anything else is read. */
   #isLost = true;
@@ -188,12 +190,14 @@ class FollowedPartition {
 
   async *#newestFirst(): AsyncGenerator<StreamReply> {
     for (let end = "+"; ;) {
+      const { limit } = this.#pages;
       const page = (await this.#answered(
-        this.#redis.callBuffer("XREVRANGE", this.#keys.events, end, "-", "COUNT", READ_COUNT),
+        this.#redis.callBuffer("XREVRANGE", this.#keys.events, end, "-", "COUNT", limit),
       )) as StreamReply[];
+      this.#pages.adapt(page.map(sizeOf));
       yield* page;
       const oldest = page.at(-1);
-      if (oldest === undefined || page.length < READ_COUNT) return;
+      if (oldest === undefined || page.length < limit) return;
       end = `(${oldest[0].toString()}`;
     }
   }
@@ -202,11 +206,12 @@ class FollowedPartition {
   async #read(): Promise<void> {
     const { end } = this.ring;
     const reading = this.#redis.callBuffer(
-      ...["XREAD", "COUNT", READ_COUNT, "BLOCK", FOLLOW_BLOCK_MS],
+      ...["XREAD", "COUNT", this.#pages.limit, "BLOCK", FOLLOW_BLOCK_MS],
       ...["STREAMS", this.#keys.events, end?.id ?? "0-0"],
     );
     const reply = (await this.#answered(reading)) as [[Buffer, StreamReply[]]] | null;
     if (reply === null) return this.#verify();
+    this.#pages.adapt(reply[0][1].map(sizeOf));
     for (const read of reply[0][1]) {
       const entry = new Followed(readEventEntry(read), this);
       const before = this.ring.end;

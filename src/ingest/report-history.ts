@@ -7,10 +7,11 @@ import { findWritten, readEntry as readReceipt } from "../store/journal.ts";
 import { decodeBatch, type SubmitFields } from "../stream/command.ts";
 import type { Entry } from "../stream/entry.ts";
 import { decodeEventBatch } from "../stream/event-batch.ts";
-import { readEvents } from "../stream/event-pages.ts";
+import { EVENT_PAGE_BYTES, readEvents } from "../stream/event-pages.ts";
 import type { InstrumentBook } from "../stream/instrument-book.ts";
 import type { PartitionKeys } from "../stream/keys.ts";
 import { findEntry } from "../stream/lookup.ts";
+import { PageSize } from "../stream/page-size.ts";
 import { compareEntryIds, formatEntryId, orderIdPrefix, parseOrderId, START } from "../stream/position.ts";
 import { RequestError } from "./errors.ts";
 import {
@@ -38,7 +39,7 @@ export interface ReportPage {
   readonly end: ReportPlace;
 }
 
-/** Of the stream: 16,000 orders where entries are full, some 5 MB. */
+/** Of the stream: 16,000 orders where entries are full. */
 const PAGE_ENTRIES = 32;
 /** Of Postgres, some 500 bytes each. */
 const PAGE_ROWS = 500;
@@ -53,9 +54,12 @@ export class ReportHistory {
   readonly #options: ReportHistoryOptions;
   readonly #slots = new Slots(PAGES_AT_ONCE);
   readonly #turns = new Turns(1);
+  /** Of each partition, for all who read it. */
+  readonly #pages: readonly PageSize[];
 
   constructor(options: ReportHistoryOptions) {
     this.#options = options;
+    this.#pages = options.partitions.map(() => new PageSize({ bytes: EVENT_PAGE_BYTES, most: PAGE_ENTRIES }));
   }
 
   /** Whether the log has, or had, an entry at that place which is not older than what is kept. */
@@ -78,8 +82,10 @@ export class ReportHistory {
   async #next(partition: number, after: ReportPlace, filter: ReportFilter): Promise<ReportPage | undefined> {
     const { redis, partitions } = this.#options;
     const isBehind = after.index === WHOLE_ENTRY;
-    const page = { from: after, isBehind, count: PAGE_ENTRIES };
+    const pages = this.#pages[partition]!;
+    const page = { from: after, isBehind, count: pages.limit };
     const entries = await readEvents(redis, partitions[partition]!, page);
+    pages.adapt(entries.map(({ payload }) => payload.length));
     const [first] = entries;
     const isNext =
       first !== undefined && (isBehind ? compareEntryIds(first.previous, after) === 0 : isAt(first, after));

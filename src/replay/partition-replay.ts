@@ -10,9 +10,11 @@ import { EVENTS_STREAM, type LogPosition, ORDERS_STREAM } from "../store/entry-r
 import { countJournal, findGaps, journalBefore, journalEnd, newestBefore, readJournal } from "../store/journal.ts";
 import { type ReplayMark, writeMark } from "../store/replay-marks.ts";
 import type { Transaction, Writer } from "../store/writer.ts";
-import { type Entry, EntryError, readEntry, type StreamReply } from "../stream/entry.ts";
+import { type Entry, EntryError, readEntry, sizeOf, type StreamReply } from "../stream/entry.ts";
+import { EVENT_PAGE_BYTES } from "../stream/event-pages.ts";
 import type { Head } from "../stream/head.ts";
 import type { PartitionKeys } from "../stream/keys.ts";
+import { type PageBounds, PageSize } from "../stream/page-size.ts";
 import { compareEntryIds, type EntryId, formatEntryId, START } from "../stream/position.ts";
 import { EngineEvents } from "./engine-events.ts";
 import { Feed, type FeedFigures, type FeedOptions } from "./feed.ts";
@@ -43,8 +45,8 @@ export interface PartitionReplayOptions {
   readonly signal: AbortSignal;
 }
 
-/** Entries of at most 1 MiB each; usually some kilobytes under load and a hundred bytes at rest. */
-const PAGE = 100;
+/** Of Redis or the journal. Entries usually have some kilobytes under load and a hundred bytes at rest. */
+const PAGE: PageBounds = { bytes: EVENT_PAGE_BYTES, most: 100 };
 /** A worker's transaction is over by then, or another worker has taken over what it had (PENSTOCK_MIN_IDLE_MS). */
 const IN_HAND_MS = 90_000;
 /** Beyond every ID. */
@@ -148,8 +150,10 @@ export class PartitionReplay {
     let from = formatEntryId(this.#options.from);
     const to = formatEntryId(this.#end);
     if (compareEntryIds(this.#options.from, this.#end) > 0) return;
+    const size = new PageSize(PAGE);
     for (;;) {
-      const page = (await redis.callBuffer("XRANGE", key, from, to, "COUNT", PAGE)) as StreamReply[];
+      const page = (await redis.callBuffer("XRANGE", key, from, to, "COUNT", size.limit)) as StreamReply[];
+      size.adapt(page.map(sizeOf));
       const last = page.at(-1);
       if (last === undefined) return;
       yield page.map(([id, fields]) => ({ id: id.toString(), fields: fields ?? [] }));
@@ -172,9 +176,11 @@ export class PartitionReplay {
   async *#journalPages(mark: LogPosition | undefined): AsyncGenerator<readonly Entry[], void> {
     const { sql, keys, from } = this.#options;
     let after: LogPosition = mark ?? { epoch: 1, ms: 0, seq: 0 };
+    const size = new PageSize(PAGE);
     for (;;) {
-      const range = { stream: ORDERS_STREAM, partition: keys.partition, after, sinceMs: from.ms, limit: PAGE };
+      const range = { stream: ORDERS_STREAM, partition: keys.partition, after, sinceMs: from.ms, limit: size.limit };
       const page = await readJournal(sql, range);
+      size.adapt(page.map(({ payload }) => payload?.length ?? 0));
       const last = page.at(-1);
       if (last === undefined) return;
       yield page.filter((entry) => isWithin(entry, from, this.#end)).map(fromJournal);

@@ -3,6 +3,13 @@ import { type EntryId, MAX_EPOCH, parseEntryId } from "./position.ts";
 /** An entry of a stream as Redis returns it: its ID, and its fields and values in turns; null where it was deleted. */
 export type StreamReply = readonly [id: Buffer, fields: readonly Buffer[] | null];
 
+/** Bytes of what an entry holds. */
+export function sizeOf([, fields]: StreamReply): number {
+  let size = 0;
+  for (const field of fields ?? []) size += field.length;
+  return size;
+}
+
 /** An entry of the orders or of the events stream. */
 export interface Entry extends EntryId {
   /** "<ms>-<seq>" */

@@ -4,11 +4,14 @@ import { EVENTS_VERSION } from "./event-batch.ts";
 import type { PartitionKeys } from "./keys.ts";
 import { type EntryId, formatEntryId } from "./position.ts";
 
+/** What is read of the events at once: as many as 25,000 orders have, some 300 bytes each. More would not be quicker. */
+export const EVENT_PAGE_BYTES = 8 * 1024 * 1024;
+
 export interface EventPage {
   readonly from: EntryId;
   /** Whether the page begins behind that ID. */
   readonly isBehind: boolean;
-  /** Of entries: each has some 300 bytes for each order of its entry of the log. */
+  /** Of entries (page-size.ts): each has some 300 bytes for each order of its entry of the log, and up to 10 MB. */
   readonly count: number;
 }
 

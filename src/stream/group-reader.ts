@@ -1,5 +1,6 @@
 import type { Redis } from "ioredis";
-import type { StreamReply } from "./entry.ts";
+import { sizeOf, type StreamReply } from "./entry.ts";
+import { PageSize } from "./page-size.ts";
 import { formatEntryId, START } from "./position.ts";
 
 export interface GroupReaderOptions {
@@ -11,6 +12,7 @@ export interface GroupReaderOptions {
   readonly group: string;
   /** Stable over restarts, so that what was pending is found again. */
   readonly consumer: string;
+  /** Entries of a delivery at most. */
   readonly count: number;
   readonly blockMs: number;
   /** From when on an entry that another consumer holds is taken over. */
@@ -36,6 +38,9 @@ export interface Delivery {
   readonly lost: readonly string[];
 }
 
+/** What a delivery should have: twice what 50 full entries of events have. */
+const DELIVERY_BYTES = 16 * 1024 * 1024;
+
 /**
  * Reads a stream as a member of a consumer group.
  *
@@ -44,6 +49,9 @@ export interface Delivery {
  */
 export class GroupReader {
   readonly #options: GroupReaderOptions;
+  readonly #size: PageSize;
+  /** Entries that the last delivery could have. */
+  #asked: number;
   /** Where the own pending entries are read on from; undefined once they have been read to the end. */
   #pendingFrom: string | undefined = "0-0";
   /** Where the present round of claims goes on; undefined between rounds. */
@@ -55,11 +63,13 @@ export class GroupReader {
 
   constructor(options: GroupReaderOptions) {
     this.#options = options;
+    this.#size = new PageSize({ bytes: DELIVERY_BYTES, most: options.count });
+    this.#asked = this.#size.limit;
   }
 
-  /** How many entries a delivery has at most. */
+  /** How many entries the last delivery could have: where it has as many, there may be more. */
   get count(): number {
-    return this.#options.count;
+    return this.#asked;
   }
 
   /** After a read that failed: starts again with what this consumer holds, for a reply may have been lost on its way. */
@@ -116,11 +126,13 @@ export class GroupReader {
       if (performance.now() < this.#nextClaimAt) return undefined;
       this.#claimFrom = formatEntryId(START);
     }
-    const { redis, stream, group, consumer, minIdleMs, count, claimIntervalMs } = this.#options;
+    const { redis, stream, group, consumer, minIdleMs, claimIntervalMs } = this.#options;
+    this.#asked = this.#size.limit;
     const [next, replies, deleted] = (await redis.callBuffer(
       ...["XAUTOCLAIM", stream, group, consumer],
-      ...[minIdleMs, this.#claimFrom, "COUNT", count],
+      ...[minIdleMs, this.#claimFrom, "COUNT", this.#asked],
     )) as [Buffer, StreamReply[], Buffer[]];
+    this.#size.adapt(replies.map(sizeOf));
     // A page may be empty and not the last: the round ends only where the cursor is back at the start.
     const cursor = next.toString();
     this.#claimFrom = cursor === formatEntryId(START) ? undefined : cursor;
@@ -139,12 +151,15 @@ export class GroupReader {
   }
 
   async #read(redis: Redis, block: readonly (string | number)[], from: string): Promise<readonly StreamReply[]> {
-    const { stream, group, consumer, count } = this.#options;
+    const { stream, group, consumer } = this.#options;
+    this.#asked = this.#size.limit;
     const reply = (await redis.callBuffer(
       ...["XREADGROUP", "GROUP", group, consumer, "COUNT"],
-      ...[count, ...block, "STREAMS", stream, from],
+      ...[this.#asked, ...block, "STREAMS", stream, from],
     )) as [[Buffer, StreamReply[]]] | null;
-    return reply?.[0][1] ?? [];
+    const replies = reply?.[0][1] ?? [];
+    this.#size.adapt(replies.map(sizeOf));
+    return replies;
   }
 
   async #withDeliveries(replies: readonly StreamReply[]): Promise<Delivered[]> {
