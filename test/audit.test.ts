@@ -17,7 +17,7 @@ import { crossedBooks } from "../src/audit/replay-audit.ts";
 import { StoreSnapshots } from "../src/engine/store-snapshots.ts";
 import { OrderType, Side } from "../src/gen/penstock/v1/order_pb.ts";
 import { OrderService } from "../src/gen/penstock/v1/order_service_pb.ts";
-import { prepareRules, prepareVoid } from "../src/stream/command.ts";
+import { prepareRules, prepareVoid } from "../src/stream/prepared-command.ts";
 import { claimPartitionCount } from "../src/store/settings.ts";
 import { PARTITION_COUNT_KEY, PartitionKeys } from "../src/stream/keys.ts";
 import { formatEntryId, formatOrderId, parseEntryId, parseOrderId } from "../src/stream/position.ts";

@@ -16,7 +16,7 @@ import { OrderService } from "../src/gen/penstock/v1/order_service_pb.ts";
 import type { SubmitOrderRequestSchema } from "../src/gen/penstock/v1/order_service_pb.ts";
 import { TokenService } from "../src/ingest/auth/tokens.ts";
 import { connect } from "../src/store/connection.ts";
-import { decodeBatch } from "../src/stream/command.ts";
+import { decodeBatch } from "../src/stream/logged-command.ts";
 import { readEntry } from "../src/stream/entry.ts";
 import type { StreamReply } from "../src/stream/entry.ts";
 import { PERSIST_GROUP } from "../src/stream/groups.ts";

@@ -6,7 +6,7 @@ import { OrderType, Side } from "../src/gen/penstock/v1/order_pb.ts";
 import { EnginePartitionStatus_State as State } from "../src/gen/penstock/v1/engine_service_pb.ts";
 import { OrderService } from "../src/gen/penstock/v1/order_service_pb.ts";
 import { EngineClient } from "../src/ingest/engine-client.ts";
-import { decodeEventBatch } from "../src/stream/event-batch.ts";
+import { decodeEventBatch } from "../src/stream/event-decoder.ts";
 import { readEntry, type StreamReply } from "../src/stream/entry.ts";
 import { EVENTS_GROUPS, ORDERS_GROUPS, PERSIST_GROUP } from "../src/stream/groups.ts";
 import { Trimmer } from "../src/stream/trimmer.ts";

@@ -7,8 +7,8 @@ import { EventKind, type MatchingEngine, Reason } from "../src/engine/matching/i
 import { RULES } from "../src/engine/matching/rules.ts";
 import type { EngineFactory } from "../src/engine/start.ts";
 import { OrderStatus, Side, TimeInForce } from "../src/gen/penstock/v1/order_pb.ts";
-import { prepareCancel, prepareRules, prepareVoid } from "../src/stream/command.ts";
-import { decodeEventBatch } from "../src/stream/event-batch.ts";
+import { prepareCancel, prepareRules, prepareVoid } from "../src/stream/prepared-command.ts";
+import { decodeEventBatch } from "../src/stream/event-decoder.ts";
 import { findStatus } from "../src/stream/order-status.ts";
 import { formatEntryId } from "../src/stream/position.ts";
 import { assertMatched, eventsOf, FileSnapshots, startEngine, untilMatched } from "./support/engine.ts";

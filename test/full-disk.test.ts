@@ -14,7 +14,7 @@ import type postgres from "postgres";
 
 import { connect } from "../src/store/connection.ts";
 import { AppendError } from "../src/stream/append-error.ts";
-import { decodeBatch } from "../src/stream/command.ts";
+import { decodeBatch } from "../src/stream/logged-command.ts";
 import type { Durability } from "../src/stream/durability.ts";
 import { readEntry, type StreamReply } from "../src/stream/entry.ts";
 import { PartitionKeys } from "../src/stream/keys.ts";

@@ -5,7 +5,7 @@ import { ReplyError } from "ioredis";
 
 import { AppendError } from "../src/stream/append-error.ts";
 import { MAX_ENTRY_BYTES, MAX_ENTRY_COMMANDS } from "../src/stream/command.ts";
-import type { PreparedCommand } from "../src/stream/command.ts";
+import type { PreparedCommand } from "../src/stream/prepared-command.ts";
 import type { Placement } from "../src/stream/flush.ts";
 import { PERSIST_GROUP } from "../src/stream/groups.ts";
 import { PartitionKeys } from "../src/stream/keys.ts";

@@ -7,8 +7,8 @@ import { create, toBinary } from "@bufbuild/protobuf";
 
 import { InstrumentSchema } from "../src/gen/penstock/v1/instrument_pb.ts";
 import { AppendError } from "../src/stream/append-error.ts";
-import { prepareInstrument } from "../src/stream/command.ts";
-import type { PreparedCommand } from "../src/stream/command.ts";
+import { prepareInstrument } from "../src/stream/prepared-command.ts";
+import type { PreparedCommand } from "../src/stream/prepared-command.ts";
 import { DurabilityError, verifyDurability } from "../src/stream/durability.ts";
 import type { Durability } from "../src/stream/durability.ts";
 import type { Placement } from "../src/stream/flush.ts";

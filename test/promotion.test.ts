@@ -13,7 +13,7 @@ import type { TestContext } from "node:test";
 import type postgres from "postgres";
 
 import { connect } from "../src/store/connection.ts";
-import { decodeBatch } from "../src/stream/command.ts";
+import { decodeBatch } from "../src/stream/logged-command.ts";
 import { readEntry, type StreamReply } from "../src/stream/entry.ts";
 import { PartitionKeys } from "../src/stream/keys.ts";
 import { formatEntryId, formatOrderId, parseOrderId } from "../src/stream/position.ts";

@@ -6,7 +6,7 @@ import postgres from "postgres";
 
 import { Side, OrderType } from "../src/gen/penstock/v1/order_pb.ts";
 import { OrderService } from "../src/gen/penstock/v1/order_service_pb.ts";
-import { prepareRules } from "../src/stream/command.ts";
+import { prepareRules } from "../src/stream/prepared-command.ts";
 import { PERSIST_GROUP } from "../src/stream/groups.ts";
 import { formatEntryId, parseOrderId } from "../src/stream/position.ts";
 import { EngineStack, failingOf, metricOf } from "./support/engine-stack.ts";

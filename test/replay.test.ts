@@ -11,7 +11,7 @@ import { StoreSnapshots } from "../src/engine/store-snapshots.ts";
 import { replay, type ReplayOptions } from "../src/replay/replay.ts";
 import { claimPartitionCount } from "../src/store/settings.ts";
 import { openWriter } from "../src/store/test-entries.ts";
-import { prepareRules, prepareVoid } from "../src/stream/command.ts";
+import { prepareRules, prepareVoid } from "../src/stream/prepared-command.ts";
 import type { Entry } from "../src/stream/entry.ts";
 import { type EntryId, formatEntryId, orderIdAt, orderIdPrefix } from "../src/stream/position.ts";
 import { eventsOf, startEngine, untilMatched } from "./support/engine.ts";

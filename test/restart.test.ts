@@ -13,7 +13,7 @@ import { OrderType, Side } from "../src/gen/penstock/v1/order_pb.ts";
 import { OrderService } from "../src/gen/penstock/v1/order_service_pb.ts";
 import { connect } from "../src/store/connection.ts";
 import { countRows, openWriter } from "../src/store/test-entries.ts";
-import { decodeBatch } from "../src/stream/command.ts";
+import { decodeBatch } from "../src/stream/logged-command.ts";
 import { readEntry } from "../src/stream/entry.ts";
 import { PERSIST_GROUP } from "../src/stream/groups.ts";
 import { PartitionKeys } from "../src/stream/keys.ts";

@@ -1,4 +1,5 @@
-import { decodeBatch, prepareSubmit } from "../../src/stream/command.ts";
+import { decodeBatch } from "../../src/stream/logged-command.ts";
+import { prepareSubmit } from "../../src/stream/prepared-command.ts";
 import { printLoops } from "../measure/loop.ts";
 import { submitFields } from "../measure/commands.ts";
 

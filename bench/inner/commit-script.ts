@@ -6,7 +6,7 @@ import { pino } from "pino";
 import { findRedis, RedisServer } from "../../src/stack/redis-server.ts";
 import { findServiceUser } from "../../src/stack/service-user.ts";
 import { Appender } from "../../src/stream/append.ts";
-import { prepareSubmit } from "../../src/stream/command.ts";
+import { prepareSubmit } from "../../src/stream/prepared-command.ts";
 import { parseInfo } from "../../src/stream/durability.ts";
 import { ORDERS_GROUPS } from "../../src/stream/groups.ts";
 import { PartitionKeys } from "../../src/stream/keys.ts";

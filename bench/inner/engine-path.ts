@@ -2,7 +2,7 @@ import { commandsOf } from "../../src/engine/command-of.ts";
 import { workEntry } from "../../src/engine/entry-outcome.ts";
 import { Engine } from "../../src/engine/matching/engine.ts";
 import { OrderType, SelfTradePrevention, Side, TimeInForce } from "../../src/gen/penstock/v1/order_pb.ts";
-import { prepareInstrument, prepareSubmit } from "../../src/stream/command.ts";
+import { prepareInstrument, prepareSubmit } from "../../src/stream/prepared-command.ts";
 import type { Entry } from "../../src/stream/entry.ts";
 import { formatEntryId } from "../../src/stream/position.ts";
 import { benchInstrument } from "../instrument.ts";

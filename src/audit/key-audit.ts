@@ -3,7 +3,7 @@ import type postgres from "postgres";
 import type { JournalEntry } from "../store/journal.ts";
 import { firstOrderId } from "../store/partitions.ts";
 import { MAX_CLOCK_AHEAD_MS } from "../stream/append.ts";
-import { decodeBatch, keyOfLogged } from "../stream/command.ts";
+import { decodeBatch, keyOfLogged } from "../stream/logged-command.ts";
 import type { Head } from "../stream/head.ts";
 import { formatEntryId, formatOrderId } from "../stream/position.ts";
 import { decodeSeen, type Seen } from "../stream/seen.ts";

@@ -1,7 +1,8 @@
 import type postgres from "postgres";
 import { EVENTS_STREAM, type LogPosition, type StreamNumber } from "../store/entry-record.ts";
 import { orderTime } from "../store/partitions.ts";
-import { decodeEvents, type EngineEvent } from "../stream/event-batch.ts";
+import type { EngineEvent } from "../stream/event-batch.ts";
+import { decodeEvents } from "../stream/event-decoder.ts";
 import { WireError, WireWriter } from "../stream/wire.ts";
 
 /**

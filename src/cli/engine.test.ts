@@ -8,7 +8,7 @@ import { test } from "node:test";
 import { EngineStack, failingOf } from "../../test/support/engine-stack.ts";
 import { TestAppender } from "../../test/support/log.ts";
 import { eventually, tokenOf } from "../../test/support/pipeline.ts";
-import { prepareRules } from "../stream/command.ts";
+import { prepareRules } from "../stream/prepared-command.ts";
 import { parseOrderId } from "../stream/position.ts";
 import { AdminService, Role } from "../gen/penstock/v1/admin_service_pb.ts";
 

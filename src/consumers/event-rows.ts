@@ -2,7 +2,8 @@ import { Side } from "../gen/penstock/v1/order_pb.ts";
 import type { AnswerRow, ChangeRow, DeadLetter, ExecutionRow, TradeRow } from "../store/entry-record.ts";
 import { EVENTS_STREAM } from "../store/entry-record.ts";
 import { fromUnits, fromValue, type Scale } from "../stream/decimal.ts";
-import { decodeEvents, decodeRawEvent, type EngineEvent, EVENTS_VERSION, rawEvent } from "../stream/event-batch.ts";
+import { type EngineEvent, EVENTS_VERSION } from "../stream/event-batch.ts";
+import { decodeEvents, decodeRawEvent, rawEvent } from "../stream/event-decoder.ts";
 import {
   EVENT_KIND,
   EXEC_TYPE_NAMES,

@@ -14,7 +14,7 @@ import { eventually } from "../../test/support/pipeline.ts";
 import { setScene, unfinishedOf, untilFinished } from "../../test/support/worker.ts";
 import { EVENTS_STREAM } from "../store/entry-record.ts";
 import { allLetters } from "../store/test-entries.ts";
-import { rawEvent } from "../stream/event-batch.ts";
+import { rawEvent } from "../stream/event-decoder.ts";
 import { PERSIST_GROUP } from "../stream/groups.ts";
 import { formatOrderId, parseEntryId } from "../stream/position.ts";
 

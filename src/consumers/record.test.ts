@@ -6,7 +6,7 @@ import { create, fromBinary } from "@bufbuild/protobuf";
 import { ACCOUNT, ORDER } from "../../test/support/hand-log.ts";
 import { InstrumentSchema } from "../gen/penstock/v1/instrument_pb.ts";
 import { OrderType, SelfTradePrevention, Side, TimeInForce } from "../gen/penstock/v1/order_pb.ts";
-import { prepareCancel, prepareInstrument as instrumentCommand, prepareSubmit } from "../stream/command.ts";
+import { prepareCancel, prepareInstrument as instrumentCommand, prepareSubmit } from "../stream/prepared-command.ts";
 import type { Delivered } from "../stream/group-reader.ts";
 import { prepareInstrument } from "../stream/instrument.ts";
 import { ORDER_ROWS } from "./order-rows.ts";

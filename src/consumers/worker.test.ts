@@ -16,7 +16,7 @@ import { pendingOf, type Scene, setScene, unfinishedOf, untilFinished } from "..
 import { InstrumentSchema } from "../gen/penstock/v1/instrument_pb.ts";
 import type { OrderType, SelfTradePrevention, Side, TimeInForce } from "../gen/penstock/v1/order_pb.ts";
 import { allLetters, countRows } from "../store/test-entries.ts";
-import { prepareInstrument } from "../stream/command.ts";
+import { prepareInstrument } from "../stream/prepared-command.ts";
 import { PERSIST_GROUP } from "../stream/groups.ts";
 import { InstrumentBook } from "../stream/instrument-book.ts";
 import { parseEntryId } from "../stream/position.ts";

@@ -1,11 +1,6 @@
 import type { Command as LogCommand } from "../gen/penstock/v1/log_pb.ts";
-import {
-  decodeBatch,
-  type LoggedCommand,
-  MAX_ENTRY_COMMANDS,
-  orderKeyOf,
-  type Undecodable,
-} from "../stream/command.ts";
+import { MAX_ENTRY_COMMANDS, orderKeyOf } from "../stream/command.ts";
+import { decodeBatch, type LoggedCommand, type Undecodable } from "../stream/logged-command.ts";
 import { prepareInstrument } from "../stream/instrument.ts";
 import { readOrderId } from "../stream/position.ts";
 import { WireError } from "../stream/wire.ts";

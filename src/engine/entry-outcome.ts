@@ -1,6 +1,7 @@
 import { hash } from "node:crypto";
 import type { Entry } from "../stream/entry.ts";
-import { decodeEventBatch, encodeEventBatch } from "../stream/event-batch.ts";
+import { decodeEventBatch } from "../stream/event-decoder.ts";
+import { encodeEventBatch } from "../stream/event-encoder.ts";
 import type { NewEvents } from "../stream/event-log.ts";
 import { touchedOrders } from "../stream/order-status.ts";
 import { commandsOf } from "./command-of.ts";

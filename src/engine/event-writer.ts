@@ -2,7 +2,7 @@ import type { Redis } from "ioredis";
 import type { Logger } from "pino";
 import { Backoff, delay } from "../runtime/backoff.ts";
 import type { Entry } from "../stream/entry.ts";
-import { decodeEventBatch } from "../stream/event-batch.ts";
+import { decodeEventBatch } from "../stream/event-decoder.ts";
 import type { EventLog, NewEvents } from "../stream/event-log.ts";
 import { EVENT_PAGE_BYTES, NewerEventsError } from "../stream/event-pages.ts";
 import { type Head, readHead } from "../stream/head.ts";

@@ -3,7 +3,8 @@ import type { MarketDataService } from "../gen/penstock/v1/market_data_service_p
 import { Side } from "../gen/penstock/v1/order_pb.ts";
 import type { ExecutionReport, Position } from "../gen/penstock/v1/order_pb.ts";
 import { WatchOrdersResponseSchema } from "../gen/penstock/v1/order_service_pb.ts";
-import { decodeEventBatch, type EventBatch } from "../stream/event-batch.ts";
+import type { EventBatch } from "../stream/event-batch.ts";
+import { decodeEventBatch } from "../stream/event-decoder.ts";
 import type { TradedInstrument } from "../stream/instrument.ts";
 import type { InstrumentBook } from "../stream/instrument-book.ts";
 import type { Partitioning } from "../stream/partition.ts";

@@ -2,7 +2,7 @@ import { randomUUID } from "node:crypto";
 import type { Logger } from "pino";
 import { Backoff, delay } from "../runtime/backoff.ts";
 import type { Service } from "../runtime/service.ts";
-import { prepareMassCancel } from "../stream/command.ts";
+import { prepareMassCancel } from "../stream/prepared-command.ts";
 import type { EngineEvent } from "../stream/event-batch.ts";
 import type { Placement } from "../stream/flush.ts";
 import type { Partitioning } from "../stream/partition.ts";

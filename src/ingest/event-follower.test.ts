@@ -5,7 +5,7 @@ import type { TestContext } from "node:test";
 import type { Redis } from "ioredis";
 import { until } from "../../test/support/until.ts";
 import { startTestRedis, type TestRedis } from "../../test/support/servers.ts";
-import { encodeEventBatch, type EventBatchSource } from "../stream/event-batch.ts";
+import { encodeEventBatch, type EventBatchSource } from "../stream/event-encoder.ts";
 import { PartitionKeys } from "../stream/keys.ts";
 import { connectRedis } from "../stream/redis.ts";
 import { createLog } from "../telemetry/log.ts";

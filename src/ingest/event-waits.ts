@@ -1,6 +1,7 @@
 import type { Redis } from "ioredis";
 import type { Service } from "../runtime/service.ts";
-import { decodeEventBatch, type EngineEvent, type EventBatch, EVENTS_VERSION } from "../stream/event-batch.ts";
+import { type EngineEvent, type EventBatch, EVENTS_VERSION } from "../stream/event-batch.ts";
+import { decodeEventBatch } from "../stream/event-decoder.ts";
 import type { Caller } from "../stream/flush.ts";
 import type { PartitionKeys } from "../stream/keys.ts";
 import { findEventEntry } from "../stream/order-status.ts";

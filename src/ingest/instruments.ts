@@ -3,7 +3,7 @@ import type { Logger } from "pino";
 import type { AdminService } from "../gen/penstock/v1/admin_service_pb.ts";
 import { InstrumentSchema } from "../gen/penstock/v1/instrument_pb.ts";
 import type { MarketDataService } from "../gen/penstock/v1/market_data_service_pb.ts";
-import { prepareInstrument } from "../stream/command.ts";
+import { prepareInstrument } from "../stream/prepared-command.ts";
 import type { InstrumentBook } from "../stream/instrument-book.ts";
 import type { Partitioning } from "../stream/partition.ts";
 import type { AuditTrail } from "./audit-trail.ts";

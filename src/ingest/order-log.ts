@@ -1,6 +1,6 @@
 import { AppendError } from "../stream/append-error.ts";
 import { type Appender, OVERLOADED } from "../stream/append.ts";
-import type { PreparedCommand } from "../stream/command.ts";
+import type { PreparedCommand } from "../stream/prepared-command.ts";
 import type { Caller, InstrumentChange, Placement } from "../stream/flush.ts";
 import { RequestError, resourceExhausted } from "./errors.ts";
 

@@ -4,9 +4,10 @@ import { OrderType, SelfTradePrevention, Side, TimeInForce } from "../gen/pensto
 import { messageOf } from "../runtime/errors.ts";
 import { ORDERS_STREAM } from "../store/entry-record.ts";
 import type { StoredLetter } from "../store/dead-letter-shelf.ts";
-import { decodeBatch, type LoggedOther, type LoggedSubmit, readCommand } from "../stream/command.ts";
+import { decodeBatch, type LoggedOther, type LoggedSubmit, readCommand } from "../stream/logged-command.ts";
 import { fromUnits, type Scale } from "../stream/decimal.ts";
-import { decodeEvents, decodeRawEvent, type EngineEvent } from "../stream/event-batch.ts";
+import type { EngineEvent } from "../stream/event-batch.ts";
+import { decodeEvents, decodeRawEvent } from "../stream/event-decoder.ts";
 import { EXEC_TYPE_NAMES, REASON_NAMES, reportTypeOf, STATUS_NAMES } from "../stream/event-names.ts";
 import type { Instruments } from "../stream/instrument.ts";
 import { formatOrderId, orderIdText } from "../stream/position.ts";

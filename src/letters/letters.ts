@@ -25,7 +25,7 @@ import { ensurePartitions } from "../store/partitions.ts";
 import { findReceipt } from "../store/receipts.ts";
 import type { Transaction, Writer } from "../store/writer.ts";
 import { WriterQueue } from "../store/writer-queue.ts";
-import { decodeRawEvent } from "../stream/event-batch.ts";
+import { decodeRawEvent } from "../stream/event-decoder.ts";
 import type { Instruments } from "../stream/instrument.ts";
 import { formatEntryId } from "../stream/position.ts";
 import { WireError } from "../stream/wire.ts";

@@ -2,7 +2,7 @@ import { randomUUID } from "node:crypto";
 import { setTimeout as delay } from "node:timers/promises";
 import { ReplyError } from "ioredis";
 import { AppendError } from "./append-error.ts";
-import type { PreparedCommand } from "./command.ts";
+import type { PreparedCommand } from "./prepared-command.ts";
 import {
   type Caller,
   type CommitReply,

@@ -7,23 +7,11 @@ import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { InstrumentSchema } from "../gen/penstock/v1/instrument_pb.ts";
 import { CommandBatchSchema, CommandSchema, SubmitCommandSchema } from "../gen/penstock/v1/log_pb.ts";
 import { OrderType, SelfTradePrevention, Side, TimeInForce, TradingStatus } from "../gen/penstock/v1/order_pb.ts";
-import {
-  clientKeyOf,
-  decodeBatch,
-  idempotencyKey,
-  keyOfLogged,
-  orderKeyOf,
-  prepareAccountLimits,
-  prepareRules,
-  prepareTradingStatus,
-  prepareVoid,
-  prepareCancel,
-  prepareInstrument,
-  prepareMassCancel,
-  prepareReplace,
-  prepareSubmit,
-} from "./command.ts";
-import type { PreparedCommand, SubmitFields } from "./command.ts";
+import { clientKeyOf, idempotencyKey, orderKeyOf } from "./command.ts";
+import { decodeBatch, keyOfLogged } from "./logged-command.ts";
+import { prepareAccountLimits, prepareRules, prepareTradingStatus, prepareVoid, prepareCancel, prepareInstrument, prepareMassCancel, prepareReplace, prepareSubmit } from "./prepared-command.ts";
+import type { SubmitFields } from "./command.ts";
+import type { PreparedCommand } from "./prepared-command.ts";
 import { BYTES, WireError, WireReader, WireWriter } from "./wire.ts";
 
 const SEED = 20_261_122;

@@ -3,15 +3,9 @@ import { test } from "node:test";
 import { fromBinary, toBinary } from "@bufbuild/protobuf";
 import * as fc from "fast-check";
 import { EngineEventSchema, EventBatchSchema } from "../gen/penstock/v1/event_log_pb.ts";
-import {
-  decodeEvent,
-  decodeEventBatch,
-  decodeEvents,
-  encodeEventBatch,
-  type EventSource,
-  type LevelChange,
-  rawEvent,
-} from "./event-batch.ts";
+import type { EventSource, LevelChange } from "./event-batch.ts";
+import { decodeEvent, decodeEventBatch, decodeEvents, rawEvent } from "./event-decoder.ts";
+import { encodeEventBatch } from "./event-encoder.ts";
 import { formatOrderId, orderIdText } from "./position.ts";
 
 const whole = fc.maxSafeNat();

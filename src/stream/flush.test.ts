@@ -3,7 +3,7 @@ import { test } from "node:test";
 
 import { AppendError } from "./append-error.ts";
 import { MAX_ENTRY_BYTES, MAX_ENTRY_COMMANDS } from "./command.ts";
-import type { PreparedCommand } from "./command.ts";
+import type { PreparedCommand } from "./prepared-command.ts";
 import { Flush, readReply, Ticket } from "./flush.ts";
 import type { InstrumentChange, Placement } from "./flush.ts";
 import { formatOrderId } from "./position.ts";

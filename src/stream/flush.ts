@@ -1,4 +1,5 @@
-import { MAX_ENTRY_BYTES, MAX_ENTRY_COMMANDS, type PreparedCommand, SCHEMA_VERSION } from "./command.ts";
+import { MAX_ENTRY_BYTES, MAX_ENTRY_COMMANDS, SCHEMA_VERSION } from "./command.ts";
+import type { PreparedCommand } from "./prepared-command.ts";
 import { AppendError } from "./append-error.ts";
 import { type EntryId, orderIdAt, orderIdPrefix, parseEntryId } from "./position.ts";
 import { decodeSeen } from "./seen.ts";

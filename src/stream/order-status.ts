@@ -1,6 +1,7 @@
 import type { Redis } from "ioredis";
 import { MAX_ENTRY_COMMANDS } from "./command.ts";
-import { decodeEvent, type EngineEvent, EVENTS_VERSION, type EventSource } from "./event-batch.ts";
+import { type EngineEvent, EVENTS_VERSION, type EventSource } from "./event-batch.ts";
+import { decodeEvent } from "./event-decoder.ts";
 import { type Entry, readEntry, type StreamReply } from "./entry.ts";
 import type { PartitionKeys } from "./keys.ts";
 import {

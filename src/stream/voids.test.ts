@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { OrderType, SelfTradePrevention, Side, TimeInForce } from "../gen/penstock/v1/order_pb.ts";
-import { decodeBatch, prepareCancel, prepareMassCancel, prepareSubmit, prepareVoid } from "./command.ts";
+import { decodeBatch } from "./logged-command.ts";
+import { prepareCancel, prepareMassCancel, prepareSubmit, prepareVoid } from "./prepared-command.ts";
 import { voidedBy } from "./voids.ts";
 
 const submit = prepareSubmit("ann", {

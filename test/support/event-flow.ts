@@ -6,7 +6,7 @@ import type { Entry, MatchingEvent } from "../../src/engine/matching/interface.t
 import { ReferenceEngine } from "../../src/engine/matching/reference/book.ts";
 import { narrow, type Step, Workload } from "../../src/engine/matching/reference/workload.ts";
 import { InstrumentSchema } from "../../src/gen/penstock/v1/instrument_pb.ts";
-import { encodeEventBatch } from "../../src/stream/event-batch.ts";
+import { encodeEventBatch } from "../../src/stream/event-encoder.ts";
 import type { Delivered } from "../../src/stream/group-reader.ts";
 import { prepareInstrument } from "../../src/stream/instrument.ts";
 import type { PartitionKeys } from "../../src/stream/keys.ts";

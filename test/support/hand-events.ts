@@ -1,4 +1,5 @@
-import { encodeEventBatch, type EventSource } from "../../src/stream/event-batch.ts";
+import type { EventSource } from "../../src/stream/event-batch.ts";
+import { encodeEventBatch } from "../../src/stream/event-encoder.ts";
 import { ACCOUNT } from "./hand-log.ts";
 
 /** The time of the orders that hand-made events are about, in ms. */

@@ -3,7 +3,8 @@ import type { Redis } from "ioredis";
 
 import { InstrumentSchema } from "../../src/gen/penstock/v1/instrument_pb.ts";
 import { OrderType, Side, TimeInForce } from "../../src/gen/penstock/v1/order_pb.ts";
-import { prepareInstrument, prepareSubmit, type SubmitFields } from "../../src/stream/command.ts";
+import type { SubmitFields } from "../../src/stream/command.ts";
+import { prepareInstrument, prepareSubmit } from "../../src/stream/prepared-command.ts";
 import { PartitionKeys } from "../../src/stream/keys.ts";
 import { HandStream, type Oddities } from "./hand-stream.ts";
 

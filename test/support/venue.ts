@@ -10,7 +10,7 @@ import type { Redis } from "ioredis";
 
 import { OrderType, Side } from "../../src/gen/penstock/v1/order_pb.ts";
 import type { SubmitOrderRequestSchema } from "../../src/gen/penstock/v1/order_service_pb.ts";
-import { decodeBatch } from "../../src/stream/command.ts";
+import { decodeBatch } from "../../src/stream/logged-command.ts";
 import { readEntry } from "../../src/stream/entry.ts";
 import type { StreamReply } from "../../src/stream/entry.ts";
 import { PartitionKeys } from "../../src/stream/keys.ts";
