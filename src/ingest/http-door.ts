@@ -1,32 +1,14 @@
 import { setMaxListeners } from "node:events";
 import type { IncomingHttpHeaders } from "node:http";
-import {
-  createRegistry,
-  type DescMessage,
-  type DescMethod,
-  type DescMethodServerStreaming,
-  type DescMethodUnary,
-  type Message,
-  type MessageInitShape,
-} from "@bufbuild/protobuf";
-import {
-  Code,
-  ConnectError,
-  createConnectRouter,
-  createContextKey,
-  createContextValues,
-  type HandlerContext,
-} from "@connectrpc/connect";
+import type { DescMethod, Message } from "@bufbuild/protobuf";
+import { Code, ConnectError, createContextKey, createContextValues, type HandlerContext } from "@connectrpc/connect";
 import { universalRequestFromNodeRequest } from "@connectrpc/connect-node";
-import type { UniversalHandlerFn } from "@connectrpc/connect/protocol";
-import { BadRequestSchema, RetryInfoSchema } from "../gen/google/rpc/error_details_pb.ts";
 import { OrderService } from "../gen/penstock/v1/order_service_pb.ts";
 import { type CertificateSource, type HttpLimits, type HttpRequest, pathOf } from "../runtime/http-listener.ts";
 import type { HttpResponse } from "../runtime/http-listener.ts";
 import type { Service } from "../runtime/service.ts";
 import type { HttpRoutes } from "../telemetry/http-server.ts";
 import type { Principal } from "./auth/tokens.ts";
-import { COMPRESSIONS } from "./compression.ts";
 import { connectErrorOf, mended, requestErrorOf } from "./connect-errors.ts";
 import { Cors } from "./cors.ts";
 import { RequestError, resourceExhausted } from "./errors.ts";
@@ -35,6 +17,7 @@ import { cut, pour, reply, send, tellTime } from "./http-answers.ts";
 import { boundOrders } from "./http-batches.ts";
 import { BodyReader } from "./http-body.ts";
 import { boundDeadlines, cutOff } from "./http-deadlines.ts";
+import { type Answer, HttpMethods, type Route } from "./http-methods.ts";
 import { HttpStream } from "./http-stream.ts";
 import type { IngestMetrics } from "./metrics.ts";
 import type { Access, ServedMethod, ServedService, ServedStream } from "./served.ts";
@@ -74,10 +57,6 @@ const TOO_MANY_RETRY_MS = 1_000;
 const ANSWERS_PER_TURN = 16;
 /** Bodies that are still coming, in the largest that are allowed. */
 const MAX_LARGEST_BODIES = 64;
-/** Of the body as it comes and of the message in it: who needs no token sends an account's name and its secret. */
-const ANYONE_BYTES = 4_096;
-/** An answer that fits in one packet comes no sooner for being smaller. Tokens and secrets are shorter, so they are never compressed. */
-const COMPRESS_MIN_BYTES = 1_400;
 
 const UNSUPPORTED = 415;
 const CONTENT_TYPES = "the content-type must be application/json, application/proto, or one of gRPC-Web";
@@ -107,18 +86,6 @@ interface Passage {
 
 const PASSAGE = createContextKey<Passage | undefined>(undefined);
 
-type Answer = MessageInitShape<DescMessage>;
-
-interface Route {
-  readonly method: DescMethod;
-  readonly access: Access;
-  /** Of the message, packed or not. */
-  readonly mostBytes: number;
-  /** Whether one request has many answers. */
-  readonly isStream: boolean;
-  readonly handle: UniversalHandlerFn;
-}
-
 /**
  * Connect, gRPC-Web and plain JSON. It translates, as the gRPC door does: what calls do is the services' business.
  *
@@ -133,9 +100,7 @@ export class HttpDoor implements Service, HttpRoutes {
   readonly #cors: Cors;
   readonly #cookie: SessionCookie;
   readonly #bodies: BodyReader;
-  readonly #routes = new Map<string, Route>();
-  /** Methods that are streams both ways: not served here. */
-  readonly #bidirectional = new Set<string>();
+  readonly #methods: HttpMethods;
   readonly #streams = new Set<HttpStream>();
   readonly #shutdown = new AbortController();
   readonly #turns = new Turns(ANSWERS_PER_TURN);
@@ -154,7 +119,7 @@ export class HttpDoor implements Service, HttpRoutes {
       headers: MAX_HEADERS,
       receiveMs,
       answerMs: requestTimeoutMs + receiveMs,
-      longAnswerMs: (request) => (this.#routes.get(pathOf(request))?.isStream ? STREAM_MS + receiveMs : undefined),
+      longAnswerMs: (request) => (this.#methods.at(pathOf(request))?.isStream ? STREAM_MS + receiveMs : undefined),
       idleMs: IDLE_MS,
       ageMs: AGE_MS,
     };
@@ -163,7 +128,14 @@ export class HttpDoor implements Service, HttpRoutes {
     this.#cookie = new SessionCookie(options.certificates !== undefined);
     this.#bodies = new BodyReader(MAX_LARGEST_BODIES * maxMessageBytes);
     setMaxListeners(0, this.#shutdown.signal); // one a call
-    this.#addRoutes();
+    this.#methods = new HttpMethods({
+      services: options.services,
+      maxMessageBytes,
+      shutdownSignal: this.#shutdown.signal,
+      admit: (context) => this.#admit(context),
+      serve: (served, message, context) => this.#serve(served, message, context),
+      stream: (served, message, context) => this.#stream(served, message, context),
+    });
   }
 
   /** Whether calls are taken: not before `start` and not after `stop`. */
@@ -202,8 +174,8 @@ export class HttpDoor implements Service, HttpRoutes {
 
   answer(request: HttpRequest, response: HttpResponse): boolean {
     const path = pathOf(request);
-    const route = this.#routes.get(path);
-    if (route === undefined && !this.#bidirectional.has(path)) return false;
+    const route = this.#methods.at(path);
+    if (route === undefined && !this.#methods.isBidirectional(path)) return false;
     if (this.#cors.answer(request, response)) return true;
     if (request.method !== "POST") {
       response.setHeader("allow", "POST");
@@ -266,44 +238,6 @@ export class HttpDoor implements Service, HttpRoutes {
       yield body;
     } catch (error) {
       throw error instanceof RequestError ? this.#refusal(passage, error) : error;
-    }
-  }
-
-  #addRoutes(): void {
-    const { maxMessageBytes } = this.#options;
-    const options = {
-      grpc: false,
-      acceptCompression: COMPRESSIONS,
-      compressMinBytes: COMPRESS_MIN_BYTES,
-      // Kept, each would be an object: a megabyte that holds nothing else took 460 ms and 95 MB.
-      binaryOptions: { readUnknownFields: false },
-      // The registry is for the refusals within a batch's answer, which hold their details as google.protobuf.Any.
-      jsonOptions: { ignoreUnknownFields: false, registry: createRegistry(BadRequestSchema, RetryInfoSchema) },
-      shutdownSignal: this.#shutdown.signal,
-      requestGate: (context: HandlerContext) => this.#admit(context),
-    };
-    for (const { service, methods, streams } of this.#options.services) {
-      for (const method of service.methods) {
-        const path = `/${service.typeName}/${method.name}`;
-        const served = methods[method.localName];
-        const stream = method.methodKind === "server_streaming" ? streams[method.localName] : undefined;
-        const access = (served ?? stream)?.access;
-        if (access === undefined) {
-          this.#bidirectional.add(path);
-          continue;
-        }
-        const mostBytes = access === "anyone" ? Math.min(ANYONE_BYTES, maxMessageBytes) : maxMessageBytes;
-        // A router each: `rpc` takes options as well, but with them connect forgets that it serves no gRPC.
-        const router = createConnectRouter({ ...options, readMaxBytes: mostBytes });
-        if (served !== undefined) {
-          router.rpc(method as DescMethodUnary, (message, context) => this.#serve(served, message, context));
-        } else if (stream !== undefined) {
-          const answers = (message: Message, context: HandlerContext) => this.#stream(stream, message, context);
-          router.rpc(method as DescMethodServerStreaming, answers);
-        }
-        const isStream = stream !== undefined;
-        this.#routes.set(path, { method, access, mostBytes, isStream, handle: router.handlers.at(-1)! });
-      }
     }
   }
 
