@@ -19,7 +19,7 @@ type OrderMethods = Implementation<typeof OrderService>;
 
 export interface OrderWatchesOptions {
   readonly follower: Follower;
-  readonly history: Pick<ReportHistory, "knows" | "next">;
+  readonly history: Pick<ReportHistory, "expect" | "next">;
   readonly instruments: Pick<InstrumentBook, "get" | "find" | "isUnknown" | "refresh">;
   readonly partitioning: Partitioning;
 }
@@ -131,10 +131,7 @@ class OrderWatch implements ReportWatcher {
   async #catchUp(partition: number, from: ReportPlace | undefined): Promise<void> {
     const { follower, history, instruments, turns } = this.#options;
     if (from === undefined) return this.#join(partition, undefined);
-    if (follower.find(partition, from)?.epoch !== from.epoch && !(await history.knows(partition, from))) {
-      const place = `entry ${formatEntryId(from)} of epoch ${from.epoch}`;
-      throw new RequestError("OUT_OF_RANGE", `partition ${partition} has no ${place}, or none that is kept`);
-    }
+    if (follower.find(partition, from)?.epoch !== from.epoch) await history.expect(partition, from);
     let place = from;
     for (let isFresh = false; ;) {
       await this.#feed.room();

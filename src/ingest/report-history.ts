@@ -3,7 +3,7 @@ import type postgres from "postgres";
 import { Slots } from "../runtime/slots.ts";
 import { EVENTS_STREAM, ORDERS_STREAM } from "../store/entry-record.ts";
 import { readExecutions, type StoredExecution } from "../store/executions.ts";
-import { findWritten, readEntry as readReceipt } from "../store/journal.ts";
+import { findWritten, newestBefore, readEntry as readReceipt } from "../store/journal.ts";
 import type { SubmitFields } from "../stream/command.ts";
 import { decodeBatch } from "../stream/logged-command.ts";
 import type { Entry } from "../stream/entry.ts";
@@ -11,10 +11,18 @@ import { decodeEventBatch } from "../stream/event-decoder.ts";
 import { EVENT_PAGE_BYTES, readEvents } from "../stream/event-pages.ts";
 import type { InstrumentBook } from "../stream/instrument-book.ts";
 import type { PartitionKeys } from "../stream/keys.ts";
-import { findEntry } from "../stream/lookup.ts";
+import { findEntry, findNewest } from "../stream/lookup.ts";
 import { PageSize } from "../stream/page-size.ts";
-import { compareEntryIds, formatEntryId, orderIdPrefix, parseOrderId, START } from "../stream/position.ts";
+import {
+  compareEntryIds,
+  type EntryPosition,
+  formatEntryId,
+  orderIdPrefix,
+  parseOrderId,
+  START,
+} from "../stream/position.ts";
 import { RequestError } from "./errors.ts";
+import { cutBefore, type LogCut, readCuts } from "./log-cuts.ts";
 import {
   isWanted,
   type Report,
@@ -63,16 +71,36 @@ export class ReportHistory {
     this.#pages = options.partitions.map(() => new PageSize({ bytes: EVENT_PAGE_BYTES, most: PAGE_ENTRIES }));
   }
 
-  /** Whether the log has, or had, an entry at that place which is not older than what is kept. */
-  async knows(partition: number, place: ReportPlace): Promise<boolean> {
-    if (place.epoch === 0 && compareEntryIds(place, START) === 0) return true;
+  /**
+   * Returns where the log has, or had, an entry at that place which is not older than what is kept; else throws OUT_OF_RANGE.
+   * Where the log had that entry and lost it (its reports may be written all the same), that names the place to resume behind.
+   */
+  async expect(partition: number, place: ReportPlace): Promise<void> {
+    if (place.epoch === 0 && compareEntryIds(place, START) === 0) return;
     const { redis, sql, partitions } = this.#options;
     const keys = partitions[partition]!;
     const [event] = await readEvents(redis, keys, { from: place, isBehind: false, count: 1 });
-    if (event !== undefined && isAt(event, place)) return event.epoch === place.epoch;
-    if ((await readReceipt(sql, EVENTS_STREAM, partition, place)) !== undefined) return true;
+    if (event !== undefined && isAt(event, place) && event.epoch === place.epoch) return;
+    const cut = cutBefore(await readCuts(redis, sql, keys), place);
+    if (cut !== undefined) throw await this.#lost(partition, place, cut);
+    if ((await readReceipt(sql, EVENTS_STREAM, partition, place)) !== undefined) return;
     // The events stream may have lost its tail, which the engine then writes again.
-    return (await findEntry(redis, keys, place)) !== undefined;
+    if ((await findEntry(redis, keys, place)) !== undefined) return;
+    throw new RequestError("OUT_OF_RANGE", `partition ${partition} has no ${textOf(place)}, or none that is kept`);
+  }
+
+  /** What a client is told whose place the log has lost. */
+  async #lost(partition: number, place: EntryPosition, { base }: LogCut): Promise<RequestError> {
+    const { redis, sql, partitions } = this.#options;
+    const inLog = await findNewest(redis, partitions[partition]!, base);
+    const last = inLog ?? (await newestBefore(sql, ORDERS_STREAM, partition, { ms: base.ms, seq: base.seq + 1 }));
+    const isKept = last !== undefined && compareEntryIds(last, base) === 0;
+    const [id, epoch] = isKept ? [formatEntryId(base), last.epoch] : [formatEntryId(START), 0];
+    return new RequestError(
+      "OUT_OF_RANGE",
+      `partition ${partition} has lost ${textOf(place)}, and went on without it. Resume behind entry_id ${id}, epoch ${epoch}, ` +
+        `index ${WHOLE_ENTRY}: what you have from behind that did not happen`,
+    );
   }
 
   /** The next page behind a place, or undefined where nothing stands there yet. */
@@ -132,15 +160,22 @@ export class ReportHistory {
     first: Entry | undefined,
     filter: ReportFilter,
   ): Promise<ReportPage | undefined> {
-    const { sql, instruments } = this.#options;
+    const { redis, sql, partitions, instruments } = this.#options;
     const rows = await readExecutions(sql, partition, after, { ...filter, limit: PAGE_ROWS });
     const older = first === undefined ? rows : rows.filter((row) => compareEntryIds(row, first) < 0);
-    if (older.some(({ symbol }) => instruments.isUnknown(symbol))) await instruments.refresh();
-    const submitted = await this.#submitted(partition, older);
-    const reports = older.map((row) => storedReportOf(row, instruments, submitted.get(row.orderId ?? "")));
-    const last = reports.at(-1);
-    if (last !== undefined && older.length === PAGE_ROWS) return { reports, end: last };
-    if (first === undefined) return last && { reports, end: last };
+    // What the log has lost since stays written until somebody takes it back (docs/recovery.md).
+    const cuts = older.length > 0 ? await readCuts(redis, sql, partitions[partition]!) : [];
+    const kept = older.filter((row) => cutBefore(cuts, row) === undefined);
+    if (kept.some(({ symbol }) => instruments.isUnknown(symbol))) await instruments.refresh();
+    const submitted = await this.#submitted(partition, kept);
+    const reports = kept.map((row) => storedReportOf(row, instruments, submitted.get(row.orderId ?? "")));
+    const last = older.at(-1);
+    if (last !== undefined && older.length === PAGE_ROWS) {
+      const cut = cutBefore(cuts, last);
+      return { reports, end: cut === undefined ? last : { epoch: cut.epoch, ...cut.base, index: WHOLE_ENTRY } };
+    }
+    const end = reports.at(-1);
+    if (first === undefined) return end && { reports, end };
     await this.#proveWritten(partition, after, first);
     return { reports, end: { ...first.previous, epoch: first.epoch, index: WHOLE_ENTRY } };
   }
@@ -184,6 +219,10 @@ export class ReportHistory {
     );
     throw new RequestError("UNAVAILABLE", "events are missing at present: resume later", { cause });
   }
+}
+
+function textOf(place: EntryPosition): string {
+  return `entry ${formatEntryId(place)} of epoch ${place.epoch}`;
 }
 
 function isAt(entry: Entry, place: ReportPlace): boolean {
