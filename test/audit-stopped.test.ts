@@ -9,6 +9,7 @@ import { text } from "node:stream/consumers";
 import { test } from "node:test";
 
 import { identify } from "../src/stack/process-identity.ts";
+import { processEnv } from "./support/process-env.ts";
 import { until } from "./support/until.ts";
 
 const MAIN = join(import.meta.dirname, "..", "src", "main.ts");
@@ -18,7 +19,7 @@ test("a stack that runs, and one that was stopped, are audited (I4)", async (t) 
   chmodSync(temporary, 0o755); // else, as root, the data would lie elsewhere on this machine
   t.after(() => rmSync(temporary, { recursive: true, force: true, maxRetries: 5 }));
   const folder = join(temporary, "state");
-  const env: NodeJS.ProcessEnv = { PATH: process.env["PATH"], PENSTOCK_STATE_DIR: folder };
+  const env: NodeJS.ProcessEnv = { ...processEnv(), PENSTOCK_STATE_DIR: folder };
   for (const name of ["GRPC", "HTTP", "ENGINE", "REDIS", "POSTGRES"]) env[`PENSTOCK_${name}_PORT`] = "0";
   const start = (...args: readonly string[]) => {
     const child = spawn(process.execPath, [MAIN, ...args], { env, stdio: ["ignore", "pipe", "pipe"] });

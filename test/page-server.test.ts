@@ -32,6 +32,7 @@ import { TestCertificate } from "./support/certificates.ts";
 import { HttpCaller } from "./support/http-caller.ts";
 import { bookOf, Market, trade } from "./support/market.ts";
 import { eventually, tokenOf } from "./support/pipeline.ts";
+import { processEnv } from "./support/process-env.ts";
 import { order, Venue } from "./support/venue.ts";
 import { GrpcWatch, HttpWatch, type Watched } from "./support/watch.ts";
 
@@ -263,7 +264,7 @@ test("what the page asks of the server", { timeout: 120_000 }, async (t) => {
   });
 
   await t.test("penstock top without a terminal prints one view", async () => {
-    const env = { PATH: process.env["PATH"], PENSTOCK_TOKEN: await tokenOf("root", "admin") };
+    const env = { ...processEnv(), PENSTOCK_TOKEN: await tokenOf("root", "admin") };
     const run = (...more: string[]) =>
       promisify(execFile)(process.execPath, [MAIN, "top", "--url", ingest.address, ...more], { env });
     const { stdout } = await run();

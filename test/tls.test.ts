@@ -12,6 +12,7 @@ import { OrderService } from "../src/gen/penstock/v1/order_service_pb.ts";
 import { Caller, refusalOf } from "./support/caller.ts";
 import { TestCertificate } from "./support/certificates.ts";
 import { eventually, tokenOf } from "./support/pipeline.ts";
+import { processEnv } from "./support/process-env.ts";
 import { TestStream } from "./support/stream.ts";
 import { order, Venue } from "./support/venue.ts";
 
@@ -102,7 +103,7 @@ test("the gRPC door over TLS", async (t) => {
   await t.test("the command line reaches it", async () => {
     const run = promisify(execFile);
     const args = [MAIN, "instruments", "list", "--url", `https://localhost:${port}`, "--json"];
-    const env = { PATH: process.env["PATH"], PENSTOCK_TOKEN: await tokenOf("demo") };
+    const env = { ...processEnv(), PENSTOCK_TOKEN: await tokenOf("demo") };
     await assert.rejects(run(process.execPath, args, { env }), /UNAVAILABLE/);
     const { stdout } = await run(process.execPath, args, { env: { ...env, NODE_EXTRA_CA_CERTS: files.certFile } });
     assert.match(stdout, /BTC-USD/);

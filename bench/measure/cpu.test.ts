@@ -7,7 +7,7 @@ import { cpuBetween, descendants, parentOf, sampleCpu } from "./cpu.ts";
 // Burns half a second of CPU in a child that ends, then waits for the end of its input.
 const PROGRAM = `
   const { spawnSync } = require("node:child_process");
-  spawnSync(process.execPath, ["-e", "while (process.cpuUsage().user < 500000);"]);
+  spawnSync(process.execPath, ["-e", "for (let u; !u || u.user + u.system < 500000;) u = process.cpuUsage();"]);
   console.log("done");
   process.stdin.resume();
 `;

@@ -11,6 +11,7 @@ import type { TestContext } from "node:test";
 
 import { MiniEngine } from "../../test/support/mini-engine.ts";
 import { startIngest, tokenOf } from "../../test/support/pipeline.ts";
+import { processEnv } from "../../test/support/process-env.ts";
 import { createTestDatabase, startTestRedis } from "../../test/support/servers.ts";
 
 const main = join(import.meta.dirname, "..", "main.ts");
@@ -24,7 +25,7 @@ interface Outcome {
 
 function start(args: readonly string[], env: NodeJS.ProcessEnv) {
   return spawn(process.execPath, [main, ...args], {
-    env: { PATH: process.env.PATH, PENSTOCK_STATE_DIR: "/nowhere", ...env },
+    env: { ...processEnv(), PENSTOCK_STATE_DIR: "/nowhere", ...env },
     stdio: ["ignore", "pipe", "pipe"],
   });
 }

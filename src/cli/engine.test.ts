@@ -8,6 +8,7 @@ import { test } from "node:test";
 import { EngineStack, failingOf } from "../../test/support/engine-stack.ts";
 import { TestAppender } from "../../test/support/log.ts";
 import { eventually, tokenOf } from "../../test/support/pipeline.ts";
+import { processEnv } from "../../test/support/process-env.ts";
 import { prepareRules } from "../stream/prepared-command.ts";
 import { parseOrderId } from "../stream/position.ts";
 import { AdminService, Role } from "../gen/penstock/v1/admin_service_pb.ts";
@@ -17,7 +18,7 @@ const ID = String.raw`\d+-\d+`;
 
 test("operators see what the engine does, and tell it what to do", async (t) => {
   const stack = await EngineStack.open(t);
-  const env = { PATH: process.env["PATH"], PENSTOCK_TOKEN: await tokenOf("root", "admin") };
+  const env = { ...processEnv(), PENSTOCK_TOKEN: await tokenOf("root", "admin") };
   const penstock = async (...args: string[]) => {
     const child = spawn(process.execPath, [MAIN, ...args, "--url", stack.ingest.address], { env });
     const [[code], stdout, stderr] = await Promise.all([

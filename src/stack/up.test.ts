@@ -11,6 +11,7 @@ import type { TestContext } from "node:test";
 import { Redis } from "ioredis";
 import postgres from "postgres";
 
+import { processEnv } from "../../test/support/process-env.ts";
 import { createTestDatabase, startTestRedis } from "../../test/support/servers.ts";
 import { writeStandIn } from "../../test/support/stand-in.ts";
 import { until } from "../../test/support/until.ts";
@@ -68,7 +69,7 @@ class Place {
       PENSTOCK_POSTGRES_PORT: "0",
     };
     const child = spawn(process.execPath, ["--input-type=module", "--eval", program], {
-      env: { PATH: process.env["PATH"], PENSTOCK_STATE_DIR: this.folder, ...free, ...environment },
+      env: { ...processEnv(), PENSTOCK_STATE_DIR: this.folder, ...free, ...environment },
       stdio: ["ignore", "pipe", "pipe"],
     });
     this.#t.after(() => child.kill("SIGTERM"));

@@ -5,6 +5,8 @@ import { createInterface } from "node:readline";
 import { text } from "node:stream/consumers";
 import type { TestContext } from "node:test";
 
+import { processEnv } from "./process-env.ts";
+
 const MAIN = join(import.meta.dirname, "..", "..", "src", "main.ts");
 
 export interface Outcome {
@@ -23,7 +25,7 @@ export class Command {
 
   constructor(t: TestContext, args: readonly string[], token = "x", env: NodeJS.ProcessEnv = {}) {
     const child = spawn(process.execPath, [MAIN, ...args], {
-      env: { PATH: process.env["PATH"], PENSTOCK_STATE_DIR: "/nowhere", PENSTOCK_TOKEN: token, ...env },
+      env: { ...processEnv(), PENSTOCK_STATE_DIR: "/nowhere", PENSTOCK_TOKEN: token, ...env },
       stdio: ["ignore", "pipe", "pipe"],
     });
     t.after(() => child.kill("SIGKILL"));

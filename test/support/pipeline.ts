@@ -8,6 +8,7 @@ import type { TestContext } from "node:test";
 import { ApiClient } from "../../src/cli/client.ts";
 import { AdminService } from "../../src/gen/penstock/v1/admin_service_pb.ts";
 import { TokenService } from "../../src/ingest/auth/tokens.ts";
+import { processEnv } from "./process-env.ts";
 
 /** Roles as real processes, over servers that the test owns. */
 
@@ -45,7 +46,7 @@ export class RoleProcess {
   constructor(role: "ingest" | "engine" | "consumers", servers: Servers) {
     this.#child = spawn(process.execPath, [servers.main ?? MAIN, role], {
       env: {
-        PATH: process.env["PATH"],
+        ...processEnv(),
         REDIS_URL: servers.redisUrl,
         DATABASE_URL: servers.databaseUrl,
         PENSTOCK_SIGNING_KEY: SIGNING_KEY,

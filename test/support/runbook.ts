@@ -5,6 +5,8 @@ import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import type { TestContext } from "node:test";
 
+import { processEnv } from "./process-env.ts";
+
 const ROOT = join(import.meta.dirname, "..", "..");
 const MAIN = join(ROOT, "src", "main.ts");
 const TIMEOUT_MS = 60_000;
@@ -40,6 +42,7 @@ export class Runbook {
     this.#write("penstock", `exec "${process.execPath}" "${MAIN}" "$@"`);
     this.#write("redis-cli", `exec /usr/bin/env -i PATH="${process.env["PATH"]}" redis-cli -u "${redisUrl}" "$@"`);
     this.#env = {
+      ...processEnv(),
       PATH: `${this.#folder}:${dirname(process.execPath)}:${process.env["PATH"]}`,
       PENSTOCK_STATE_DIR: this.#folder,
     };
