@@ -27,12 +27,19 @@ test(
     const older = OlderVersion.unpack();
     t.after(() => older.remove());
     const stack = await EngineStack.open(t, { env: QUICK });
-    const before = { ...stack.servers, main: older.main };
     // Engines beside each other, at addresses of their own: nobody asks them for books here.
     const env = (name: string) => ({ ...stack.servers.env, PENSTOCK_ENGINE_PORT: "0", PENSTOCK_CONSUMER_NAME: name });
-    const oldIngest = await startIngest(t, before);
-    const oldWorker = await startConsumers(t, { ...before, env: env("old") });
-    const oldEngine = await startEngine(t, { ...before, env: env("") });
+    // Its sources lie elsewhere each time: what Node made of them is not worth keeping.
+    const before = (name: string) => ({
+      ...stack.servers,
+      main: older.main,
+      env: { ...env(name), NODE_DISABLE_COMPILE_CACHE: "1" },
+    });
+    const [oldIngest, oldWorker, oldEngine] = await Promise.all([
+      startIngest(t, before("")),
+      startConsumers(t, before("old")),
+      startEngine(t, before("")),
+    ]);
 
     const clients = new PatientClient([oldIngest.address, stack.ingest.address], await tokenOf("demo"));
     t.after(() => clients.close());
