@@ -90,7 +90,9 @@ test("the gRPC door under attack", async (t) => {
   const venue = await Venue.trading(t, {
     PENSTOCK_REQUEST_TIMEOUT_MS: "2500",
     PENSTOCK_MAX_CONNECTIONS: "200",
-    PENSTOCK_DRAIN_TIMEOUT_MS: "21000",
+    // A drain is longer than a transaction.
+    PENSTOCK_TRANSACTION_TIMEOUT_MS: "4000",
+    PENSTOCK_DRAIN_TIMEOUT_MS: "5000",
     PENSTOCK_REPLICA_TIMEOUT_MS: "1000",
   });
   const { address, pid } = venue.ingest;

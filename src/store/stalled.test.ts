@@ -18,6 +18,9 @@ const TRADE: TradeRow = {
   ...{ buyOrderId: UUID, sellOrderId: UUID, buyAccount: "a", sellAccount: "b" },
 };
 
+/** Of who ends them; so long a transaction must have stalled. It connects within that time on a busy machine, too. */
+const TIMEOUT_MS = 1_500;
+
 interface Stalled {
   /** How the transaction ended, once it has. */
   readonly outcome: Promise<"written" | "ended">;
@@ -79,8 +82,7 @@ test("I4: the COPYs of other workers whose time is up are ended, whatever their 
     stall(t, elsewhere, "COPY orders (", (writer) => persist(writer, [makeEntry({ seq: 1 })])),
   ]);
 
-  const timeoutMs = 400;
-  const writer = openWriter(t, named(url, "consumers"), timeoutMs);
+  const writer = openWriter(t, named(url, "consumers"), TIMEOUT_MS);
   let ended = 0;
   await until("all of them are ended", async () => (ended += await endStalledCopies(writer)) >= workers.length);
   assert.equal(await endStalledCopies(writer), 0);
@@ -106,10 +108,11 @@ test("I4: a role ends the COPYs of the roles that it may signal, and leaves thos
   const stalled = await stall(t, named(url, "one", "first"), "COPY orders (", (writer) =>
     writer.transaction((transaction) => transaction.copy("COPY orders (order_id) FROM STDIN", [])),
   );
-  const second = openWriter(t, named(url, "two", "second"), 300);
+  const second = openWriter(t, named(url, "two", "second"), TIMEOUT_MS);
   await until("its time is up", async () => {
     const { count } = await sql`
-      SELECT FROM pg_stat_activity WHERE usename = 'first' AND xact_start < clock_timestamp() - interval '0.3 s'`;
+      SELECT FROM pg_stat_activity WHERE usename = 'first' 
+        AND xact_start < clock_timestamp() - ${TIMEOUT_MS} * interval '1 ms'`;
     return count === 1;
   });
   assert.equal(await endStalledCopies(second), 0, "it sees the statement, and may not end it");
