@@ -215,7 +215,6 @@ suite("under trouble", { concurrency: true }, () => {
   });
 });
 
-
 /** Waits until so many commands wait for the log. */
 async function waiting({ ingest }: Door, commands: number): Promise<void> {
   const metric = new RegExp(`^penstock_waiting_commands(\\{.*\\})? ${commands}$`, "m");

@@ -14,7 +14,8 @@ import { eventually } from "./support/pipeline.ts";
 
 /** The gRPC door over real sockets: an ingest process, and clients in this one. What it takes and what it refuses. */
 
-const { submitOrder, submitOrders, cancelOrder, replaceOrder, cancelAllOrders, getOrder, listOrders } = OrderService.method;
+const { submitOrder, submitOrders, cancelOrder, replaceOrder, cancelAllOrders, getOrder, listOrders } =
+  OrderService.method;
 const { upsertInstrument } = AdminService.method;
 const { listInstruments } = MarketDataService.method;
 
@@ -93,7 +94,6 @@ const REFUSED: readonly (readonly [object, ...string[]])[] = [
   [{ symbol: "BAND", quantity: "1", price: "100", timeInForce: TimeInForce.IOC }, "time_in_force"],
   [{ symbol: "", side: 0, quantity: "1e9", price: "-1" }, "price", "quantity", "side", "symbol"],
 ];
-
 
 test("the door", async (t) => {
   const door = await Door.open(t);

@@ -29,7 +29,8 @@ const LOG = createLog("test", "silent");
 
 /** The events of an entry that was many orders' end. */
 const PAYLOAD = (() => {
-  const events = (count: number) => Array.from({ length: count }, () => ({ clientOrderId: "client-order-id-".repeat(4) }));
+  const events = (count: number) =>
+    Array.from({ length: count }, () => ({ clientOrderId: "client-order-id-".repeat(4) }));
   return eventBatch(events(Math.ceil((ENTRY_BYTES / eventBatch(events(1_000)).length) * 1_000)));
 })();
 

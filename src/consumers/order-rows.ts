@@ -10,7 +10,13 @@ import type {
 } from "../store/entry-record.ts";
 import { ORDERS_STREAM } from "../store/entry-record.ts";
 import { SCHEMA_VERSION } from "../stream/command.ts";
-import { decodeBatch, type LoggedCommand, type LoggedSubmit, readCommand, type Undecodable } from "../stream/logged-command.ts";
+import {
+  decodeBatch,
+  type LoggedCommand,
+  type LoggedSubmit,
+  readCommand,
+  type Undecodable,
+} from "../stream/logged-command.ts";
 import { fromUnits } from "../stream/decimal.ts";
 import { namesOf } from "../stream/event-names.ts";
 import { prepareInstrument } from "../stream/instrument.ts";

@@ -4,7 +4,18 @@ import { create } from "@bufbuild/protobuf";
 import { assert as check, nat, property, uint8Array } from "fast-check";
 import { InstrumentSchema } from "../gen/penstock/v1/instrument_pb.ts";
 import { OrderType, SelfTradePrevention, Side, TimeInForce, TradingStatus } from "../gen/penstock/v1/order_pb.ts";
-import { prepareAccountLimits, prepareCancel, type PreparedCommand, prepareInstrument, prepareMassCancel, prepareReplace, prepareRules, prepareSubmit, prepareTradingStatus, prepareVoid } from "../stream/prepared-command.ts";
+import {
+  prepareAccountLimits,
+  prepareCancel,
+  type PreparedCommand,
+  prepareInstrument,
+  prepareMassCancel,
+  prepareReplace,
+  prepareRules,
+  prepareSubmit,
+  prepareTradingStatus,
+  prepareVoid,
+} from "../stream/prepared-command.ts";
 import { formatOrderId, orderIdBytes } from "../stream/position.ts";
 import { commandsOf } from "./command-of.ts";
 import { Engine } from "./matching/engine.ts";

@@ -5,7 +5,12 @@ import type { AdminService } from "../gen/penstock/v1/admin_service_pb.ts";
 import { TradingStatus } from "../gen/penstock/v1/order_pb.ts";
 import { findAccount } from "../store/accounts.ts";
 import type { AdminAction } from "../store/admin-actions.ts";
-import { type PreparedCommand, prepareAccountLimits, prepareTradingStatus, prepareVoid } from "../stream/prepared-command.ts";
+import {
+  type PreparedCommand,
+  prepareAccountLimits,
+  prepareTradingStatus,
+  prepareVoid,
+} from "../stream/prepared-command.ts";
 import type { Placement } from "../stream/flush.ts";
 import type { InstrumentBook } from "../stream/instrument-book.ts";
 import type { PartitionKeys } from "../stream/keys.ts";

@@ -6,7 +6,13 @@ import type {
   SubmitOrderRequest,
 } from "../gen/penstock/v1/order_service_pb.ts";
 import type { Target } from "../stream/command.ts";
-import { type PreparedCommand, prepareCancel, prepareMassCancel, prepareReplace, prepareSubmit } from "../stream/prepared-command.ts";
+import {
+  type PreparedCommand,
+  prepareCancel,
+  prepareMassCancel,
+  prepareReplace,
+  prepareSubmit,
+} from "../stream/prepared-command.ts";
 import type { Placement } from "../stream/flush.ts";
 import type { InstrumentBook } from "../stream/instrument-book.ts";
 import type { Partitioning } from "../stream/partition.ts";

@@ -21,12 +21,7 @@ test("what is met twice is one finding, of one partition", () => {
   for (const where of ["a", "b", "a"]) findings.add("another row", where);
   findings.add("missing", "a");
   other.add("another row", "c");
-  assert.deepEqual(lines, [
-    "FOUND another row: a",
-    "FOUND another row: b",
-    "FOUND missing: a",
-    "FOUND another row: c",
-  ]);
+  assert.deepEqual(lines, ["FOUND another row: a", "FOUND another row: b", "FOUND missing: a", "FOUND another row: c"]);
   assert.equal(totals.count, 4);
   assert.deepEqual(totals.summary(), ["  another row: 3", "  missing: 1"]);
   assert.deepEqual(stored(other), { "another row": { count: 1, first: ["c"] } });

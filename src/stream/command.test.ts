@@ -9,7 +9,17 @@ import { CommandBatchSchema, CommandSchema, SubmitCommandSchema } from "../gen/p
 import { OrderType, SelfTradePrevention, Side, TimeInForce, TradingStatus } from "../gen/penstock/v1/order_pb.ts";
 import { clientKeyOf, idempotencyKey, orderKeyOf } from "./command.ts";
 import { decodeBatch, keyOfLogged } from "./logged-command.ts";
-import { prepareAccountLimits, prepareRules, prepareTradingStatus, prepareVoid, prepareCancel, prepareInstrument, prepareMassCancel, prepareReplace, prepareSubmit } from "./prepared-command.ts";
+import {
+  prepareAccountLimits,
+  prepareRules,
+  prepareTradingStatus,
+  prepareVoid,
+  prepareCancel,
+  prepareInstrument,
+  prepareMassCancel,
+  prepareReplace,
+  prepareSubmit,
+} from "./prepared-command.ts";
 import type { SubmitFields } from "./command.ts";
 import type { PreparedCommand } from "./prepared-command.ts";
 import { BYTES, WireError, WireReader, WireWriter } from "./wire.ts";

@@ -8,7 +8,16 @@ import {
   TimeInForce,
   TradingStatus,
 } from "../../src/gen/penstock/v1/order_pb.ts";
-import { prepareAccountLimits, prepareCancel, type PreparedCommand, prepareInstrument, prepareMassCancel, prepareReplace, prepareSubmit, prepareTradingStatus } from "../../src/stream/prepared-command.ts";
+import {
+  prepareAccountLimits,
+  prepareCancel,
+  type PreparedCommand,
+  prepareInstrument,
+  prepareMassCancel,
+  prepareReplace,
+  prepareSubmit,
+  prepareTradingStatus,
+} from "../../src/stream/prepared-command.ts";
 import type { InstrumentChange } from "../../src/stream/flush.ts";
 import { patient, type TestAppender } from "./log.ts";
 import { random } from "./random.ts";

@@ -31,7 +31,5 @@ export function addWatchCommands(program: Command): void {
     .description("print the newest trades, the oldest of them first")
     .option("--limit <n>", "how many", wholeNumber(1, 100_000), 20)
     .option("--follow", "go on with what comes, until Ctrl-C")
-    .action(async (symbol: string, options: TradesOptions) =>
-      (await import("../trades.ts")).trades(symbol, options),
-    );
+    .action(async (symbol: string, options: TradesOptions) => (await import("../trades.ts")).trades(symbol, options));
 }

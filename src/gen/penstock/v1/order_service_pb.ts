@@ -1122,7 +1122,8 @@ export const OrderService: GenService<{
    *
    * Ends with RESOURCE_EXHAUSTED where the client reads too slowly (or the account has 100 watches on the server process), with
    * UNAVAILABLE when the server shuts down, or after an hour: it resumes behind the last report that it has; with UNAUTHENTICATED or
-   * PERMISSION_DENIED when the token ends. OUT_OF_RANGE where a position is older than what is kept, or not in the log.
+   * PERMISSION_DENIED when the token ends. OUT_OF_RANGE where a position is older than what is kept, or not in the log; where the log
+   * had it and lost it, the message names the position to resume behind: what was told from behind that one did not happen.
    *
    * @generated from rpc penstock.v1.OrderService.WatchOrders
    */
