@@ -19,7 +19,7 @@ test("it doubles where entries are small, up to its bound, and is one where they
   assert.deepEqual(limitsOf(size, [100, 100, 100, 100, 100, 100]), [8, 16, 32, 64, 100, 100]);
   assert.deepEqual(limitsOf(size, [10 * MB, 10 * MB, 10 * MB]), [100, 1, 1]);
   assert.deepEqual(limitsOf(size, [100, 100, MB, MB]), [1, 2, 4, 8]);
-  assert.equal(size.limit, 7, "what fits");
+  assert.equal(size.limit, 8, "what fits");
   assert.equal(new PageSize({ bytes: MB, most: 3 }).limit, 3);
 });
 

@@ -34,13 +34,13 @@ export class PageSize {
   adapt(sizes: readonly number[]): void {
     if (sizes.length === 0) return;
     const { bytes, most } = this.#bounds;
-    let sum = 1;
+    let sum = 0;
     let largest = 1;
     for (const size of sizes) {
       sum += size;
       if (size > largest) largest = size;
     }
-    const fitting = Math.min((bytes * sizes.length) / sum, (EXCESS * bytes) / largest);
+    const fitting = Math.min((bytes * sizes.length) / Math.max(1, sum), (EXCESS * bytes) / largest);
     // A page that was not full says nothing of how many there can be.
     const grown = sizes.length < this.#limit ? this.#limit : 2 * this.#limit;
     this.#limit = Math.max(1, Math.min(Math.floor(fitting), grown, most));
