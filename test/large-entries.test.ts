@@ -106,7 +106,15 @@ suite("large entries are read in pages of few", () => {
     /** IDs of all that comes, until nothing does. */
     const readBy = async (consumer: string): Promise<string[]> => {
       const reader = new GroupReader({
-        ...{ blocking: scene.open(), redis, stream: KEYS.events, group: PERSIST_GROUP, consumer, count: 50 },
+        ...{
+          blocking: scene.open(),
+          redis,
+          stream: KEYS.events,
+          group: PERSIST_GROUP,
+          consumer,
+          count: 50,
+          firstCount: 8,
+        },
         ...{ minIdleMs: 0, claimIntervalMs: 60_000, blockMs: 20, onGroupLost: () => {} },
       });
       const ids: string[] = [];

@@ -41,6 +41,8 @@ const POSTGRES_CONNECTIONS = 2;
  * orders, and a state that is changed twice in one of them is written once.
  */
 const ROWS_OF_AN_ORDER = 4;
+/** Entries of the first read: one of orders has 1 MiB at most, one of events up to 10 MB. */
+const FIRST_COUNT = { orders: Infinity, events: 8 } as const;
 
 /** Runs the workers of all partitions until a signal. Any number of such processes share the groups. */
 export async function runConsumers(config: Config): Promise<void> {
@@ -101,6 +103,7 @@ export async function runConsumers(config: Config): Promise<void> {
           group: PERSIST_GROUP,
           consumer: settings.name,
           count: settings.readCount,
+          firstCount: Math.min(settings.readCount, FIRST_COUNT[rows.name]),
           blockMs: settings.readBlockMs,
           minIdleMs: settings.minIdleMs,
           claimIntervalMs: settings.claimIntervalMs,

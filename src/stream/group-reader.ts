@@ -12,8 +12,10 @@ export interface GroupReaderOptions {
   readonly group: string;
   /** Stable over restarts, so that what was pending is found again. */
   readonly consumer: string;
-  /** Entries of a delivery at most. */
+  /** Entries of a delivery: fewer behind one of which they were large. */
   readonly count: number;
+  /** Of the first one, where they may be too large for `count` of them to be held. */
+  readonly firstCount?: number;
   readonly blockMs: number;
   /** From when on an entry that another consumer holds is taken over. */
   readonly minIdleMs: number;
@@ -63,7 +65,8 @@ export class GroupReader {
 
   constructor(options: GroupReaderOptions) {
     this.#options = options;
-    this.#size = new PageSize({ bytes: DELIVERY_BYTES, most: options.count });
+    const { count, firstCount = count } = options;
+    this.#size = new PageSize({ bytes: DELIVERY_BYTES, most: count, first: firstCount });
     this.#asked = this.#size.limit;
   }
 

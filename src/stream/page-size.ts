@@ -8,6 +8,8 @@ export interface PageBounds {
   readonly bytes: number;
   /** And in entries. */
   readonly most: number;
+  /** The first one, in entries; 8 by default. */
+  readonly first?: number;
 }
 
 /**
@@ -23,7 +25,7 @@ export class PageSize {
 
   constructor(bounds: PageBounds) {
     this.#bounds = bounds;
-    this.#limit = Math.min(FIRST, bounds.most);
+    this.#limit = Math.min(bounds.first ?? FIRST, bounds.most);
   }
 
   get limit(): number {
