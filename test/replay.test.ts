@@ -423,7 +423,7 @@ test("a command that a worker wrote when the log had gone on without it is told,
   const { journal: _journal, dead_letters: _letters, ...rows } = await replayed.contents();
   const { journal: _before, dead_letters: _none, ...wanted } = truth;
   assert.deepEqual(rows, wanted);
-  const letters = await sql`SELECT raw FROM dead_letters WHERE starts_with(reason, 'LOST:') ORDER BY ms, seq`;
+  const letters = await sql`SELECT raw FROM dead_letters WHERE kind = 'orphaned' ORDER BY ms, seq`;
   assert.deepEqual(
     letters.map(({ raw }) => raw as Buffer),
     inHand.map(({ payload }) => payload),

@@ -41,7 +41,14 @@ async function measureFlushes(redis: Redis): Promise<void> {
   const appender = new Appender({
     redis,
     keys: new PartitionKeys(0),
-    journal: { end: async () => undefined, read: async () => [], has: async () => false, instruments: async () => [] },
+    journal: {
+      end: async () => undefined,
+      read: async () => [],
+      has: async () => false,
+      newestFence: async () => undefined,
+      raiseFence: async () => "raised",
+      instruments: async () => [],
+    },
     durability: { level: "always", replicas: 0, replicaTimeoutMs: 0 },
     groups: ORDERS_GROUPS,
     replayHorizonMs: 0,

@@ -14,6 +14,7 @@ import { storedInstruments } from "./expected.ts";
 import { Findings, type Verdict } from "./findings.ts";
 import { auditGaps, auditJournal, auditStrange, type JournalFigures } from "./journal-audit.ts";
 import { auditIds } from "./key-audit.ts";
+import { countOrphans } from "./letters.ts";
 import { auditLog, type LogFigures } from "./log-audit.ts";
 import { Progress } from "./progress.ts";
 import { auditReplay } from "./replay-audit.ts";
@@ -149,6 +150,7 @@ class Audit {
     for (const name of ["entries", "orders", "rows", "deadLetters", "keys"] as const)
       this.#journaled[name] += journaled[name];
     this.#tellPartition(partition, logs?.orders, journaled);
+    await this.#tellOrphans(partition);
     if (compareEntryIds(events.newest, START) === 0 && compareEntryIds(events.settled, START) === 0) return;
 
     this.#hasEngine = true;
@@ -179,6 +181,13 @@ class Audit {
       `partition ${partition}: ${number(entries)} entries journaled, ${number(orders)} orders in them: ` +
         `${number(rows)} rows, ${number(deadLetters)} dead letters`,
     );
+  }
+
+  /** No finding: nothing that stands anywhere depends on them. But their clients have to be told. */
+  async #tellOrphans(partition: number): Promise<void> {
+    const orphans = await countOrphans(this.#sql, partition);
+    const words = `${number(orphans)} entries that the log lost, and went on without, are dead letters`;
+    if (orphans > 0) this.#tell({ partition, orphans }, `partition ${partition}: ${words}`);
   }
 
   /** What concerns the tables as a whole. */

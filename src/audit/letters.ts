@@ -7,7 +7,8 @@ import { WireError, WireWriter } from "../stream/wire.ts";
 
 /**
  * The dead letters of a stretch of a stream: what stands there is no row, and is not missing, unless it is redriven. They are read before the rows: one
- * that is redriven meanwhile may be neither otherwise. A fork is another entry's, which has no place of its own.
+ * that is redriven meanwhile may be neither otherwise. A fork is another entry's, which has no place of its own, and an orphan's is
+ * in the log no more.
  */
 export class Letters {
   readonly #places: ReadonlySet<string>;
@@ -29,7 +30,7 @@ export class Letters {
       WHERE stream = ${stream} AND partition = ${partition}
         AND (epoch, ms, seq) >= (${from.epoch}::smallint, ${from.ms}::bigint, ${from.seq}::bigint)
         AND (epoch, ms, seq) <= (${to.epoch}::smallint, ${to.ms}::bigint, ${to.seq}::bigint)
-        AND kind <> 'fork' AND state <> 'redriven'`;
+        AND kind NOT IN ('fork', 'orphaned') AND state <> 'redriven'`;
     return new Letters(new Set(rows.map(({ epoch, ms, seq, index }) => `${epoch}/${ms}-${seq}/${index}`)));
   }
 
@@ -38,6 +39,14 @@ export class Letters {
     const entry = `${epoch}/${ms}-${seq}`;
     return this.#places.has(`${entry}/${index}`) || this.#places.has(`${entry}/-1`);
   }
+}
+
+/** How many entries of the partition are dead letters because the log lost them and went on. Nobody has put them away yet. */
+export async function countOrphans(sql: postgres.Sql, partition: number): Promise<number> {
+  const [row] = await sql<{ count: number }[]>`
+    SELECT count(*)::integer AS count FROM dead_letters
+    WHERE partition = ${partition} AND kind = 'orphaned' AND state = 'open'`;
+  return row?.count ?? 0;
 }
 
 /** Whether there is a dead letter of an entry of whatever epoch: a row that cannot be read, or an entry that was lost. */

@@ -69,7 +69,7 @@ export async function takeScope(
 ): Promise<Scope> {
   const keys = new PartitionKeys(partition);
   const found = redis && (await readHead(redis, keys));
-  const head = found === undefined || found.run === "" ? undefined : found;
+  const head = found === undefined || found.epoch === 0 ? undefined : found; // never opened, or emptied
   const log = head && redis;
   // The events first: all that they tell of is in the log by then.
   const events = await streamScope(log, sql, partition, keys.events, EVENTS_STREAM);

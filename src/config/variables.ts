@@ -331,7 +331,8 @@ export const variables = v.object(
       100,
       5 * minute,
       20 * second,
-      "Milliseconds that a transaction may take. 5,000 rows take 25 ms; the rest is patience with a busy disk.",
+      "Milliseconds that a transaction may take. 5,000 rows take 25 ms; the rest is patience with a busy disk. Where ingest opens " +
+        "a log that has lost something, it ends transactions of workers that last longer: give it the same.",
     ),
     PENSTOCK_RETENTION_DAYS: whole(
       0,

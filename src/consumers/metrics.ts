@@ -15,7 +15,7 @@ export type CountLetters = () => Promise<
   readonly { readonly stream: string; readonly kind: LetterKind; readonly count: number }[]
 >;
 
-const LETTER_KINDS: readonly LetterKind[] = ["unreadable", "refused", "fork", "lost", "foreign"];
+const LETTER_KINDS: readonly LetterKind[] = ["unreadable", "refused", "fork", "orphaned", "lost", "foreign"];
 
 /** What the workers of a process tell of themselves, and of the groups that they belong to. */
 export class ConsumerMetrics {
@@ -49,6 +49,7 @@ export class ConsumerMetrics {
       rows: counter("rows_written_total", "Orders, execution reports and trades written to Postgres."),
       deadLetters: counter("dead_letters_total", "Commands, events and entries written to dead_letters."),
       forks: counter("forks_total", "Entries that differ from what the journal has under their ID."),
+      orphans: counter("orphans_total", "Entries that the log lost while a worker held them, and went on without."),
     };
     const histogram = (name: string, help: string, buckets?: readonly number[]) =>
       metrics.histogram(name, help, ["stream"], buckets);
@@ -112,7 +113,16 @@ export class ConsumerMetrics {
   }
 }
 
-type CounterName = "retries" | "lost" | "groupsLost" | "entries" | "duplicates" | "rows" | "deadLetters" | "forks";
+type CounterName =
+  | "retries"
+  | "lost"
+  | "groupsLost"
+  | "entries"
+  | "duplicates"
+  | "rows"
+  | "deadLetters"
+  | "forks"
+  | "orphans";
 type HistogramName = "transaction" | "rows" | "age";
 
 /** What one stream's workers count. */
@@ -146,6 +156,7 @@ export class WorkerMetrics {
     this.#counters.rows.inc(this.#stream, outcome.rows);
     this.#counters.deadLetters.inc(this.#stream, outcome.deadLetters);
     this.#counters.forks.inc(this.#stream, outcome.forks);
+    this.#counters.orphans.inc(this.#stream, outcome.orphans);
     this.#histograms.rows.observe(this.#stream, outcome.rows);
   }
 

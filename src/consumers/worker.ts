@@ -228,9 +228,14 @@ export class Worker implements Service {
 
   #note(outcome: PersistOutcome): void {
     this.#options.metrics.count(outcome);
-    const { forks } = outcome;
+    const { forks, orphans } = outcome;
     if (forks > 0)
       this.#log.error({ forks }, "FORK OF THE LOG: entries differ from what the journal has under their ID");
+    if (orphans > 0)
+      this.#log.error(
+        { orphans },
+        "ENTRIES ORPHANED: the log lost them while they were in hand, and went on without them",
+      );
   }
 
   /** The records of a transaction: of the entries from this one on, up to its size or to the first entry of a newer version. */

@@ -34,6 +34,7 @@ const KINDS: Readonly<Record<LetterKind, DeadLetterKind>> = {
   unreadable: DeadLetterKind.UNREADABLE,
   refused: DeadLetterKind.REFUSED,
   fork: DeadLetterKind.FORK,
+  orphaned: DeadLetterKind.ORPHANED,
   lost: DeadLetterKind.LOST,
   foreign: DeadLetterKind.FOREIGN,
 };

@@ -116,6 +116,8 @@ async function runProcess(config: Config, log: Log, number: number | undefined):
   const appending = partitions.map((keys) => connection(`append-${keys.partition}`, replicaTimeoutMs));
   const following = partitions.map((keys) => connection(`events-${keys.partition}`, FOLLOW_BLOCK_MS));
   const { admission: limits, log: logConfig } = config;
+  const stalledMs = config.consumers.transactionTimeoutMs;
+  const journal = storeJournal({ sql, databaseUrl: config.databaseUrl, partitioning, stalledMs });
   const keyShare = logConfig.idempotencyMemoryShare / 2 / partitions.length;
   const metrics: IngestMetrics = new IngestMetrics(registry, () => orderLog.waiting);
   const appenders = partitions.map(
@@ -123,7 +125,7 @@ async function runProcess(config: Config, log: Log, number: number | undefined):
       new Appender({
         redis: appending[i]!,
         keys,
-        journal: storeJournal(sql, partitioning),
+        journal,
         durability: logConfig.durability,
         groups: ORDERS_GROUPS,
         replayHorizonMs: logConfig.replayHorizonMs,

@@ -1,16 +1,28 @@
 import type postgres from "postgres";
 import { ORDERS_STREAM } from "../store/entry-record.ts";
+import { newestFence, raiseFence } from "../store/fences.ts";
 import { listInstruments } from "../store/instruments.ts";
 import { journalEnd, readEntry, readJournal } from "../store/journal.ts";
+import { Writer } from "../store/writer.ts";
 import type { Journal } from "../stream/journal.ts";
 import type { Partitioning } from "../stream/partition.ts";
 import { compareEntries, type EntryPosition } from "../stream/position.ts";
 
 /** At epoch 0 the journal has what stood in the stream and is no entry of the log (consumers/record.ts). */
 const LOG_BEGIN: EntryPosition = { epoch: 1, ms: 0, seq: 0 };
+/** Of a fence's transaction, in ms: it waits for a lock for a second at most, and writes a row. */
+const FENCE_TIMEOUT_MS = 10_000;
+
+export interface StoreJournalOptions {
+  readonly sql: postgres.Sql;
+  readonly databaseUrl: string;
+  readonly partitioning: Partitioning;
+  /** The bound of a worker's transaction, ms: one that lasts longer is taken to have stalled. */
+  readonly stalledMs: number;
+}
 
 /** The journal in Postgres, as the log asks for it when it opens. */
-export function storeJournal(sql: postgres.Sql, partitioning: Partitioning): Journal {
+export function storeJournal({ sql, databaseUrl, partitioning, stalledMs }: StoreJournalOptions): Journal {
   return {
     async end(partition) {
       const end = await journalEnd(sql, ORDERS_STREAM, partition);
@@ -27,6 +39,16 @@ export function storeJournal(sql: postgres.Sql, partitioning: Partitioning): Jou
     },
     async has(partition, entry) {
       return (await readEntry(sql, ORDERS_STREAM, partition, entry)) !== undefined;
+    },
+    newestFence: (partition) => newestFence(sql, partition),
+    async raiseFence(partition, fence) {
+      // For a moment, and seldom: the pool is not for transactions.
+      const writer = new Writer(databaseUrl, { timeoutMs: FENCE_TIMEOUT_MS });
+      try {
+        return await raiseFence(writer, partition, fence, stalledMs);
+      } finally {
+        await writer.close();
+      }
     },
     async instruments(partition) {
       return (await listInstruments(sql)).filter(({ symbol }) => partitioning.of(symbol) === partition);

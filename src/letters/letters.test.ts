@@ -21,6 +21,7 @@ import { lostRecord, recordOf } from "../consumers/record.ts";
 import { listAdminActions } from "../store/admin-actions.ts";
 import { persist } from "../store/batch.ts";
 import { listLetters } from "../store/dead-letter-shelf.ts";
+import { raiseFence } from "../store/fences.ts";
 import { allLetters, NOON, openSql, openWriter } from "../store/test-entries.ts";
 import type { SubmitFields } from "../stream/command.ts";
 import { prepareSubmit } from "../stream/prepared-command.ts";
@@ -176,7 +177,9 @@ test("a whole entry is taken apart again: what is good in it is written, what is
 
   const letters = desk();
   const [bad, good] = await allLetters(sql);
-  assert.deepEqual(fieldsOf(good!, flowInstruments), { commands: "3" });
+  const { commands, orders } = fieldsOf(good!, flowInstruments);
+  assert.equal(commands, "3");
+  assert.match(orders ?? "", new RegExp(`^ann ${SYMBOL} 0-0 [-0-9a-f]{36}; ann NO-SUCH 0-1 .*; ann ${SYMBOL} 0-2 `));
   const { letter, letters: parts } = await letters.redrive(good!.id, "root");
   assert.equal(letter.state, "redriven");
   assert.deepEqual(
@@ -206,6 +209,9 @@ test("what there is nothing to write of is refused, with what to do instead; all
   const fourth = recordOf(ORDER_ROWS, entryOf(3, { symbol: "NO-SUCH" }), optionsOf(flowInstruments));
   await persist(writer, [fourth]);
   await sql`DELETE FROM journal WHERE seq = 3`;
+  const end = { epoch: 1, ms: NOON, seq: 3 };
+  await raiseFence(writer, 0, { epoch: 2, base: end, from: end, claim: "an opening" }, 1_000);
+  await persist(writer, [record(9)]);
 
   const letters = desk();
   const answers: readonly (readonly [kind: string, index: number, answer: RegExp])[] = [
@@ -214,6 +220,7 @@ test("what there is nothing to write of is refused, with what to do instead; all
     ["foreign", -1, /find out who writes to the stream/],
     ["refused", -1, /receipt of its entry was refused .*"penstock replay --from 1795348800000-2"/],
     ["unreadable", 0, /no longer in the journal.*"penstock replay --from 1795348800000-3"/],
+    ["orphaned", -1, /no engine will ever come to it: tell the clients/],
   ];
   const stored = (await allLetters(sql)).toReversed();
   assert.deepEqual(

@@ -174,11 +174,16 @@ const NEVER: Partial<Record<KnownLetter["kind"], string>> & { readonly fork: str
   foreign: "it is no entry of Penstock: find out who writes to the stream, then discard this one",
 };
 
+/** Its rows would be orders that nobody matches. */
+const ORPHANED =
+  "the log lost the entry and went on without it, so no engine will ever come to it: tell the clients whose orders it holds, " +
+  'who send them again under other ids (docs/dead-letters.md, "orphaned"), then discard this one';
+
 /** Why it cannot be redriven, with the receipt of its entry as it stands in the journal. */
 function whyNot(letter: StoredLetter, receipt: Pick<Receipt, "version" | "hash"> | undefined): string | undefined {
   const never = NEVER[letter.kind];
   if (never !== undefined) return never;
-  if (receipt === undefined) return withoutReceipt(letter);
+  if (receipt === undefined) return letter.kind === "orphaned" ? ORPHANED : withoutReceipt(letter);
   const { version } = rowsFor(letter);
   if (receipt.version > version) {
     return `its entry has schema version ${receipt.version}, this ingest knows ${version}: upgrade it`;

@@ -31,7 +31,8 @@ const PAGE = 1_000;
 /**
  * What stands in Postgres though the log has lost it. The log went on without it, so no order is as these rows say:
  *
- * - Commands that a worker had in hand when the log was lost, and wrote only when it had been opened again.
+ * - Commands that a worker had in hand when the log was lost, and wrote only when it had been opened again: one of a version
+ *   that knows no fences (store/fences.ts). Others make dead letters of them by themselves.
  * - Events whose command is not there: its worker had not come to it, and theirs had come to them.
  */
 export async function settleStrays(options: StraysOptions): Promise<void> {

@@ -17,19 +17,54 @@ test("an entry's receipt and rows are written once, however often it comes (I5)"
   const { url } = await createTestDatabase(t);
   const [writer, sql] = [openWriter(t, url), openSql(t, url)];
   const first = [makeEntry({ seq: 0, orders: 3 }), makeEntry({ seq: 1, orders: 2 })];
-  assert.deepEqual(await persist(writer, first), { written: 2, duplicates: 0, rows: 5, deadLetters: 0, forks: 0 });
+  assert.deepEqual(await persist(writer, first), {
+    written: 2,
+    duplicates: 0,
+    rows: 5,
+    deadLetters: 0,
+    forks: 0,
+    orphans: 0,
+  });
   const both = [...first, makeEntry({ seq: 2 })];
-  assert.deepEqual(await persist(writer, both), { written: 1, duplicates: 2, rows: 1, deadLetters: 0, forks: 0 });
-  assert.deepEqual(await persist(writer, both), { written: 0, duplicates: 3, rows: 0, deadLetters: 0, forks: 0 });
+  assert.deepEqual(await persist(writer, both), {
+    written: 1,
+    duplicates: 2,
+    rows: 1,
+    deadLetters: 0,
+    forks: 0,
+    orphans: 0,
+  });
+  assert.deepEqual(await persist(writer, both), {
+    written: 0,
+    duplicates: 3,
+    rows: 0,
+    deadLetters: 0,
+    forks: 0,
+    orphans: 0,
+  });
   assert.deepEqual(await countRows(sql), { journal: 3, orders: 6, deadLetters: 0 });
 });
 
 test("an empty batch and an entry without orders", async (t) => {
   const { url } = await createTestDatabase(t);
   const writer = openWriter(t, url);
-  assert.deepEqual(await persist(writer, []), { written: 0, duplicates: 0, rows: 0, deadLetters: 0, forks: 0 });
+  assert.deepEqual(await persist(writer, []), {
+    written: 0,
+    duplicates: 0,
+    rows: 0,
+    deadLetters: 0,
+    forks: 0,
+    orphans: 0,
+  });
   const entry = makeEntry({ seq: 0, orders: 0, receipt: { stream: 1, payload: null } });
-  assert.deepEqual(await persist(writer, [entry]), { written: 1, duplicates: 0, rows: 0, deadLetters: 0, forks: 0 });
+  assert.deepEqual(await persist(writer, [entry]), {
+    written: 1,
+    duplicates: 0,
+    rows: 0,
+    deadLetters: 0,
+    forks: 0,
+    orphans: 0,
+  });
 });
 
 test("what was given comes back, whatever the text", async (t) => {
@@ -84,7 +119,7 @@ test("the same entry twice in one batch is written once", async (t) => {
   const writer = openWriter(t, url);
   const entry = makeEntry({ seq: 0, orders: 2 });
   const outcome = await persist(writer, [entry, entry]);
-  assert.deepEqual(outcome, { written: 1, duplicates: 1, rows: 2, deadLetters: 0, forks: 0 });
+  assert.deepEqual(outcome, { written: 1, duplicates: 1, rows: 2, deadLetters: 0, forks: 0, orphans: 0 });
 });
 
 test("another payload in an entry's place is a fork: dead-lettered, never dropped", async (t) => {
@@ -93,8 +128,22 @@ test("another payload in an entry's place is a fork: dead-lettered, never droppe
   await persist(writer, [makeEntry({ seq: 0 })]);
   const other = makeEntry({ seq: 0, orders: 2, receipt: { payload: Buffer.from("another history") } });
   const batch = [other, makeEntry({ seq: 1 })];
-  assert.deepEqual(await persist(writer, batch), { written: 1, duplicates: 0, rows: 1, deadLetters: 1, forks: 1 });
-  assert.deepEqual(await persist(writer, batch), { written: 0, duplicates: 1, rows: 0, deadLetters: 0, forks: 1 });
+  assert.deepEqual(await persist(writer, batch), {
+    written: 1,
+    duplicates: 0,
+    rows: 1,
+    deadLetters: 1,
+    forks: 1,
+    orphans: 0,
+  });
+  assert.deepEqual(await persist(writer, batch), {
+    written: 0,
+    duplicates: 1,
+    rows: 0,
+    deadLetters: 0,
+    forks: 1,
+    orphans: 0,
+  });
   const letters = await sql`SELECT seq, index, reason, sqlstate, raw FROM dead_letters`;
   assert.deepEqual([...letters], [{ seq: "0", index: -1, reason: "FORK", sqlstate: null, raw: other.receipt.payload }]);
   assert.equal((await countRows(sql)).orders, 2);
@@ -110,7 +159,7 @@ test("a fork of the events is dead-lettered with its bytes, though the journal k
   const hash = createHash("sha256").update(bytes).digest();
   const fork = { ...makeEvents(0, orders, { status: "REJECTED" }), raw: () => bytes };
   const outcome = await persist(writer, [{ ...fork, receipt: { ...fork.receipt, hash } }]);
-  assert.deepEqual(outcome, { written: 0, duplicates: 0, rows: 0, deadLetters: 1, forks: 1 });
+  assert.deepEqual(outcome, { written: 0, duplicates: 0, rows: 0, deadLetters: 1, forks: 1, orphans: 0 });
   const [letter] = await sql`SELECT stream, raw, reason FROM dead_letters`;
   assert.deepEqual({ ...letter }, { stream: 1, raw: bytes, reason: "FORK" });
   const [state] = await sql`SELECT status FROM order_states`;
@@ -122,8 +171,22 @@ test("a report that cannot be written is a dead letter, once for its row and its
   const [writer, sql] = [openWriter(t, url), openSql(t, url)];
   const { orders } = makeEntry({ seq: 0, orders: 20, order: (index) => (index === 13 ? { account: "a\0b" } : {}) });
   const batch = [makeEvents(0, orders), makeEvents(1, orders.slice(0, 5), { status: "CANCELED", leavesQuantity: "0" })];
-  assert.deepEqual(await persist(writer, batch), { written: 2, duplicates: 0, rows: 24, deadLetters: 1, forks: 0 });
-  assert.deepEqual(await persist(writer, batch), { written: 0, duplicates: 2, rows: 0, deadLetters: 0, forks: 0 });
+  assert.deepEqual(await persist(writer, batch), {
+    written: 2,
+    duplicates: 0,
+    rows: 24,
+    deadLetters: 1,
+    forks: 0,
+    orphans: 0,
+  });
+  assert.deepEqual(await persist(writer, batch), {
+    written: 0,
+    duplicates: 2,
+    rows: 0,
+    deadLetters: 0,
+    forks: 0,
+    orphans: 0,
+  });
   const [row] = await sql`
     SELECT (SELECT count(*)::int FROM executions) AS executions, count(*)::int AS states,
            count(*) FILTER (WHERE open)::int AS open FROM order_states`;
@@ -148,8 +211,22 @@ for (const { name, sqlstate, order } of POISON) {
       makeEntry({ seq: 1, orders: 20, order: (index) => (index === 13 ? order : {}), more: { deliveries: 4 } }),
       makeEntry({ seq: 2, orders: 20 }),
     ];
-    assert.deepEqual(await persist(writer, batch), { written: 3, duplicates: 0, rows: 59, deadLetters: 1, forks: 0 });
-    assert.deepEqual(await persist(writer, batch), { written: 0, duplicates: 3, rows: 0, deadLetters: 0, forks: 0 });
+    assert.deepEqual(await persist(writer, batch), {
+      written: 3,
+      duplicates: 0,
+      rows: 59,
+      deadLetters: 1,
+      forks: 0,
+      orphans: 0,
+    });
+    assert.deepEqual(await persist(writer, batch), {
+      written: 0,
+      duplicates: 3,
+      rows: 0,
+      deadLetters: 0,
+      forks: 0,
+      orphans: 0,
+    });
     assert.deepEqual(await countRows(sql), { journal: 3, orders: 59, deadLetters: 1 });
     const [letter] = await sql`SELECT * FROM dead_letters`;
     assert.equal(letter?.sqlstate, sqlstate);
@@ -164,7 +241,14 @@ test("every row of the largest entry is poison", async (t) => {
   const { url } = await createTestDatabase(t);
   const [writer, sql] = [openWriter(t, url), openSql(t, url)];
   const entry = makeEntry({ seq: 0, orders: 500, order: () => ({ quantity: "" }) });
-  assert.deepEqual(await persist(writer, [entry]), { written: 1, duplicates: 0, rows: 0, deadLetters: 500, forks: 0 });
+  assert.deepEqual(await persist(writer, [entry]), {
+    written: 1,
+    duplicates: 0,
+    rows: 0,
+    deadLetters: 500,
+    forks: 0,
+    orphans: 0,
+  });
   assert.deepEqual(await countRows(sql), { journal: 1, orders: 0, deadLetters: 500 });
 });
 
@@ -172,7 +256,14 @@ test("a receipt that cannot be written is a dead letter of the whole entry", asy
   const { url } = await createTestDatabase(t);
   const [writer, sql] = [openWriter(t, url), openSql(t, url)];
   const batch = [makeEntry({ seq: 0, receipt: { hash: Buffer.alloc(31) } }), makeEntry({ seq: 1 })];
-  assert.deepEqual(await persist(writer, batch), { written: 1, duplicates: 0, rows: 1, deadLetters: 1, forks: 0 });
+  assert.deepEqual(await persist(writer, batch), {
+    written: 1,
+    duplicates: 0,
+    rows: 1,
+    deadLetters: 1,
+    forks: 0,
+    orphans: 0,
+  });
   const [letter] = await sql`SELECT seq, index, sqlstate FROM dead_letters`;
   assert.deepEqual({ ...letter }, { seq: "0", index: -1, sqlstate: "23514" });
 });
@@ -201,7 +292,14 @@ test("an order that stands there without its receipt is taken as written; anothe
   await sql`DELETE FROM journal`;
   await sql`DELETE FROM orders WHERE order_id = ${entry.orders[1]!.orderId}`;
   await sql`UPDATE orders SET quantity = 7 WHERE order_id = ${entry.orders[2]!.orderId}`;
-  assert.deepEqual(await persist(writer, [entry]), { written: 1, duplicates: 0, rows: 3, deadLetters: 1, forks: 0 });
+  assert.deepEqual(await persist(writer, [entry]), {
+    written: 1,
+    duplicates: 0,
+    rows: 3,
+    deadLetters: 1,
+    forks: 0,
+    orphans: 0,
+  });
   assert.deepEqual(await countRows(sql), { journal: 1, orders: 4, deadLetters: 1 });
   const [letter] = await sql`SELECT index, sqlstate FROM dead_letters`;
   assert.deepEqual({ ...letter }, { index: 2, sqlstate: "23505" });
@@ -270,7 +368,7 @@ test("a bad instrument is a dead letter beside its entry's orders", async (t) =>
     { index: 3, symbol: "B\0D", version: 1, definition: Buffer.from("bad") },
   ];
   const outcome = await persist(writer, [makeEntry({ seq: 0, orders: 2, more: { instruments } })]);
-  assert.deepEqual(outcome, { written: 1, duplicates: 0, rows: 2, deadLetters: 1, forks: 0 });
+  assert.deepEqual(outcome, { written: 1, duplicates: 0, rows: 2, deadLetters: 1, forks: 0, orphans: 0 });
   assert.deepEqual((await listInstruments(sql)).map(({ symbol }) => symbol), ["GOOD"]); // prettier-ignore
 });
 

@@ -4,6 +4,7 @@ import type { EntryDeadLetter, NewDeadLetter } from "./dead-letters.ts";
 import type { EntryRecord } from "./entry-record.ts";
 import { isAbortedBefore, isDatabaseError, isMissingPartition, isPoison, TransientStoreError } from "./errors.ts";
 import { EXECUTIONS } from "./execution-table.ts";
+import { holdFences, type Orphan } from "./fences.ts";
 import { upsertInstruments } from "./instruments.ts";
 import { deadLetter, type Refused, writeIsolated, writeRowsIsolated } from "./isolation.ts";
 import { lockStates, newestChanges, upsertStates, writeStates } from "./order-states.ts";
@@ -26,6 +27,8 @@ export interface PersistOutcome {
   readonly deadLetters: number;
   /** Entries in whose place the journal holds another payload: dead-lettered, and a cause for alarm. */
   readonly forks: number;
+  /** Entries that the log had lost, and went on without: dead-lettered, and a cause for alarm. */
+  readonly orphans: number;
 }
 
 /**
@@ -61,7 +64,7 @@ export async function persist(
       // 25P02: what the COPY failed of stays hidden, and shows when the rows are written alone.
       if (!isPoison(error) && !isAbortedBefore(error)) throw error;
     }
-    let total: PersistOutcome = { written: 0, duplicates: 0, rows: 0, deadLetters: 0, forks: 0 };
+    let total: PersistOutcome = { written: 0, duplicates: 0, rows: 0, deadLetters: 0, forks: 0, orphans: 0 };
     for (const entry of entries) {
       const days = new OrderDays();
       for (const { orderId } of entry.orders) days.add(orderId);
@@ -85,23 +88,26 @@ interface Written {
 
 /** The usual way: everything by one statement a table. Tables always in this sequence, keys sorted within each. */
 async function writeTogether(transaction: Transaction, entries: readonly EntryRecord[]): Promise<Written> {
-  const receipts = await writeReceipts(transaction, entries);
+  const { welcome, orphans } = await holdFences(transaction, entries);
+  const receipts = await writeReceipts(transaction, welcome);
   const { fresh } = receipts;
   let rows = await copyRows(transaction, ORDERS, fresh);
   rows += await copyRows(transaction, EXECUTIONS, fresh);
   rows += await copyRows(transaction, TRADES, fresh);
   await writeStates(transaction, newestChanges(fresh));
   await upsertInstruments(transaction, instrumentsOf(fresh));
-  return outcomeOf(receipts, rows, await writeDeadLetters(transaction, lettersOf(receipts)));
+  const letters = [...lettersOf(receipts), ...orphans.map(orphanLetter)];
+  return outcomeOf({ ...receipts, orphans }, rows, await writeDeadLetters(transaction, letters));
 }
 
 /** The careful way, for one entry. */
 async function writeAlone(transaction: Transaction, entry: EntryRecord): Promise<Written> {
+  const { welcome, orphans } = await holdFences(transaction, [entry]);
   let receipts: ReceiptOutcome = { fresh: [], duplicates: [], forks: [] };
-  const refused = await writeIsolated(transaction, [entry], async (entries) => {
+  const refused = await writeIsolated(transaction, welcome, async (entries) => {
     receipts = await writeReceipts(transaction, entries);
   });
-  const letters = lettersOf(receipts);
+  const letters = [...lettersOf(receipts), ...orphans.map(orphanLetter)];
   // The receipt itself cannot be written. The dead letter then stands for the entry; so it is found again at a redelivery.
   for (const { sqlstate, reason } of refused) letters.push({ entry, letter: deadLetter(entry, -1, sqlstate, reason) });
   let rows = 0;
@@ -110,7 +116,7 @@ async function writeAlone(transaction: Transaction, entry: EntryRecord): Promise
     rows += alone.rows;
     letters.push(...alone.letters);
   }
-  return outcomeOf(receipts, rows, await writeDeadLetters(transaction, letters));
+  return outcomeOf({ ...receipts, orphans }, rows, await writeDeadLetters(transaction, letters));
 }
 
 /**
@@ -172,9 +178,23 @@ function lettersOf({ fresh, forks }: ReceiptOutcome): EntryDeadLetter[] {
   ];
 }
 
-function outcomeOf(receipts: ReceiptOutcome, rows: number, letters: readonly NewDeadLetter[]): Written {
-  const { fresh, duplicates, forks } = receipts;
-  const entries = { written: fresh.length, duplicates: duplicates.length, forks: forks.length };
+/** No rows, no receipt: what nobody will ever match must not look like an order. The whole entry is kept. */
+function orphanLetter({ entry, epoch }: Orphan): EntryDeadLetter {
+  const reason = `ORPHANED: the log had lost the entry when it was opened in epoch ${epoch}, and went on without it`;
+  return { entry, letter: deadLetter(entry, -1, null, reason) };
+}
+
+function outcomeOf(
+  found: ReceiptOutcome & { readonly orphans: readonly Orphan[] },
+  rows: number,
+  letters: readonly NewDeadLetter[],
+): Written {
+  const entries = {
+    written: found.fresh.length,
+    duplicates: found.duplicates.length,
+    forks: found.forks.length,
+    orphans: found.orphans.length,
+  };
   return { outcome: { ...entries, rows, deadLetters: letters.length }, letters };
 }
 
@@ -185,5 +205,6 @@ function sum(a: PersistOutcome, b: PersistOutcome): PersistOutcome {
     rows: a.rows + b.rows,
     deadLetters: a.deadLetters + b.deadLetters,
     forks: a.forks + b.forks,
+    orphans: a.orphans + b.orphans,
   };
 }

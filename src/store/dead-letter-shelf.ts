@@ -5,8 +5,8 @@ import type { Transaction } from "./writer.ts";
 
 /** `redriven`: its rows are written. `discarded`: they never will be, for a reason that was given. */
 export type LetterState = "open" | "redriven" | "discarded";
-/** migrations/0007_dead_letters.sql says what they mean. */
-export type LetterKind = "fork" | "lost" | "foreign" | "refused" | "unreadable";
+/** migrations/0007_dead_letters.sql and 0008_log_fences.sql say what they mean. */
+export type LetterKind = "fork" | "orphaned" | "lost" | "foreign" | "refused" | "unreadable";
 
 /** A dead letter without its bytes. */
 export interface KnownLetter extends Omit<DeadLetter, "raw">, LogPosition {

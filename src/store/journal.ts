@@ -218,7 +218,7 @@ export async function readReceipts(
   return rows.map(toReceipt);
 }
 
-/** The first entry of each epoch that stands there, in their sequence. */
+/** Of each epoch of which anything stands there, in their sequence, where the log stood when it began. */
 export async function epochBegins(sql: postgres.Sql, stream: StreamNumber, partition: number): Promise<EpochBegin[]> {
   const first = sql`stream = ${stream} AND partition = ${partition}`;
   const rows = await sql<{ epoch: number; prev_ms: string; prev_seq: string }[]>`
@@ -229,7 +229,9 @@ export async function epochBegins(sql: postgres.Sql, stream: StreamNumber, parti
         SELECT epoch, prev_ms, prev_seq FROM journal WHERE ${first} AND epoch > begins.epoch
         ORDER BY epoch, ms, seq LIMIT 1) AS later
     )
-    SELECT epoch, prev_ms, prev_seq FROM begins ORDER BY epoch`;
+    SELECT begins.epoch, coalesce(base_ms, prev_ms) AS prev_ms, coalesce(base_seq, prev_seq) AS prev_seq
+    FROM begins LEFT JOIN log_fences ON log_fences.partition = ${partition} AND log_fences.epoch = begins.epoch
+    ORDER BY begins.epoch`;
   return rows.map(({ epoch, prev_ms, prev_seq }) => ({ epoch, prevMs: Number(prev_ms), prevSeq: Number(prev_seq) }));
 }
 
@@ -264,7 +266,7 @@ export async function findWritten(
   return rows.map(({ ms, seq }) => ({ ms: Number(ms), seq: Number(seq) }));
 }
 
-/** Of an epoch the ID before its first entry: where the log stood when it began, unless the first one is missing. */
+/** Of an epoch the base of its fence, or where it has none, the ID before its first entry, unless that one is missing. */
 export interface EpochBegin {
   readonly epoch: number;
   readonly prevMs: number;

@@ -17,7 +17,14 @@ test("what is missing is written, whatever the receipts say; what is there stays
   const entries = [...orders, ...events];
   assert.deepEqual(await rewrite(writer, entries, unmarked), { receipts: 6, rows: 24, conflicts: [] });
   assert.deepEqual(await rewrite(writer, entries, unmarked), { receipts: 0, rows: 0, conflicts: [] });
-  assert.deepEqual(await persist(writer, entries), { written: 0, duplicates: 6, rows: 0, deadLetters: 0, forks: 0 });
+  assert.deepEqual(await persist(writer, entries), {
+    written: 0,
+    duplicates: 6,
+    rows: 0,
+    deadLetters: 0,
+    forks: 0,
+    orphans: 0,
+  });
 
   await sql`DELETE FROM orders WHERE client_order_id IN ('order-1', 'order-1002')`;
   await sql`DELETE FROM executions WHERE seq = 1 AND index > 1`;

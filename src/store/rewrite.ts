@@ -5,6 +5,7 @@ import { compareKeys } from "./entry-record.ts";
 import type { EntryRecord, Receipt } from "./entry-record.ts";
 import { isAbortedBefore, isDatabaseError, isMissingPartition, isPoison, TransientStoreError } from "./errors.ts";
 import { EXECUTIONS } from "./execution-table.ts";
+import { holdFences, type Orphan } from "./fences.ts";
 import { upsertInstruments } from "./instruments.ts";
 import { deadLetter, isTaken, writeIsolated } from "./isolation.ts";
 import { findOtherStates, newestChanges, writeStates } from "./order-states.ts";
@@ -78,8 +79,9 @@ export async function rewrite(
 
 /** Tables in the sequence of `persist`, and keys sorted within each: so the two never wait for each other. */
 async function rewriteTogether(transaction: Transaction, entries: readonly EntryRecord[]): Promise<RewriteOutcome> {
-  const receipts = await writeReceipts(transaction, entries);
-  const conflicts = forksOf(receipts);
+  const { welcome, orphans } = await holdFences(transaction, entries);
+  const receipts = await writeReceipts(transaction, welcome);
+  const conflicts = [...forksOf(receipts), ...conflictsOf(orphans)];
   const there = [...receipts.fresh, ...receipts.duplicates].sort((a, b) => compareKeys(a.receipt, b.receipt));
   let rows = 0;
   const write = async <Row extends { readonly index: number }>(table: RowTable<Row>) => {
@@ -101,11 +103,12 @@ async function rewriteTogether(transaction: Transaction, entries: readonly Entry
 
 /** The careful way, for one entry. */
 async function rewriteAlone(transaction: Transaction, entry: EntryRecord): Promise<RewriteOutcome> {
+  const { welcome, orphans } = await holdFences(transaction, [entry]);
   let receipts: ReceiptOutcome = { fresh: [], duplicates: [], forks: [] };
-  const refused = await writeIsolated(transaction, [entry], async (entries) => {
+  const refused = await writeIsolated(transaction, welcome, async (entries) => {
     receipts = await writeReceipts(transaction, entries);
   });
-  const conflicts = forksOf(receipts);
+  const conflicts = [...forksOf(receipts), ...conflictsOf(orphans)];
   const letters = refused.map(({ sqlstate, reason }) => ({ entry, letter: deadLetter(entry, -1, sqlstate, reason) }));
   let rows = 0;
   for (const there of [...receipts.fresh, ...receipts.duplicates]) {
@@ -125,6 +128,11 @@ function lettersOf(entry: EntryRecord): EntryDeadLetter[] {
 
 function forksOf({ forks }: ReceiptOutcome): Conflict[] {
   return forks.map(({ receipt }) => ({ what: "another payload in the journal", where: placeOf(receipt) }));
+}
+
+/** It was read before the log was lost. */
+function conflictsOf(orphans: readonly Orphan[]): Conflict[] {
+  return orphans.map(({ entry }) => ({ what: "an entry that the log has lost", where: placeOf(entry.receipt) }));
 }
 
 function placeOf({ stream, partition, epoch, ms, seq }: Receipt): string {

@@ -110,7 +110,7 @@ test("a Postgres that is killed and starts again", async (t) => {
   for (let i = 0; i < 3; i++) await assert.rejects(persist(writer, more), TransientStoreError);
   await server.start();
   const outcome = await persist(writer, more);
-  assert.deepEqual(outcome, { written: 1, duplicates: 6, rows: 1, deadLetters: 0, forks: 0 });
+  assert.deepEqual(outcome, { written: 1, duplicates: 6, rows: 1, deadLetters: 0, forks: 0, orphans: 0 });
 });
 
 test("a COMMIT whose answer is lost: the batch comes again and finds itself written", async (t) => {
@@ -121,7 +121,7 @@ test("a COMMIT whose answer is lost: the batch comes again and finds itself writ
   proxy.arm();
   await assert.rejects(persist(writer, BATCH), TransientStoreError);
   const outcome = await persist(writer, BATCH);
-  assert.deepEqual(outcome, { written: 0, duplicates: 6, rows: 0, deadLetters: 0, forks: 0 });
+  assert.deepEqual(outcome, { written: 0, duplicates: 6, rows: 0, deadLetters: 0, forks: 0, orphans: 0 });
   assert.deepEqual(await countRows(sql), { journal: 7, orders: 3001, deadLetters: 0 });
 });
 

@@ -73,7 +73,7 @@ export async function withdrawEvents(transaction: Transaction, partition: number
 
 /**
  * Takes back what was written of a command entry that the log has lost: its orders, which are those with ids in these bounds,
- * and its place in the journal. Its bytes are kept as a dead letter. Throws as Writer.transaction.
+ * and its place in the journal. Its bytes are kept as a dead letter, as where a worker meets a fence. Throws as Writer.transaction.
  */
 export async function withdrawCommands(
   transaction: Transaction,
@@ -86,14 +86,9 @@ export async function withdrawCommands(
   await transaction.query(
     `WITH gone AS (DELETE FROM journal WHERE stream = ${ORDERS_STREAM} AND ${AT} RETURNING ms, seq, payload)
      INSERT INTO dead_letters (stream, partition, epoch, ms, seq, index, raw, sqlstate, reason, attempts)
-     SELECT ${ORDERS_STREAM}, $1, 0, ms, seq, -1, payload, NULL, 'LOST: the log lost the entry and went on without it', 1 FROM gone
+     SELECT ${ORDERS_STREAM}, $1, $2, ms, seq, -1, payload, NULL, 'ORPHANED: the log lost the entry, and went on without it', 1
+     FROM gone
      ON CONFLICT DO NOTHING`,
     at,
-  );
-  // At epoch 0, as for every entry that is none of the log.
-  await transaction.query(
-    `INSERT INTO journal (stream, partition, epoch, ms, seq, prev_ms, prev_seq, version, commands, hash, payload)
-     VALUES (${ORDERS_STREAM}, $1, 0, $2, $3, 0, 0, 0, 0, sha256(''), '') ON CONFLICT DO NOTHING`,
-    [partition, place.ms, place.seq],
   );
 }

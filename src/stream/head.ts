@@ -1,10 +1,10 @@
 import type { Redis } from "ioredis";
 import type { PartitionKeys } from "./keys.ts";
-import { type EntryId, parseEntryId, START } from "./position.ts";
+import { type EntryId, formatEntryId, parseEntryId, START } from "./position.ts";
 
 /** The state of a partition's log, as its head key holds it. */
 export interface Head {
-  /** Run id of the server that the log was opened on; "" where it was never opened, or was lost. */
+  /** Run id of the server that the log was opened on, or the claim of who is opening it; "" where neither was, or it was lost. */
   readonly run: string;
   readonly epoch: number;
   /** The end of the log when the epoch began: what came before it, and only that, is in the log for good. */
@@ -15,8 +15,8 @@ export interface Head {
   readonly generation: number;
   readonly turned: number;
   readonly recognisedSince: number;
-  /** Entries were put back since the log was last open: it had lost something. */
-  readonly restored: boolean;
+  /** Where the log ended before entries were put back since it was last open; undefined where none were. */
+  readonly restored: EntryId | undefined;
 }
 
 export async function readHead(redis: Redis, keys: PartitionKeys): Promise<Head> {
@@ -29,6 +29,11 @@ export async function readHead(redis: Redis, keys: PartitionKeys): Promise<Head>
     generation: Number(hash["generation"] ?? 1),
     turned: Number(hash["turned"] ?? 0),
     recognisedSince: Number(hash["previous"] ?? hash["turned"] ?? 0),
-    restored: hash["restored"] !== undefined,
+    restored: hash["restored"] === undefined ? undefined : restoredFrom(hash["restored"], hash["last"]),
   };
+}
+
+/** An older version says only that something was put back: then all that is there counts as what was. */
+function restoredFrom(restored: string, last = formatEntryId(START)): EntryId {
+  return parseEntryId(restored === "1" ? last : restored);
 }

@@ -1,5 +1,20 @@
 import { compareEntries, compareEntryIds, type EntryId, type EntryPosition } from "./position.ts";
 
+/**
+ * Where an epoch begins that may lack something of those before it. What stands behind it and is of a lower epoch was lost by
+ * the log, whoever still has it in hand.
+ */
+export interface Fence {
+  /** The epoch that begins. */
+  readonly epoch: number;
+  /** The end of the log, of whatever epoch; all that the journal has by then is in it. */
+  readonly base: EntryPosition;
+  /** Where the stream ended before anything was put back: up to there it had lost nothing. */
+  readonly from: EntryId;
+  /** Tells this opening from another one that wants the same epoch. */
+  readonly claim: string;
+}
+
 /** An entry of the orders stream as the journal keeps it. */
 export interface JournalEntry extends EntryPosition {
   readonly previous: EntryId;
@@ -15,6 +30,14 @@ export interface Journal {
   read(partition: number, after: EntryPosition, sinceMs: number, limit: number): Promise<JournalEntry[]>;
   /** Whether this very entry stands there. */
   has(partition: number, entry: EntryPosition): Promise<boolean>;
+  /** The newest fence, whether the log was opened behind it or not; undefined where there is none. */
+  newestFence(partition: number): Promise<Pick<Fence, "epoch" | "claim"> | undefined>;
+  /**
+   * Keeps from the journal what stands behind the fence: transactions that are under way are waited for, later ones meet it.
+   * `grown`: the journal has something behind the base by now, which must be put back first. `overtaken`: a fence of
+   * another claim has this epoch, or a higher one. In both cases nothing was written. The same one may be raised again.
+   */
+  raiseFence(partition: number, fence: Fence): Promise<"raised" | "grown" | "overtaken">;
   /** The newest definition of each instrument of the partition: encoded penstock.v1.Instrument. */
   instruments(partition: number): Promise<readonly { symbol: string; version: number; definition: Buffer }[]>;
 }

@@ -3,9 +3,11 @@ import { fromBinary } from "@bufbuild/protobuf";
 import type { Redis } from "ioredis";
 import type { Logger } from "pino";
 import { InstrumentSchema } from "../gen/penstock/v1/instrument_pb.ts";
+import { claimIn, shut } from "./claim.ts";
 import { SCHEMA_VERSION } from "./command.ts";
 import { decodeBatch, keyOfLogged } from "./logged-command.ts";
 import { type Durability, verifyDurability } from "./durability.ts";
+import { EntryError, readEntry, type StreamReply } from "./entry.ts";
 import { EVENTS_GROUPS } from "./groups.ts";
 import { type Head, readHead } from "./head.ts";
 import { type Journal, type JournalEntry, successor } from "./journal.ts";
@@ -16,7 +18,6 @@ import {
   type EntryId,
   type EntryPosition,
   formatEntryId,
-  MAX_EPOCH,
   parseEntryId,
   START,
 } from "./position.ts";
@@ -31,6 +32,22 @@ import { WireError } from "./wire.ts";
  * What the stream lost and the journal has is put back, under the same IDs; then a compare-and-set on the head lets
  * writing go on. Until that, the commit script refuses everybody. Any number of processes may open at once: each step
  * is refused to all but one of them, and the others look again.
+ *
+ * Unless nothing can have been lost a new epoch begins, and workers may still have in hand what the log has no more. Such an
+ * entry must not reach the journal when the log has gone on without it: no engine would ever come to it. So a fence is
+ * raised in Postgres before the log is opened (`Fence`, store/fences.ts). The steps, and what holds where the opener dies
+ * between two of them:
+ *
+ * 1. The log is shut: a claim, with the epoch that is to begin, takes the place of the run id in the head. Nothing is appended
+ *    to a lower epoch from here on, so a fence can never stand in the way of a log that is alive. The next opener goes on
+ *    with this claim where the server has run ever since (then that epoch was surely not opened), else makes one of a
+ *    higher epoch, and this one opens nothing any more.
+ * 2. The journal's entries are put back. The next opener goes on behind them; the head says from where on they were.
+ * 3. The fence. Of no effect on what stands before it, and what stands behind it is lost already. Where the journal has grown
+ *    by then, back to 2. It also keeps the number of its epoch: no other opening ever has it again, whatever Redis forgets.
+ * 4. The log is opened. Refused where the claim is another's or gone, because Redis was emptied once more: back to 1.
+ *
+ * A gap in what was put back stays open: the entries that fill it stand before the base, and the engine waits for them.
  */
 export interface OpeningOptions {
   readonly redis: Redis;
@@ -80,32 +97,42 @@ export async function openPartition(options: OpeningOptions, acknowledged?: Entr
 
     // Without Postgres it stays shut: these throw.
     const journalEnd = await options.journal.end(keys.partition);
+    const fenced = await options.journal.newestFence(keys.partition);
     const instruments = await missingInstruments(options);
-    const before: EntryPosition = { epoch: head.epoch, ...(await streamEnd(redis, keys, head)) };
+    const before = await streamEnd(redis, keys, head);
     const { level } = options.durability;
     const flushed = level === "always" || level === "replicas";
     const isShort = journalEnd !== undefined && compareEntries(before, journalEnd) < 0;
-    const isWhole = flushed && head.run !== "" && exists && !lostTail && !server.promoted && !isShort;
-    if (!settled && !isWhole && journalEnd !== undefined) {
+    const isSame = head.run !== "" && exists && !lostTail && !server.promoted && claimIn(head) === undefined;
+    const isNewest = (fenced?.epoch ?? 0) <= head.epoch; // else an older copy of Redis' file came back
+    const lossless = flushed && isSame && isNewest && !isShort && head.restored === undefined;
+    if (!settled && !lossless && journalEnd !== undefined) {
       settled = true;
       await delay(settleMs);
       continue;
     }
-    const maxKeys = options.generationKeys(server.maxMemoryBytes);
-    const end = journalEnd === undefined ? before : await restore(options, maxKeys, head, before, journalEnd);
-    if (end === undefined) continue;
-
-    const lossless = isWhole && end === before && !head.restored;
-    const known = Math.max(head.epoch, journalEnd?.epoch ?? 0, acknowledged?.epoch ?? 0);
-    const epoch = lossless ? head.epoch : known + 1;
-    if (epoch > MAX_EPOCH) throw new Error(`partition ${keys.partition} is out of epochs (${MAX_EPOCH})`);
+    let { run, epoch } = head;
+    let end = before;
+    if (!lossless) {
+      const known = Math.max(before.epoch, journalEnd?.epoch ?? 0, acknowledged?.epoch ?? 0);
+      const claim = await shut(redis, keys, { head, server: server.runId, known, fenced });
+      if (claim === undefined) continue;
+      ({ run, epoch } = claim);
+      const from = head.restored ?? before;
+      const maxKeys = options.generationKeys(server.maxMemoryBytes);
+      const restored = await restore(options, maxKeys, { ...head, run }, before, from, journalEnd ?? before);
+      if (restored === undefined) continue;
+      end = restored;
+      const raised = await options.journal.raiseFence(keys.partition, { epoch, base: end, from, claim: run });
+      if (raised !== "raised") continue;
+    }
 
     const expected = end === before ? head.last : end;
     const opened = await openScript.run(
       redis,
       [keys.orders, keys.head, keys.instruments, keys.events],
       [
-        ...[head.run, formatEntryId(expected), server.runId, epoch, formatEntryId(end)],
+        ...[run, formatEntryId(expected), server.runId, epoch, formatEntryId(end)],
         ...[options.groups.length, ...options.groups, EVENTS_GROUPS.length, ...EVENTS_GROUPS, ...instruments],
       ],
     );
@@ -118,22 +145,37 @@ export async function openPartition(options: OpeningOptions, acknowledged?: Entr
   throw new Error(`partition ${keys.partition} was not opened: others were quicker ${RACES} times`);
 }
 
-/** The end of the stream itself. The head is written together with it, so they differ only where somebody meddled. */
-async function streamEnd(redis: Redis, keys: PartitionKeys, head: Head): Promise<EntryId> {
-  const [newest] = await redis.xrevrange(keys.orders, "+", "-", "COUNT", 1);
-  const end = newest === undefined ? START : parseEntryId(newest[0]);
-  return compareEntryIds(end, head.last) > 0 ? end : head.last;
+/**
+ * The end of the stream itself. The head is written together with it, so they differ only where somebody meddled; where the
+ * head is gone, the newest entry tells the epoch.
+ */
+async function streamEnd(redis: Redis, keys: PartitionKeys, head: Head): Promise<EntryPosition> {
+  const [newest] = (await redis.callBuffer("XREVRANGE", keys.orders, "+", "-", "COUNT", 1)) as StreamReply[];
+  const id = newest === undefined ? START : parseEntryId(newest[0].toString());
+  const epoch = Math.max(head.epoch, newest === undefined ? 0 : epochOf(newest));
+  return { epoch, ...(compareEntryIds(id, head.last) > 0 ? id : head.last) };
+}
+
+/** 0 of what is none of ours. */
+function epochOf([id, fields]: StreamReply): number {
+  try {
+    return readEntry(id.toString(), fields ?? []).epoch;
+  } catch (error) {
+    if (error instanceof EntryError) return 0;
+    throw error;
+  }
 }
 
 /**
- * Puts back what the journal has behind `from`, along the chain. Returns the new end (`from` itself where nothing was
- * lost), or undefined where another opener was quicker.
+ * Puts back what the journal has behind `before`, along the chain. Returns the new end (`before` itself where nothing was
+ * lost), or undefined where another opener was quicker. `from`: where the log ended before anything was put back.
  */
 async function restore(
   options: OpeningOptions,
   maxKeys: number,
   head: Head,
-  from: EntryPosition,
+  before: EntryPosition,
+  from: EntryId,
   journalEnd: EntryPosition,
 ): Promise<EntryPosition | undefined> {
   const { redis, keys, journal, log } = options;
@@ -142,7 +184,7 @@ async function restore(
   const now = await earlierClock(redis);
   const streamSince = now - options.replayHorizonMs;
   const since = Math.min(streamSince, now - options.idempotencyHorizonMs);
-  let end = from;
+  let end = before;
   let expected: EntryId = head.last;
   let gapTries = 0;
   let { generation } = head;
@@ -156,7 +198,7 @@ async function restore(
     return restoreScript.run(
       redis,
       [keys.orders, keys.head, keys.seen(generation), keys.seen(generation - 2)],
-      [...place, entry.epoch, entry.version, payload, generation, ...identities],
+      [...place, entry.epoch, entry.version, payload, generation, formatEntryId(from), ...identities],
     );
   };
 
@@ -196,9 +238,9 @@ async function restore(
     const puts = chain.map(({ entry, keys }) => put(entry, entry.ms >= streamSince ? entry.payload : "", keys));
     if ((await Promise.all(puts)).some((done) => done !== 1)) return undefined;
   }
-  if (end !== from) {
+  if (end !== before) {
     log.warn(
-      { partition: keys.partition, from: formatEntryId(from), to: formatEntryId(end) },
+      { partition: keys.partition, from: formatEntryId(before), to: formatEntryId(end) },
       "put entries back from the journal",
     );
   }

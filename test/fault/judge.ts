@@ -34,7 +34,7 @@ export interface Verdict {
 }
 
 /** What Redis says where acknowledged entries are gone, and what follows from it for those who knew of them. */
-const LOSS = /ACKNOWLEDGED ENTRIES LOST|GAP IN THE LOG|ENTRIES LOST|GROUP LOST/;
+const LOSS = /ACKNOWLEDGED ENTRIES LOST|GAP IN THE LOG|ENTRIES LOST|GROUP LOST|ENTRIES ORPHANED|DEAD LETTER/;
 const OF_LOSS = /NOT_FOUND|OUT_OF_RANGE|told twice|a gap|newly/;
 
 /** Looks at what a fault has left behind. */
@@ -71,7 +71,7 @@ export class Judge {
       findings.push(`${forgiven.length} acknowledged orders are gone, and no role said so`);
     if (contract.mayLose) this.#forgive(new Set(forgiven));
     const doubled = await this.#doubled();
-    await this.#countRows(findings);
+    await this.#countRows(findings, contract);
     await this.#lookAtWatchers(findings, contract);
     const allowed = contract.mayLose ? [...contract.alarms, LOSS] : contract.alarms;
     for (const { role, message, line } of alarms) {
@@ -131,11 +131,15 @@ export class Judge {
     return rows.map(({ id }) => id);
   }
 
-  /** As many rows as acknowledgements: everything that was sent is known by now. And no dead letters. */
-  async #countRows(findings: string[]): Promise<void> {
+  /**
+   * As many rows as acknowledgements: everything that was sent is known by now. And no dead letters, but of what a worker held
+   * when the log was lost.
+   */
+  async #countRows(findings: string[], { mayLose }: Contract): Promise<void> {
     const { sql } = this.#stack;
     const [row] = await sql<{ rows: number; letters: number }[]>`
-      SELECT (SELECT count(*) FROM orders)::int AS rows, (SELECT count(*) FROM dead_letters)::int AS letters`;
+      SELECT (SELECT count(*) FROM orders)::int AS rows,
+             (SELECT count(*) FROM dead_letters WHERE kind <> 'orphaned' OR NOT ${mayLose})::int AS letters`;
     const { rows = 0, letters = 0 } = row ?? {};
     const expected = this.#record.orders.length;
     if (letters > 0) findings.push(`${letters} dead letters`);

@@ -60,6 +60,18 @@ interface LogLine {
   readonly [field: string]: unknown;
 }
 
+export interface TestAppenderOptions extends Partial<AppenderOptions> {
+  readonly partitions?: number;
+  /** From when on a worker's transaction is taken to have stalled. */
+  readonly stalledMs?: number;
+}
+
+/** Where a pool leads to. */
+function urlOf(sql: postgres.Sql): string {
+  const { host, port, user, pass, database } = sql.options;
+  return `postgres://${user}:${String(pass)}@${host[0]}:${port[0]}/${database}`;
+}
+
 /** The appender of one ingest process, in this process, with connections of its own and what it said. */
 export class TestAppender {
   readonly appender: Appender;
@@ -68,14 +80,15 @@ export class TestAppender {
   readonly flushes: { commands: number; duplicates: number }[] = [];
   readonly #redis: Redis;
 
-  constructor(redisUrl: string, sql: postgres.Sql, options: Partial<AppenderOptions> & { partitions?: number } = {}) {
-    const { partitions = 1, ...given } = options;
+  constructor(redisUrl: string, sql: postgres.Sql, options: TestAppenderOptions = {}) {
+    const { partitions = 1, stalledMs = 10_000, ...given } = options;
+    const partitioning = new Partitioning(partitions);
     const log = createLog("ingest", "info", { write: (line) => this.lines.push(JSON.parse(line) as LogLine) });
     this.#redis = connectRedis(redisUrl, { name: "append", socketTimeoutMs: 4_000 });
     this.appender = new Appender({
       redis: this.#redis,
       keys: new PartitionKeys(0),
-      journal: storeJournal(sql, new Partitioning(partitions)),
+      journal: storeJournal({ sql, databaseUrl: urlOf(sql), partitioning, stalledMs }),
       durability: { level: "always", replicas: 0, replicaTimeoutMs: 1_000 },
       groups: ORDERS_GROUPS,
       replayHorizonMs: HOUR_MS,
@@ -142,7 +155,7 @@ export class LogScene {
   }
 
   /** It ends with the test. `url`: where a proxy stands before Redis. */
-  appender({ url, ...options }: Partial<AppenderOptions> & { partitions?: number; url?: string } = {}): TestAppender {
+  appender({ url, ...options }: TestAppenderOptions & { url?: string } = {}): TestAppender {
     const appender = new TestAppender(url ?? this.server.url, this.sql, options);
     this.#closing.push(() => appender.stop());
     return appender;

@@ -1,7 +1,7 @@
 -- Opens the log of a partition on this server, by compare-and-set.
 --
 -- KEYS  1 orders, 2 head, 3 instruments, 4 events
--- ARGV  1 run and 2 last that the head must still name ("" and "0-0" for none); 3 this server's run id
+-- ARGV  1 run (or claim) and 2 last that the head must still name ("0-0" for none); 3 this server's run id
 --       4 epoch to begin, or go on with; 5 the ID behind which new entries must come
 --       6 number of groups of the orders, then their names; as much of the events; then symbol and definition of each
 --         instrument to put back

@@ -3,11 +3,12 @@
 -- put an entry back twice or out of order.
 --
 -- KEYS  1 orders, 2 head, 3 seen:<g>, 4 seen:<g-2>
--- ARGV  1 run that the head must still name ("" for none), 2 end of the log that the head must still name ("0-0" for none)
+-- ARGV  1 claim that the head must still name, 2 end of the log that the head must still name ("0-0" for none)
 --       3 ID of the entry; 4 its predecessor, 5 its epoch, 6 its schema version
 --       7 the batch, "" where only the keys are to be put back (the entry is older than the replay horizon)
 --       8 g, the generation of keys: the head's, or the next one, which then begins
---       9… idempotency key and seen value (22 bytes) of each command
+--       9 where the log ended before anything was put back
+--      10… idempotency key and seen value (22 bytes) of each command
 --
 -- Returns 1, or 0 where another opener was quicker: then nothing was written.
 local ORDERS, HEAD, SEEN, DROPPED = unpack(KEYS)
@@ -22,7 +23,8 @@ if head[3] ~= ARGV[8] then
   redis.call('UNLINK', DROPPED)
   redis.call('HSET', HEAD, 'generation', ARGV[8], 'previous', head[4] or now, 'turned', now)
 end
-for i = 9, #ARGV, 2 do redis.call('HSETNX', SEEN, ARGV[i], ARGV[i + 1]) end
--- Whoever opens must know that the log had lost something, although it finds all of it there again.
-redis.call('HSET', HEAD, 'last', ARGV[3], 'restored', '1')
+for i = 10, #ARGV, 2 do redis.call('HSETNX', SEEN, ARGV[i], ARGV[i + 1]) end
+redis.call('HSET', HEAD, 'last', ARGV[3], 'epoch', ARGV[5])
+-- Whoever opens must know from where on the log had lost something, although it finds all of it there again.
+redis.call('HSETNX', HEAD, 'restored', ARGV[9])
 return 1

@@ -8,6 +8,7 @@ export const kindName = names<DeadLetterKind>({
   [DeadLetterKind.FORK]: "Fork of the log",
   [DeadLetterKind.LOST]: "Lost",
   [DeadLetterKind.FOREIGN]: "Not ours",
+  [DeadLetterKind.ORPHANED]: "Orphaned",
 });
 
 export const stateName = names<DeadLetterState>({

@@ -1,0 +1,243 @@
+import postgres from "postgres";
+
+import { type EntryKey, type EntryRecord, EVENTS_STREAM, type LogPosition, ORDERS_STREAM } from "./entry-record.ts";
+import { plainArray } from "./parameters.ts";
+import type { Transaction, Writer } from "./writer.ts";
+
+/**
+ * Fences keep from the journal what the log has lost (stream/opening.ts, migrations/0008_log_fences.sql).
+ *
+ * Always true: a transaction that writes entries of a partition holds the partition's lock in common with others, from before it
+ * reads the fences until it has ended; whoever raises a fence holds it alone. So each entry is either in the journal when the
+ * opener reads its end, or meets the fence.
+ */
+const LOCK = 7_366_514;
+
+/** A worker's transactions take some tens of milliseconds. Others wait behind one who waits for the lock, so not for long at once. */
+const LOCK_WAIT_MS = 1_000;
+/** How long a fence waits beyond the time of a transaction: for those that it ended to be gone. */
+const PATIENCE_MS = 5_000;
+
+/** An epoch's beginning. */
+interface Fence {
+  readonly epoch: number;
+  readonly base: LogPosition;
+  readonly from: Place;
+}
+
+type Place = Pick<LogPosition, "ms" | "seq">;
+
+export interface NewFence extends Fence {
+  readonly claim: string;
+}
+
+/** The entries of a batch, by whether the log has them. */
+interface Fenced {
+  readonly welcome: readonly EntryRecord[];
+  readonly orphans: readonly Orphan[];
+}
+
+/** An entry that the log had lost when this epoch began. */
+export interface Orphan {
+  readonly entry: EntryRecord;
+  readonly epoch: number;
+}
+
+interface FenceRow {
+  readonly epoch: number;
+  readonly base_epoch: number;
+  readonly base_ms: string;
+  readonly base_seq: string;
+  readonly from_ms: string;
+  readonly from_seq: string;
+}
+
+const FIND_FENCES = `
+  SELECT epoch, base_epoch, base_ms, base_seq, from_ms, from_seq FROM log_fences
+  WHERE partition = $1 AND epoch > $2 ORDER BY epoch DESC`;
+
+/**
+ * Tells the entries that the log has from those that it has lost, and keeps it so until the transaction ends: first in each
+ * transaction that writes entries. Throws what the transaction throws.
+ *
+ * Two statements, since what the second one sees is settled when it begins; sent together, they cost one way.
+ */
+export async function holdFences(transaction: Transaction, entries: readonly EntryRecord[]): Promise<Fenced> {
+  const lowest = new Map<number, number>();
+  for (const { receipt } of entries) {
+    if (receipt.epoch === 0) continue; // what is no entry of the log
+    lowest.set(receipt.partition, Math.min(lowest.get(receipt.partition) ?? Infinity, receipt.epoch));
+  }
+  const fences = new Map<number, readonly Fence[]>();
+  for (const [partition, epoch] of [...lowest].sort(([a], [b]) => a - b)) {
+    const [, { rows }] = await Promise.all([
+      transaction.query("SELECT pg_advisory_xact_lock_shared($1, $2)", [LOCK, partition]),
+      transaction.query<FenceRow>(FIND_FENCES, [partition, epoch]),
+    ]);
+    if (rows.length > 0) fences.set(partition, rows.map(toFence));
+  }
+  if (fences.size === 0) return { welcome: entries, orphans: [] };
+
+  const suspects = new Map<EntryRecord, number>();
+  for (const entry of entries) {
+    const epoch = epochWithout(entry.receipt, fences.get(entry.receipt.partition) ?? []);
+    if (epoch !== undefined) suspects.set(entry, epoch);
+  }
+  if (suspects.size === 0) return { welcome: entries, orphans: [] };
+  const journaled = await findJournaled(transaction, [...suspects.keys()]);
+  const orphans = [...suspects].flatMap(([entry, epoch]) =>
+    journaled.has(placeOf(entry.receipt)) ? [] : [{ entry, epoch }],
+  );
+  const without = new Set(orphans.map(({ entry }) => entry));
+  return { welcome: entries.filter((entry) => !without.has(entry)), orphans };
+}
+
+/**
+ * The epoch that began without the entry, unless the journal has its commands; undefined where none did. `fences`: of the
+ * partition, the newest first.
+ */
+function epochWithout(entry: EntryKey, fences: readonly Fence[]): number | undefined {
+  let doubtful: number | undefined;
+  let history = Infinity;
+  for (const { epoch, base, from } of fences) {
+    if (epoch <= entry.epoch) break;
+    if (epoch > history) continue; // the log went on behind an older one, as if this had never been
+    if (entry.epoch > base.epoch || comparePlaces(entry, base) > 0) return epoch;
+    // Events of commands that were put back are made again. Of what is missing between, only the commands fill a gap.
+    if (entry.stream === EVENTS_STREAM && comparePlaces(entry, from) > 0) doubtful ??= epoch;
+    history = base.epoch;
+  }
+  return doubtful;
+}
+
+const FIND_COMMANDS = `
+  SELECT partition, epoch, ms, seq
+  FROM unnest($1::smallint[], $2::smallint[], $3::bigint[], $4::bigint[]) AS place (partition, epoch, ms, seq)
+  JOIN journal USING (partition, epoch, ms, seq) WHERE stream = ${ORDERS_STREAM}`;
+
+/** The places of those entries whose commands the journal has. */
+async function findJournaled(transaction: Transaction, entries: readonly EntryRecord[]): Promise<ReadonlySet<string>> {
+  const receipts = entries.map(({ receipt }) => receipt);
+  const { rows } = await transaction.query<Record<"ms" | "seq", string> & { partition: number; epoch: number }>(
+    FIND_COMMANDS,
+    [
+      plainArray(receipts.map(({ partition }) => partition)),
+      plainArray(receipts.map(({ epoch }) => epoch)),
+      plainArray(receipts.map(({ ms }) => ms)),
+      plainArray(receipts.map(({ seq }) => seq)),
+    ],
+  );
+  return new Set(rows.map(placeOf));
+}
+
+/** The newest fence of the partition. */
+export async function newestFence(
+  sql: postgres.Sql,
+  partition: number,
+): Promise<Pick<NewFence, "epoch" | "claim"> | undefined> {
+  const [row] = await sql<{ epoch: number; claim: string }[]>`
+    SELECT epoch, claim FROM log_fences WHERE partition = ${partition} ORDER BY epoch DESC LIMIT 1`;
+  return row;
+}
+
+/** What became of a fence (stream/journal.ts). */
+type Raising = "raised" | "grown" | "overtaken";
+
+/**
+ * Raises a fence, alone with the journal. A transaction that has held the partition for longer than `stalledMs` (the bound of a
+ * worker's) is ended: its process has stalled, or the way to it is cut, and within a COPY Postgres looks at none of its own
+ * limits. Throws where that cannot be done, and whatever Postgres brings; then it may be raised, and can be raised again.
+ */
+export async function raiseFence(
+  writer: Writer,
+  partition: number,
+  fence: NewFence,
+  stalledMs: number,
+): Promise<Raising> {
+  const until = performance.now() + stalledMs + PATIENCE_MS;
+  for (;;) {
+    try {
+      return await writer.transaction((transaction) => raiseIn(transaction, partition, fence));
+    } catch (error) {
+      if (!(error instanceof postgres.PostgresError) || error.code !== LOCK_NOT_AVAILABLE) throw error;
+      if (performance.now() > until) throw new Error(heldWords(partition, stalledMs), { cause: error });
+      await endHolders(writer, partition, stalledMs);
+    }
+  }
+}
+
+const LOCK_NOT_AVAILABLE = "55P03";
+
+function heldWords(partition: number, stalledMs: number): string {
+  return (
+    `transactions that write partition ${partition} do not end: one has lasted for more than ${stalledMs} ms, and Postgres ` +
+    "does not let this role end it (pg_signal_backend)"
+  );
+}
+
+async function raiseIn(transaction: Transaction, partition: number, fence: NewFence): Promise<Raising> {
+  const { epoch, base, from, claim } = fence;
+  await transaction.query(`SET LOCAL lock_timeout = ${LOCK_WAIT_MS}`);
+  await transaction.query("SELECT pg_advisory_xact_lock($1, $2)", [LOCK, partition]);
+  const { rows: newest } = await transaction.query<{ epoch: number; claim: string }>(
+    "SELECT epoch, claim FROM log_fences WHERE partition = $1 AND epoch >= $2 ORDER BY epoch DESC LIMIT 1",
+    [partition, epoch],
+  );
+  if (newest.some((other) => other.epoch > epoch || other.claim !== claim)) return "overtaken";
+  const { rows: ends } = await transaction.query<{ epoch: number; ms: string; seq: string }>(
+    `SELECT epoch, ms, seq FROM journal WHERE stream = ${ORDERS_STREAM} AND partition = $1 AND epoch >= 1
+     ORDER BY epoch DESC, ms DESC, seq DESC LIMIT 1`,
+    [partition],
+  );
+  const isGrown = ends.some(
+    (end) => (end.epoch - base.epoch || comparePlaces({ ms: Number(end.ms), seq: Number(end.seq) }, base)) > 0,
+  );
+  if (isGrown) return "grown";
+  await transaction.query(
+    `INSERT INTO log_fences (partition, epoch, base_epoch, base_ms, base_seq, from_ms, from_seq, claim)
+     VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+     ON CONFLICT (partition, epoch) DO UPDATE SET
+       base_epoch = excluded.base_epoch, base_ms = excluded.base_ms, base_seq = excluded.base_seq,
+       from_ms = excluded.from_ms, from_seq = excluded.from_seq`,
+    [partition, epoch, base.epoch, base.ms, base.seq, from.ms, from.seq, claim],
+  );
+  return "raised";
+}
+
+// What pg_stat_activity does not show to this role is null, and stays.
+const END_HOLDERS = `
+  SELECT pg_terminate_backend(pid) FROM pg_locks JOIN pg_stat_activity USING (pid)
+  WHERE locktype = 'advisory' AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+    AND classid = $1::oid AND objid = $2::oid AND objsubid = 2 AND granted AND pid <> pg_backend_pid()
+    AND xact_start < clock_timestamp() - $3::integer * interval '1 ms'`;
+
+const NOT_PERMITTED = "42501";
+
+async function endHolders(writer: Writer, partition: number, stalledMs: number): Promise<void> {
+  try {
+    await writer.transaction((transaction) => transaction.query(END_HOLDERS, [LOCK, partition, stalledMs]));
+  } catch (error) {
+    if (!(error instanceof postgres.PostgresError) || error.code !== NOT_PERMITTED) throw error;
+  }
+}
+
+function toFence(row: FenceRow): Fence {
+  return {
+    epoch: row.epoch,
+    base: { epoch: row.base_epoch, ms: Number(row.base_ms), seq: Number(row.base_seq) },
+    from: { ms: Number(row.from_ms), seq: Number(row.from_seq) },
+  };
+}
+
+function comparePlaces(a: Place, b: Place): number {
+  return a.ms - b.ms || a.seq - b.seq;
+}
+
+function placeOf({
+  partition,
+  epoch,
+  ms,
+  seq,
+}: Pick<EntryKey, "partition" | "epoch"> & Record<"ms" | "seq", number | string>): string {
+  return `${partition}/${epoch}/${ms}-${seq}`;
+}
