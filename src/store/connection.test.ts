@@ -24,3 +24,9 @@ test("a way to Postgres that goes silent fails the statements that wait, and the
   }
   assert.deepEqual([...(await sql`SELECT 3 AS three`)], [{ three: 3 }]);
 });
+
+test("however often connecting has failed, it is tried again within two seconds", () => {
+  const { backoff } = connect("postgres://nobody@127.0.0.1:1/nothing", { max: 1 }).options;
+  assert.ok(typeof backoff === "function");
+  for (const failures of [0, 1, 5, 50]) assert.ok(backoff(failures) <= 2, `${failures} failures`);
+});

@@ -18,10 +18,18 @@ const IDLE_S = 5;
 /** How often a connection is looked at, in ms: so late at the most it is given up. */
 const LOOK_MS = 1_000;
 
+/**
+ * The longest a client waits between two tries to connect, in s. postgres.js' own 20 would keep statements waiting for so long after
+ * a server is back.
+ */
+const RETRY_S = 2;
+
 /** What every client of this project has in common; `statementTimeoutMs` bounds each of its statements on the server. */
 export function clientOptions(statementTimeoutMs: number) {
   return {
     connect_timeout: CONNECT_TIMEOUT_S,
+    // Spread, so that the clients of one server do not all come at once.
+    backoff: (failures: number) => (0.5 + Math.random() / 2) * Math.min(3 ** failures / 100, RETRY_S),
     // postgres.js asks for them on each new connection, and nobody catches it where that is lost meanwhile: the process ends.
     // Arrays go as literals here.
     fetch_types: false,
