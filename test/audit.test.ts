@@ -368,6 +368,30 @@ test("I2, I3, I4, I5, I7, I8, I9: each damage is found, under its name", async (
     }
   });
 
+  await t.test("what is trimmed between two pages of a stream is no gap (I4, I8)", async (t) => {
+    const middle = (await redis.xrange(KEYS.orders, "-", "+"))[50]![0];
+    const read = redis.callBuffer.bind(redis) as (...args: readonly unknown[]) => Promise<unknown>;
+    const trimmed: string[] = [];
+    t.mock.method(redis, "callBuffer", async (...args: readonly [string, string, ...unknown[]]) => {
+      const reply = await read(...args);
+      const [command, key, from, to] = args;
+      const isFirstPage = command === "XRANGE" && from === "-" && to !== "+";
+      if (isFirstPage) {
+        trimmed.push(key);
+        await redis.xtrim(key, "MINID", middle);
+      }
+      return reply;
+    });
+    const lines: string[] = [];
+    const outcome = await damaged(
+      redis,
+      async () => {},
+      () => look(redis, sql, { lines }),
+    );
+    assert.deepEqual(trimmed.toSorted(), [KEYS.events, KEYS.orders]);
+    assert.deepEqual(kindsOf(outcome), [], lines.join("\n"));
+  });
+
   await t.test("I7: an event that was altered on its way is found before it is written, too", async () => {
     const events = (await redis.xrangeBuffer(KEYS.events, "-", "+")) as [Buffer, Buffer[]][];
     const [[before], [newest, fields]] = events.slice(-2) as [[Buffer, Buffer[]], [Buffer, Buffer[]]];

@@ -127,8 +127,12 @@ class LogAudit implements LogFigures {
     const kind = this.#name === "orders" ? "a gap in the log" : "a gap in the events";
     if (this.#previous !== undefined) {
       if (compareEntryIds(previous, this.#previous) === 0) return;
-      this.#findings.add(kind, `${names}, and follows ${formatEntryId(this.#previous)}`);
-      return;
+      const last = formatEntryId(this.#previous);
+      if ((await this.#redis.xrange(this.#stream.key, last, last)).length > 0) {
+        this.#findings.add(kind, `${names}, and follows ${last}`);
+        return;
+      }
+      // Between two pages the trimmer went beyond the first of them.
     }
     // The first one that is still here: the one before it was written before it was trimmed.
     if (compareEntryIds(previous, START) === 0) return;
