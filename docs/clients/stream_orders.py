@@ -8,7 +8,10 @@ from penstock.v1 import auth_service_pb2, order_pb2, order_service_pb2
 
 ORDERS = 1000
 
-channel = grpc.insecure_channel(os.environ.get("PENSTOCK_GRPC", "http://127.0.0.1:50051").removeprefix("http://"))
+channel = grpc.insecure_channel(
+    os.environ.get("PENSTOCK_GRPC", "http://127.0.0.1:50051").removeprefix("http://"),
+    options=[("grpc.keepalive_time_ms", 20_000)],  # a way to the server that ended in silence is noticed
+)
 issue_token = channel.unary_unary(
     "/penstock.v1.AuthService/IssueToken",
     auth_service_pb2.IssueTokenRequest.SerializeToString,

@@ -10,7 +10,10 @@ from penstock.v1 import auth_service_pb2 as auth
 from penstock.v1 import market_data_service_pb2 as market
 from penstock.v1 import order_pb2, order_service_pb2 as orders
 
-channel = grpc.insecure_channel(os.environ.get("PENSTOCK_GRPC", "http://127.0.0.1:50051").removeprefix("http://"))
+channel = grpc.insecure_channel(
+    os.environ.get("PENSTOCK_GRPC", "http://127.0.0.1:50051").removeprefix("http://"),
+    options=[("grpc.keepalive_time_ms", 20_000)],  # a way to the server that ended in silence is noticed
+)
 metadata = []
 
 

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 
 import { OrderService } from "../../src/gen/penstock/v1/order_service_pb.ts";
-import { Caller, Refusal } from "../support/caller.ts";
+import { Caller, KEEPALIVE, Refusal } from "../support/caller.ts";
 import { type Command, Flow, idOf } from "./commands.ts";
 import type { Random } from "./random.ts";
 import type { AcknowledgementRecord } from "./record.ts";
@@ -70,7 +70,7 @@ export class LoadClient {
     this.account = options.account;
     this.#random = options.random;
     this.#flow = new Flow(options.run, options.symbols, options.random);
-    this.#callers = options.doors.map((door) => new Caller(door, `Bearer ${options.token}`));
+    this.#callers = options.doors.map((door) => new Caller(door, `Bearer ${options.token}`, undefined, KEEPALIVE));
     this.#streams = this.#callers.map((caller) => new CommandStream(caller));
   }
 

@@ -4,7 +4,7 @@ import { AckLevel, OrderType, Side, TimeInForce } from "../../src/gen/penstock/v
 import { OrderService } from "../../src/gen/penstock/v1/order_service_pb.ts";
 import { textArray } from "../../src/store/parameters.ts";
 import { readGroups } from "../../src/stream/status.ts";
-import { Caller, Refusal } from "../support/caller.ts";
+import { Caller, KEEPALIVE, Refusal } from "../support/caller.ts";
 import type { AcknowledgementRecord } from "./record.ts";
 import type { FaultStack } from "./stack.ts";
 
@@ -30,7 +30,7 @@ export class Probe {
     this.#run = options.run;
     this.#record = options.record;
     this.#symbols = options.symbols;
-    this.#callers = stack.doors.map((door) => new Caller(door, `Bearer ${options.token}`));
+    this.#callers = stack.doors.map((door) => new Caller(door, `Bearer ${options.token}`, undefined, KEEPALIVE));
   }
 
   /**

@@ -8,7 +8,7 @@ import {
   type WatchOrdersResponse,
   WatchOrdersResponseSchema,
 } from "../../src/gen/penstock/v1/order_service_pb.ts";
-import { Caller, toRefusal } from "../support/caller.ts";
+import { Caller, KEEPALIVE, toRefusal } from "../support/caller.ts";
 import type { Random } from "./random.ts";
 
 const PATH = `/${OrderService.typeName}/${OrderService.method.watchOrders.name}`;
@@ -48,7 +48,7 @@ export class Watcher {
   constructor(options: WatcherOptions) {
     this.#options = options;
     this.account = options.account;
-    this.#callers = options.doors.map((door) => new Caller(door, `Bearer ${options.token}`));
+    this.#callers = options.doors.map((door) => new Caller(door, `Bearer ${options.token}`, undefined, KEEPALIVE));
     this.#seen = Array.from({ length: options.partitions }, () => 0n);
     this.#places = this.#seen.map((_, partition) => ({ partition, epoch: 0, entryId: "0-0", index: 0 }));
   }
