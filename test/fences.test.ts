@@ -187,6 +187,25 @@ test("I4, I5, I8: what workers hold when Redis is emptied becomes dead letters, 
   assert.equal(replay.code, 0, replay.output);
 });
 
+test("I8, I9: what the engine made of lost entries, written before these were, is taken back; the audit finds nothing", async (t) => {
+  const venue = await Venue.open(t);
+  const { scene, log } = venue;
+  const { orders, events, told } = await venue.hold("held-1", "held-2");
+  events.release();
+  await untilWritten(scene, "events");
+  const reports = () => scene.sql`SELECT FROM executions WHERE ms BETWEEN ${told[0]!.ms} AND ${told.at(-1)!.ms}`;
+  assert.equal((await reports()).length, 2);
+  await scene.redis.flushall();
+  await log.one(order("next"));
+  assert.equal(log.logged("took back what had been written of events"), 1);
+  orders.release();
+  await orders.untilOrphaned(2);
+  await venue.untilWritten();
+  assert.equal((await reports()).length, 0);
+  assert.deepEqual(await venue.rows(), ["written", "next"]);
+  await venue.assertFound();
+});
+
 test("I1, I4: a transaction that is under way when the log is opened is waited for, and put back", async (t) => {
   const venue = await Venue.open(t);
   const { scene, log } = venue;

@@ -46,7 +46,7 @@ async function measureFlushes(redis: Redis): Promise<void> {
       read: async () => [],
       has: async () => false,
       newestFence: async () => undefined,
-      raiseFence: async () => "raised",
+      raiseFence: async () => ({ became: "raised", withdrawn: 0 }),
       instruments: async () => [],
     },
     durability: { level: "always", replicas: 0, replicaTimeoutMs: 0 },

@@ -31,9 +31,11 @@ const PAGE = 1_000;
 /**
  * What stands in Postgres though the log has lost it. The log went on without it, so no order is as these rows say:
  *
- * - Commands that a worker had in hand when the log was lost, and wrote only when it had been opened again: one of a version
- *   that knows no fences (store/fences.ts). Others make dead letters of them by themselves.
+ * - Commands that a worker had in hand when the log was lost, and wrote only when it had been opened again.
  * - Events whose command is not there: its worker had not come to it, and theirs had come to them.
+ *
+ * Both are of a version that knows no fences (store/fences.ts). Others make dead letters of the former, and take back the latter
+ * when they open the log.
  */
 export async function settleStrays(options: StraysOptions): Promise<void> {
   await settleCommands(options);

@@ -11,7 +11,7 @@ import type { EntryRecord, LogPosition, StreamNumber } from "./entry-record.ts";
 import { TransientStoreError } from "./errors.ts";
 import { newestFence, type NewFence, raiseFence } from "./fences.ts";
 import { type Conflict, rewrite } from "./rewrite.ts";
-import { allLetters, makeEntry, NOON, openSql, openWriter } from "./test-entries.ts";
+import { allLetters, makeEntry, makeEvents, NOON, openSql, openWriter } from "./test-entries.ts";
 import type { Writer } from "./writer.ts";
 
 const STALLED_MS = 20_000;
@@ -19,7 +19,8 @@ const STALLED_MS = 20_000;
 async function open(t: TestContext) {
   const { url } = await createTestDatabase(t);
   const [writer, sql] = [openWriter(t, url), openSql(t, url)];
-  const raise = (fence: NewFence, stalledMs = STALLED_MS) => raiseFence(openWriter(t, url), 0, fence, stalledMs);
+  const raise = async (fence: NewFence, stalledMs = STALLED_MS) =>
+    (await raiseFence(openWriter(t, url), 0, fence, stalledMs)).became;
   return { url, writer, sql, raise };
 }
 
@@ -98,6 +99,42 @@ test("events of what was put back are made again and written; those of what is m
   assert.deepEqual(await written(writer, sql, [entry(1, 3), entry(1, 7)]), ["0 1/3"]);
   assert.deepEqual(await written(writer, sql, events), ["1 1/2", "1 1/3", "1 1/6"]);
 });
+
+test("I8: events that were written before their commands, which the log then lost, are taken back with the fence", async (t) => {
+  const { url, writer, sql, raise } = await open(t);
+  const [known, lost] = [entry(1, 4), entry(1, 6)];
+  const fill = (seq: number, cumQuantity: string) => makeEvents(seq, known.orders, { execType: "TRADE", cumQuantity });
+  const foreign = entry(0, 9, 1); // no entry of the log
+  await persist(writer, [known, makeEvents(4, known.orders), fill(5, "0.00000001"), foreign]);
+  await persist(writer, [fill(6, "0.00000002"), makeEvents(7, lost.orders)]);
+  // More than one transaction takes back.
+  for (let seq = 8; seq < 208; seq++) await persist(writer, [makeEvents(seq, [])]);
+  assert.equal(await raise(fence(2, at(1, 5))), "raised");
+  assert.deepEqual(await tells(sql), { receipts: ["1/4", "1/5", "0/9"], reports: [4, 5], cum: ["0.00000001"] });
+
+  // Whoever has no right to raise takes nothing back; the fence itself, come again, does.
+  await sql`DELETE FROM log_fences`;
+  await persist(writer, [fill(6, "0.00000002")]);
+  await sql`INSERT INTO log_fences VALUES (0, 3, 1, ${NOON}, 5, ${NOON}, 5, 'third')`;
+  assert.equal(await raise(fence(2, at(1, 5))), "overtaken");
+  assert.equal((await tells(sql)).receipts.length, 4);
+  const raised = await raiseFence(openWriter(t, url), 0, { ...fence(3, at(1, 5)), claim: "third" }, STALLED_MS);
+  assert.deepEqual(raised, { became: "raised", withdrawn: 1 });
+  assert.deepEqual(await tells(sql), { receipts: ["1/4", "1/5", "0/9"], reports: [4, 5], cum: ["0.00000001"] });
+});
+
+/** What stands of events: the places of the receipts, those of the reports, and how far the orders are filled. */
+async function tells(sql: postgres.Sql) {
+  const receipts = await sql<{ place: string }[]>`
+    SELECT epoch || '/' || seq AS place FROM journal WHERE stream = 1 ORDER BY seq`;
+  const reports = await sql<{ seq: number }[]>`SELECT seq::int FROM executions ORDER BY seq`;
+  const states = await sql<{ cum: string }[]>`SELECT cum_quantity AS cum FROM order_states`;
+  return {
+    receipts: receipts.map(({ place }) => place),
+    reports: reports.map(({ seq }) => seq),
+    cum: states.map(({ cum }) => cum),
+  };
+}
 
 test("of several fences each counts, unless the log went on behind an older one as if it had never been", async (t) => {
   const { writer, sql, raise } = await open(t);

@@ -2,6 +2,7 @@ import postgres from "postgres";
 
 import { type EntryKey, type EntryRecord, EVENTS_STREAM, type LogPosition, ORDERS_STREAM } from "./entry-record.ts";
 import { plainArray } from "./parameters.ts";
+import { withdrawEvents } from "./withdraw.ts";
 import type { Transaction, Writer } from "./writer.ts";
 
 /**
@@ -15,6 +16,8 @@ const LOCK = 7_366_514;
 
 /** A worker's transactions take some tens of milliseconds. Others wait behind one who waits for the lock, so not for long at once. */
 const LOCK_WAIT_MS = 1_000;
+/** Entries whose events one transaction takes back, some 2 ms each: others wait behind it. */
+const STRAYS = 100;
 /** How long a fence waits beyond the time of a transaction: for those that it ended to be gone. */
 const PATIENCE_MS = 5_000;
 
@@ -140,13 +143,18 @@ export async function newestFence(
   return row;
 }
 
-/** What became of a fence (stream/journal.ts). */
-type Raising = "raised" | "grown" | "overtaken";
+/** What became of a fence (stream/journal.ts), and of how many entries the events were taken back. */
+interface Raising {
+  readonly became: "raised" | "grown" | "overtaken";
+  readonly withdrawn: number;
+}
 
 /**
- * Raises a fence, alone with the journal. A transaction that has held the partition for longer than `stalledMs` (the bound of a
- * worker's) is ended: its process has stalled, or the way to it is cut, and within a COPY Postgres looks at none of its own
- * limits. Throws where that cannot be done, and whatever Postgres brings; then it may be raised, and can be raised again.
+ * Raises a fence, alone with the journal, and takes back what was written of events of commands behind it: their worker had
+ * come to them before that of the commands did, and the log has lost these. A transaction that has held the partition for longer
+ * than `stalledMs` (the bound of a worker's) is ended: its process has stalled, or the way to it is cut, and within a COPY
+ * Postgres looks at none of its own limits. Throws where that cannot be done, and whatever Postgres brings; then it may be
+ * raised, and can be raised again.
  */
 export async function raiseFence(
   writer: Writer,
@@ -154,10 +162,14 @@ export async function raiseFence(
   fence: NewFence,
   stalledMs: number,
 ): Promise<Raising> {
-  const until = performance.now() + stalledMs + PATIENCE_MS;
+  let until = performance.now() + stalledMs + PATIENCE_MS;
+  let withdrawn = 0;
   for (;;) {
     try {
-      return await writer.transaction((transaction) => raiseIn(transaction, partition, fence));
+      const { became, strays } = await writer.transaction((transaction) => raiseIn(transaction, partition, fence));
+      withdrawn += strays;
+      if (became !== "raised" || strays < STRAYS) return { became, withdrawn };
+      until = performance.now() + stalledMs + PATIENCE_MS;
     } catch (error) {
       if (!(error instanceof postgres.PostgresError) || error.code !== LOCK_NOT_AVAILABLE) throw error;
       if (performance.now() > until) throw new Error(heldWords(partition, stalledMs), { cause: error });
@@ -175,7 +187,12 @@ function heldWords(partition: number, stalledMs: number): string {
   );
 }
 
-async function raiseIn(transaction: Transaction, partition: number, fence: NewFence): Promise<Raising> {
+/** Each of these transactions looks anew whether the fence may be raised: nothing is taken back for one that may not. */
+async function raiseIn(
+  transaction: Transaction,
+  partition: number,
+  fence: NewFence,
+): Promise<Pick<Raising, "became"> & { readonly strays: number }> {
   const { epoch, base, from, claim } = fence;
   await transaction.query(`SET LOCAL lock_timeout = ${LOCK_WAIT_MS}`);
   await transaction.query("SELECT pg_advisory_xact_lock($1, $2)", [LOCK, partition]);
@@ -183,7 +200,7 @@ async function raiseIn(transaction: Transaction, partition: number, fence: NewFe
     "SELECT epoch, claim FROM log_fences WHERE partition = $1 AND epoch >= $2 ORDER BY epoch DESC LIMIT 1",
     [partition, epoch],
   );
-  if (newest.some((other) => other.epoch > epoch || other.claim !== claim)) return "overtaken";
+  if (newest.some((other) => other.epoch > epoch || other.claim !== claim)) return { became: "overtaken", strays: 0 };
   const { rows: ends } = await transaction.query<{ epoch: number; ms: string; seq: string }>(
     `SELECT epoch, ms, seq FROM journal WHERE stream = ${ORDERS_STREAM} AND partition = $1 AND epoch >= 1
      ORDER BY epoch DESC, ms DESC, seq DESC LIMIT 1`,
@@ -192,7 +209,7 @@ async function raiseIn(transaction: Transaction, partition: number, fence: NewFe
   const isGrown = ends.some(
     (end) => (end.epoch - base.epoch || comparePlaces({ ms: Number(end.ms), seq: Number(end.seq) }, base)) > 0,
   );
-  if (isGrown) return "grown";
+  if (isGrown) return { became: "grown", strays: 0 };
   await transaction.query(
     `INSERT INTO log_fences (partition, epoch, base_epoch, base_ms, base_seq, from_ms, from_seq, claim)
      VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
@@ -201,7 +218,23 @@ async function raiseIn(transaction: Transaction, partition: number, fence: NewFe
        from_ms = excluded.from_ms, from_seq = excluded.from_seq`,
     [partition, epoch, base.epoch, base.ms, base.seq, from.ms, from.seq, claim],
   );
-  return "raised";
+  return { became: "raised", strays: await withdrawStrays(transaction, partition, base) };
+}
+
+// No command stands there, or the journal would have grown.
+const FIND_STRAYS = `
+  SELECT epoch, ms, seq FROM journal
+  WHERE stream = ${EVENTS_STREAM} AND partition = $1 AND epoch >= 1 AND (epoch, ms, seq) > ($2, $3, $4)
+  ORDER BY epoch, ms, seq LIMIT ${STRAYS}`;
+
+/** Takes back events behind the end of the log, a page of them, and tells of how many entries. */
+async function withdrawStrays(transaction: Transaction, partition: number, base: LogPosition): Promise<number> {
+  const { rows } = await transaction.query<{ epoch: number; ms: string; seq: string }>(FIND_STRAYS, [
+    ...[partition, base.epoch, base.ms, base.seq],
+  ]);
+  for (const { epoch, ms, seq } of rows)
+    await withdrawEvents(transaction, partition, { epoch, ms: Number(ms), seq: Number(seq) });
+  return rows.length;
 }
 
 // What pg_stat_activity does not show to this role is null, and stays.

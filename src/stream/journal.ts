@@ -36,8 +36,12 @@ export interface Journal {
    * Keeps from the journal what stands behind the fence: transactions that are under way are waited for, later ones meet it.
    * `grown`: the journal has something behind the base by now, which must be put back first. `overtaken`: a fence of
    * another claim has this epoch, or a higher one. In both cases nothing was written. The same one may be raised again.
+   * Events behind it that were written before their commands are taken back: of so many entries (`withdrawn`).
    */
-  raiseFence(partition: number, fence: Fence): Promise<"raised" | "grown" | "overtaken">;
+  raiseFence(
+    partition: number,
+    fence: Fence,
+  ): Promise<{ readonly became: "raised" | "grown" | "overtaken"; readonly withdrawn: number }>;
   /** The newest definition of each instrument of the partition: encoded penstock.v1.Instrument. */
   instruments(partition: number): Promise<readonly { symbol: string; version: number; definition: Buffer }[]>;
 }

@@ -43,8 +43,8 @@ import { WireError } from "./wire.ts";
  *    with this claim where the server has run ever since (then that epoch was surely not opened), else makes one of a
  *    higher epoch, and this one opens nothing any more.
  * 2. The journal's entries are put back. The next opener goes on behind them; the head says from where on they were.
- * 3. The fence. Of no effect on what stands before it, and what stands behind it is lost already. Where the journal has grown
- *    by then, back to 2. It also keeps the number of its epoch: no other opening ever has it again, whatever Redis forgets.
+ * 3. The fence. Of no effect on what stands before it, and what stands behind it is lost already: events of it that were written
+ *    are taken back. Where the journal has grown by then, back to 2. It also keeps the number of its epoch: no other opening ever has it again, whatever Redis forgets.
  * 4. The log is opened. Refused where the claim is another's or gone, because Redis was emptied once more: back to 1.
  *
  * A gap in what was put back stays open: the entries that fill it stand before the base, and the engine waits for them.
@@ -123,8 +123,15 @@ export async function openPartition(options: OpeningOptions, acknowledged?: Entr
       const restored = await restore(options, maxKeys, { ...head, run }, before, from, journalEnd ?? before);
       if (restored === undefined) continue;
       end = restored;
-      const raised = await options.journal.raiseFence(keys.partition, { epoch, base: end, from, claim: run });
-      if (raised !== "raised") continue;
+      const fence = { epoch, base: end, from, claim: run };
+      const { became, withdrawn } = await options.journal.raiseFence(keys.partition, fence);
+      if (withdrawn > 0) {
+        log.warn(
+          { partition: keys.partition, entries: withdrawn, after: formatEntryId(end) },
+          "took back what had been written of events of entries that the log has lost",
+        );
+      }
+      if (became !== "raised") continue;
     }
 
     const expected = end === before ? head.last : end;
