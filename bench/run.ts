@@ -3,6 +3,7 @@ import { constants } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { exitCodeOf, messageOf, UsageError } from "../src/runtime/errors.ts";
+import { measureAudit } from "./audit.ts";
 import { print } from "./bencher.ts";
 import { compareAlternatives } from "./comparison.ts";
 import { measureFigures } from "./figures.ts";
@@ -13,12 +14,13 @@ import { measureScaling } from "./scaling.ts";
 import type { ScalingOptions } from "./scaling.ts";
 import { Stacks } from "./stacks.ts";
 
-const USAGE = `penstock bench [figures | matching | alternatives | scaling | page] [options]: measures stacks of its own here
+const USAGE = `penstock bench [figures | matching | alternatives | scaling | audit | page] [options]: measures stacks of its own here
 
   figures       rates, latencies, CPU and memory of Penstock, in about 40 minutes (this is the default)
   matching      the same with the engine, in about 10 minutes
   alternatives  Penstock beside what people would use instead, in about 45 minutes
   scaling       20 million rows before, and more processes, in about 45 minutes; takes 20 GB of disk meanwhile
+  audit         what an audit of 20 million orders takes, in about 40 minutes; takes 20 GB of disk meanwhile
   page          the web page in a Chromium: its first load, and its frames while the book changes, in about 2 minutes
 
   --quick       a trial of some minutes: short, once each, without the long run, with fewer rows; writes no file
@@ -26,7 +28,7 @@ const USAGE = `penstock bench [figures | matching | alternatives | scaling | pag
   --seconds N   of one run (default 20; for alternatives and scaling 10)
   --minutes N   figures: of the long run for Redis' memory (default 10; 0 leaves it out)
 
-Prints tables and writes them to bench/RESULTS.md, MATCHING.md, ALTERNATIVES.md, SCALING.md or PAGE.md.
+Prints tables and writes them to bench/RESULTS.md, MATCHING.md, ALTERNATIVES.md, SCALING.md, AUDIT.md or PAGE.md.
 `;
 
 type Options = FigureOptions & ScalingOptions;
@@ -42,6 +44,7 @@ const SUBJECTS: ReadonlyMap<string, Subject> = new Map([
   ["matching", { file: "MATCHING.md", seconds: 20, measure: measureMatching }],
   ["alternatives", { file: "ALTERNATIVES.md", seconds: 10, measure: compareAlternatives }],
   ["scaling", { file: "SCALING.md", seconds: 10, measure: measureScaling }],
+  ["audit", { file: "AUDIT.md", seconds: 10, measure: measureAudit }],
   ["page", { file: "PAGE.md", seconds: 10, measure: measurePage }],
 ]);
 

@@ -8,7 +8,7 @@ import {
   SubmitOrdersRequestSchema,
   SubmitOrdersResponseSchema,
 } from "../../src/gen/penstock/v1/order_service_pb.ts";
-import { OrderStatus } from "../../src/gen/penstock/v1/order_pb.ts";
+import { OrderStatus, Side } from "../../src/gen/penstock/v1/order_pb.ts";
 import { readAnswer, readBatchAnswer } from "./answers.ts";
 import { clientOrderId, OrderBodies } from "./orders.ts";
 
@@ -70,5 +70,30 @@ test("a body holds the orders with the ids of their numbers", () => {
         Array.from({ length: batch }, (_, at) => clientOrderId("run", call * batch + at)),
       );
     }
+  }
+});
+
+test("orders meet: whoever sends them in turn leaves no order open after each rotation", () => {
+  for (const batch of [0, 100, 1000]) {
+    const bodies = new OrderBodies({ run: "run", symbol: "BTC-USD", batch });
+    const book: Record<Side, number[]> = { [Side.UNSPECIFIED]: [], [Side.BUY]: [], [Side.SELL]: [] };
+    let most = 0;
+    for (let order = 0; order < 64_000; order += Math.max(1, batch)) {
+      const bytes = bodies.body(order).subarray(5);
+      const orders =
+        batch === 0
+          ? [fromBinary(SubmitOrderRequestSchema, bytes)]
+          : fromBinary(SubmitOrdersRequestSchema, bytes).orders;
+      for (const { side, price } of orders) {
+        const isBuy = side === Side.BUY;
+        const [own, others] = isBuy ? [book[Side.BUY], book[Side.SELL]] : [book[Side.SELL], book[Side.BUY]];
+        const best = isBuy ? Math.min(...others) : Math.max(...others);
+        const meets = others.length > 0 && (isBuy ? best <= Number(price) : best >= Number(price));
+        if (meets) others.splice(others.indexOf(best), 1);
+        else own.push(Number(price));
+        most = Math.max(most, own.length);
+      }
+    }
+    assert.deepEqual([most, book[Side.BUY], book[Side.SELL]], [16, [], []]);
   }
 });

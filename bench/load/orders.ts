@@ -28,7 +28,8 @@ export class OrderBodies {
   constructor(options: { run: string; symbol: string; batch: number; matched?: boolean }) {
     this.#batch = options.batch;
     const perBody = Math.max(1, options.batch);
-    const count = Math.ceil(VARIANTS / perBody);
+    // The last one ends with a rotation.
+    const count = VARIANTS / greatestCommonDivisor(VARIANTS, perBody);
     this.#templates = Array.from({ length: count }, (_, body) => {
       const orders = Array.from({ length: perBody }, (_, at) =>
         create(SubmitOrderRequestSchema, {
@@ -61,6 +62,10 @@ export class OrderBodies {
   }
 }
 
+function greatestCommonDivisor(a: number, b: number): number {
+  return b === 0 ? a : greatestCommonDivisor(b, a % b);
+}
+
 function writeDigits(bytes: Buffer, place: number, number: number): void {
   let rest = number;
   for (let at = place + DIGITS - 1; at >= place; at--) {
@@ -70,11 +75,13 @@ function writeDigits(bytes: Buffer, place: number, number: number): void {
   }
 }
 
-// Bids and offers around 50,000.00, a third of which would meet.
+// A rotation makes a book around 50,000.00, sixteen orders deep on each side, and then takes it: each order trades once, and none
+// of them is refused because its account has too many open. What is left over where calls fail meets the next rotation.
 function order(id: string, symbol: string, variant: number) {
   const buys = variant % 2 === 0;
-  const away = ((variant * 37) % VARIANTS) - VARIANTS / 3;
-  const ticks = 5_000_000 + Math.round(buys ? -away : away);
+  const place = variant % VARIANTS;
+  const away = place < VARIANTS / 2 ? 1 + (place >> 1) : -VARIANTS;
+  const ticks = 5_000_000 + (buys ? -away : away);
   return {
     clientOrderId: id,
     symbol,

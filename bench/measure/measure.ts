@@ -140,6 +140,7 @@ function stateFaults(report: LoadReport, states: StateFigures | undefined): stri
   if (states === undefined) return [];
   const faults: string[] = [];
   if (states.missing > 0) faults.push(`${states.missing} acknowledged without a state`);
+  if (states.rejected > 0) faults.push(`${states.rejected} refused by the engine`);
   const lateMs = (states.lastCommitUs - report.endedUs) / 1000;
   if (lateMs > ROW_LIMIT_MS) faults.push(`the last state ${(lateMs / 1000).toFixed(1)} s after the end`);
   return faults;

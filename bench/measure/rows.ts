@@ -68,20 +68,23 @@ export async function countRows(databaseUrl: string, acknowledgedFile: string): 
 /** What became of acknowledged orders in `order_states`. */
 export interface StateFigures {
   readonly missing: number;
+  /** That the engine refused: its answer to them costs less than matching does. */
+  readonly rejected: number;
   /** The last commit of any state of them, microseconds since 1970. */
   readonly lastCommitUs: number;
 }
 
 export async function lastState(databaseUrl: string, acknowledgedFile: string): Promise<StateFigures> {
   return withAcknowledged(databaseUrl, acknowledgedFile, async (client) => {
-    const [row] = await client<{ missing: number; last: number | null }[]>`
+    const [row] = await client<{ missing: number; rejected: number; last: number | null }[]>`
       WITH states AS (
-        SELECT order_id, extract(epoch FROM pg_xact_commit_timestamp(xmin))::float8 * 1e6 AS us
+        SELECT order_id, status, extract(epoch FROM pg_xact_commit_timestamp(xmin))::float8 * 1e6 AS us
         FROM order_states WHERE order_id >= (SELECT id FROM first_acknowledged)
       )
-      SELECT count(*) FILTER (WHERE states.us IS NULL)::int AS missing, max(states.us) AS last
+      SELECT count(*) FILTER (WHERE states.us IS NULL)::int AS missing, max(states.us) AS last,
+             count(*) FILTER (WHERE states.status = 'REJECTED')::int AS rejected
       FROM acknowledged LEFT JOIN states USING (order_id)`;
-    return { missing: row?.missing ?? 0, lastCommitUs: row?.last ?? 0 };
+    return { missing: row?.missing ?? 0, rejected: row?.rejected ?? 0, lastCommitUs: row?.last ?? 0 };
   });
 }
 
