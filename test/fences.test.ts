@@ -400,6 +400,36 @@ suite("gaps and rival openers", { concurrency: true }, () => {
     );
   });
 
+  test("I8: events that were taken back, since Redis was empty, are written again when it comes back whole", async (t) => {
+    const venue = await Venue.open(t);
+    const { scene, log } = venue;
+    const { server } = scene;
+    const { orders, events, told } = await venue.hold("held-1", "held-2");
+    events.release();
+    await untilWritten(scene, "events");
+    const reports = () => scene.sql`SELECT FROM executions WHERE ms BETWEEN ${told[0]!.ms} AND ${told.at(-1)!.ms}`;
+    const copy = `${server.folder}-copy`;
+    t.after(() => rmSync(copy, { recursive: true, force: true }));
+    await server.stop();
+    cpSync(server.folder, copy, { recursive: true });
+    await server.restart({ empty: true });
+    const { opening, release } = await stoppedOpener(t, scene);
+    assert.equal((await reports()).length, 0);
+    const failed = assert.rejects(opening);
+    await server.kill();
+    release();
+    await failed;
+    rmSync(server.folder, { recursive: true });
+    cpSync(copy, server.folder, { recursive: true });
+    await server.start();
+    await log.one(order("next"));
+    orders.release();
+    await venue.untilWritten();
+    assert.equal((await reports()).length, 2);
+    assert.deepEqual(await venue.rows(), ["written", "held-1", "held-2", "next"]);
+    await venue.assertFound();
+  });
+
   test("I3, I4: an epoch of which nothing was journaled is never begun again, and what workers hold of it is lost with it", async (t) => {
     const scene = await openJournaled(t);
     await scene.redis.flushall();

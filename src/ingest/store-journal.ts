@@ -1,6 +1,6 @@
 import type postgres from "postgres";
-import { ORDERS_STREAM } from "../store/entry-record.ts";
-import { newestFence, raiseFence } from "../store/fences.ts";
+import { EVENTS_STREAM, ORDERS_STREAM, type StreamNumber } from "../store/entry-record.ts";
+import { newestFence, raiseFence, withdrawLost } from "../store/fences.ts";
 import { listInstruments } from "../store/instruments.ts";
 import { journalEnd, readEntry, readJournal } from "../store/journal.ts";
 import { Writer } from "../store/writer.ts";
@@ -10,7 +10,7 @@ import { compareEntries, type EntryPosition } from "../stream/position.ts";
 
 /** At epoch 0 the journal has what stood in the stream and is no entry of the log (consumers/record.ts). */
 const LOG_BEGIN: EntryPosition = { epoch: 1, ms: 0, seq: 0 };
-/** Of a fence's transaction, in ms: it waits for a lock for a second at most, and writes a row. */
+/** Of a fence's transactions, in ms: they wait for a lock for a second at most, and write for half of one. */
 const FENCE_TIMEOUT_MS = 10_000;
 
 export interface StoreJournalOptions {
@@ -23,11 +23,22 @@ export interface StoreJournalOptions {
 
 /** The journal in Postgres, as the log asks for it when it opens. */
 export function storeJournal({ sql, databaseUrl, partitioning, stalledMs }: StoreJournalOptions): Journal {
+  const endOf = async (stream: StreamNumber, partition: number): Promise<EntryPosition | undefined> => {
+    const end = await journalEnd(sql, stream, partition);
+    return end === undefined || compareEntries(end, LOG_BEGIN) < 0 ? undefined : end;
+  };
+  // For a moment, and seldom: the pool is not for transactions.
+  const written = async <T>(work: (writer: Writer) => Promise<T>): Promise<T> => {
+    const writer = new Writer(databaseUrl, { timeoutMs: FENCE_TIMEOUT_MS });
+    try {
+      return await work(writer);
+    } finally {
+      await writer.close();
+    }
+  };
   return {
-    async end(partition) {
-      const end = await journalEnd(sql, ORDERS_STREAM, partition);
-      return end === undefined || compareEntries(end, LOG_BEGIN) < 0 ? undefined : end;
-    },
+    end: (partition) => endOf(ORDERS_STREAM, partition),
+    endOfEvents: (partition) => endOf(EVENTS_STREAM, partition),
     async read(partition, position, sinceMs, limit) {
       const after = compareEntries(position, LOG_BEGIN) < 0 ? LOG_BEGIN : position;
       const entries = await readJournal(sql, { stream: ORDERS_STREAM, partition, after, sinceMs, limit });
@@ -41,15 +52,8 @@ export function storeJournal({ sql, databaseUrl, partitioning, stalledMs }: Stor
       return (await readEntry(sql, ORDERS_STREAM, partition, entry)) !== undefined;
     },
     newestFence: (partition) => newestFence(sql, partition),
-    async raiseFence(partition, fence) {
-      // For a moment, and seldom: the pool is not for transactions.
-      const writer = new Writer(databaseUrl, { timeoutMs: FENCE_TIMEOUT_MS });
-      try {
-        return await raiseFence(writer, partition, fence, stalledMs);
-      } finally {
-        await writer.close();
-      }
-    },
+    raiseFence: (partition, fence) => written((writer) => raiseFence(writer, partition, fence, stalledMs)),
+    withdrawLost: (partition, fence) => written((writer) => withdrawLost(writer, partition, fence, stalledMs)),
     async instruments(partition) {
       return (await listInstruments(sql)).filter(({ symbol }) => partitioning.of(symbol) === partition);
     },

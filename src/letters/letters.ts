@@ -20,6 +20,7 @@ import {
 import { type EntryRecord, EVENTS_STREAM, ORDERS_STREAM, type Receipt } from "../store/entry-record.ts";
 import { isMissingPartition } from "../store/errors.ts";
 import { findTradeSide } from "../store/executions.ts";
+import { holdPartition } from "../store/fences.ts";
 import { readEntry } from "../store/journal.ts";
 import { ensurePartitions } from "../store/partitions.ts";
 import { findReceipt } from "../store/receipts.ts";
@@ -220,6 +221,7 @@ async function redriveIn(
   actor: string,
 ): Promise<Redrive> {
   const { id } = stored;
+  await holdPartition(transaction, stored.partition);
   const present = await lockLetter(transaction, id);
   if (present === undefined) throw noSuchLetter();
   if (present.state === "redriven") return { letter: present, before: true, letters: [] };

@@ -2,6 +2,7 @@ import type { Redis } from "ioredis";
 import type postgres from "postgres";
 import type { Findings } from "./findings.ts";
 import { type LogPosition, ORDERS_STREAM } from "../store/entry-record.ts";
+import { holdPartition } from "../store/fences.ts";
 import { readEntry } from "../store/journal.ts";
 import { findStrayEvents, withdrawCommands, withdrawEvents } from "../store/withdraw.ts";
 import type { Writer } from "../store/writer.ts";
@@ -51,26 +52,32 @@ async function settleCommands({ chain, writer, keys, from, to, withdraw, finding
     }
     const prefix = orderIdPrefix(partition, place);
     const orderIds = { first: orderIdAt(prefix, 0), last: orderIdAt(prefix, 0xffff) };
-    await writer.transaction((transaction) => withdrawCommands(transaction, partition, place, orderIds));
+    await writer.transaction(async (transaction) => {
+      await holdPartition(transaction, partition);
+      await withdrawCommands(transaction, partition, place, orderIds);
+    });
   }
 }
 
 async function settleEvents(options: StraysOptions): Promise<void> {
   const { sql, writer, keys, from, to, withdraw, findings } = options;
   const { partition } = keys;
-  let fromMs = from.ms;
-  for (;;) {
-    const found = await findStrayEvents(sql, { partition, fromMs, toMs: to.ms, limit: PAGE });
+  let after: LogPosition | undefined;
+  do {
+    const found = await findStrayEvents(sql, { partition, fromMs: from.ms, toMs: to.ms, after, limit: PAGE });
     for (const place of found) {
       if (await isLogged(options, place)) continue;
-      if (!withdraw)
+      if (!withdraw) {
         findings.add(`events of a command that the log has lost ${HINT}`, placeText("events", partition, place));
-      else await writer.transaction((transaction) => withdrawEvents(transaction, partition, place));
+        continue;
+      }
+      await writer.transaction(async (transaction) => {
+        await holdPartition(transaction, partition);
+        await withdrawEvents(transaction, partition, place);
+      });
     }
-    const last = found.at(-1);
-    if (found.length < PAGE || last === undefined) return;
-    fromMs = last.ms + 1;
-  }
+    after = found.length < PAGE ? undefined : found.at(-1);
+  } while (after !== undefined);
 }
 
 const HINT = "(--withdraw takes them back)";

@@ -9,7 +9,7 @@ import { createTestDatabase } from "../../test/support/servers.ts";
 import { persist } from "./batch.ts";
 import type { EntryRecord, LogPosition, StreamNumber } from "./entry-record.ts";
 import { TransientStoreError } from "./errors.ts";
-import { newestFence, type NewFence, raiseFence } from "./fences.ts";
+import { newestFence, type NewFence, raiseFence, withdrawLost } from "./fences.ts";
 import { type Conflict, rewrite } from "./rewrite.ts";
 import { allLetters, makeEntry, makeEvents, NOON, openSql, openWriter } from "./test-entries.ts";
 import type { Writer } from "./writer.ts";
@@ -19,8 +19,7 @@ const STALLED_MS = 20_000;
 async function open(t: TestContext) {
   const { url } = await createTestDatabase(t);
   const [writer, sql] = [openWriter(t, url), openSql(t, url)];
-  const raise = async (fence: NewFence, stalledMs = STALLED_MS) =>
-    (await raiseFence(openWriter(t, url), 0, fence, stalledMs)).became;
+  const raise = (fence: NewFence, stalledMs = STALLED_MS) => raiseFence(openWriter(t, url), 0, fence, stalledMs);
   return { url, writer, sql, raise };
 }
 
@@ -100,39 +99,43 @@ test("events of what was put back are made again and written; those of what is m
   assert.deepEqual(await written(writer, sql, events), ["1 1/2", "1 1/3", "1 1/6"]);
 });
 
-test("I8: events that were written before their commands, which the log then lost, are taken back with the fence", async (t) => {
-  const { url, writer, sql, raise } = await open(t);
+test("I8: events that were written before their commands, which the log then lost, are taken back behind the fence", async (t) => {
+  const { writer, sql, raise } = await open(t);
+  const withdraw = (fence: NewFence) => withdrawLost(writer, 0, fence, STALLED_MS);
   const [known, lost] = [entry(1, 4), entry(1, 6)];
   const fill = (seq: number, cumQuantity: string) => makeEvents(seq, known.orders, { execType: "TRADE", cumQuantity });
   const foreign = entry(0, 9, 1); // no entry of the log
   await persist(writer, [known, makeEvents(4, known.orders), fill(5, "0.00000001"), foreign]);
-  await persist(writer, [fill(6, "0.00000002"), makeEvents(7, lost.orders)]);
+  const triggered = makeEvents(6, known.orders, { execType: "TRIGGERED", triggered: true });
+  await persist(writer, [triggered, fill(7, "0.00000002"), makeEvents(8, lost.orders)]);
   // More than one transaction takes back.
-  for (let seq = 8; seq < 208; seq++) await persist(writer, [makeEvents(seq, [])]);
-  assert.equal(await raise(fence(2, at(1, 5))), "raised");
-  assert.deepEqual(await tells(sql), { receipts: ["1/4", "1/5", "0/9"], reports: [4, 5], cum: ["0.00000001"] });
-
-  // Whoever has no right to raise takes nothing back; the fence itself, come again, does.
-  await sql`DELETE FROM log_fences`;
-  await persist(writer, [fill(6, "0.00000002")]);
-  await sql`INSERT INTO log_fences VALUES (0, 3, 1, ${NOON}, 5, ${NOON}, 5, 'third')`;
-  assert.equal(await raise(fence(2, at(1, 5))), "overtaken");
-  assert.equal((await tells(sql)).receipts.length, 4);
-  const raised = await raiseFence(openWriter(t, url), 0, { ...fence(3, at(1, 5)), claim: "third" }, STALLED_MS);
-  assert.deepEqual(raised, { became: "raised", withdrawn: 1 });
-  assert.deepEqual(await tells(sql), { receipts: ["1/4", "1/5", "0/9"], reports: [4, 5], cum: ["0.00000001"] });
+  for (let seq = 9; seq < 159; seq++) await persist(writer, [makeEvents(seq, [])]);
+  const base = at(1, 5);
+  // Nothing for those who have raised no fence.
+  assert.deepEqual(await withdraw(fence(2, base)), { entries: 0, isAll: true });
+  assert.equal(await raise(fence(2, base)), "raised");
+  assert.deepEqual(await withdraw({ ...fence(2, base), claim: "another's" }), { entries: 0, isAll: true });
+  // The epoch has begun, and its events are quicker than its commands.
+  const next = makeEvents(200, []);
+  await persist(writer, [{ ...next, receipt: { ...next.receipt, epoch: 2 } }]);
+  assert.deepEqual(await withdraw(fence(2, base)), { entries: 153, isAll: true });
+  const left = { receipts: ["1/4", "1/5", "0/9", "2/200"], reports: [4, 5], states: ["0.00000001 false"] };
+  assert.deepEqual(await tells(sql), left);
+  await raise(fence(3, at(2, 200)));
+  assert.deepEqual(await withdraw(fence(2, base)), { entries: 0, isAll: true });
+  assert.deepEqual(await tells(sql), left);
 });
 
-/** What stands of events: the places of the receipts, those of the reports, and how far the orders are filled. */
+/** What stands of events: the places of the receipts, those of the reports, and the orders' states. */
 async function tells(sql: postgres.Sql) {
   const receipts = await sql<{ place: string }[]>`
     SELECT epoch || '/' || seq AS place FROM journal WHERE stream = 1 ORDER BY seq`;
   const reports = await sql<{ seq: number }[]>`SELECT seq::int FROM executions ORDER BY seq`;
-  const states = await sql<{ cum: string }[]>`SELECT cum_quantity AS cum FROM order_states`;
+  const states = await sql<{ state: string }[]>`SELECT cum_quantity || ' ' || triggered AS state FROM order_states`;
   return {
     receipts: receipts.map(({ place }) => place),
     reports: reports.map(({ seq }) => seq),
-    cum: states.map(({ cum }) => cum),
+    states: states.map(({ state }) => state),
   };
 }
 

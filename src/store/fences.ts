@@ -16,8 +16,11 @@ const LOCK = 7_366_514;
 
 /** A worker's transactions take some tens of milliseconds. Others wait behind one who waits for the lock, so not for long at once. */
 const LOCK_WAIT_MS = 1_000;
-/** Entries whose events one transaction takes back, some 2 ms each: others wait behind it. */
+/** Entries whose events are taken back by one transaction, some 3 ms each; and how long it goes on, while others wait behind it. */
 const STRAYS = 100;
+const WITHDRAW_PAGE_MS = 500;
+/** For how long an opening takes back, before it goes on: clients wait for it. Some thousand entries. */
+const WITHDRAW_MS = 10_000;
 /** How long a fence waits beyond the time of a transaction: for those that it ended to be gone. */
 const PATIENCE_MS = 5_000;
 
@@ -74,7 +77,7 @@ export async function holdFences(transaction: Transaction, entries: readonly Ent
   const fences = new Map<number, readonly Fence[]>();
   for (const [partition, epoch] of [...lowest].sort(([a], [b]) => a - b)) {
     const [, { rows }] = await Promise.all([
-      transaction.query("SELECT pg_advisory_xact_lock_shared($1, $2)", [LOCK, partition]),
+      holdPartition(transaction, partition),
       transaction.query<FenceRow>(FIND_FENCES, [partition, epoch]),
     ]);
     if (rows.length > 0) fences.set(partition, rows.map(toFence));
@@ -93,6 +96,14 @@ export async function holdFences(transaction: Transaction, entries: readonly Ent
   );
   const without = new Set(orphans.map(({ entry }) => entry));
   return { welcome: entries.filter((entry) => !without.has(entry)), orphans };
+}
+
+/**
+ * Keeps fences from being raised until the transaction ends: first in each transaction that reads receipts and writes by them.
+ * Waits for one that is being raised.
+ */
+export async function holdPartition(transaction: Transaction, partition: number): Promise<void> {
+  await transaction.query("SELECT pg_advisory_xact_lock_shared($1, $2)", [LOCK, partition]);
 }
 
 /**
@@ -143,18 +154,13 @@ export async function newestFence(
   return row;
 }
 
-/** What became of a fence (stream/journal.ts), and of how many entries the events were taken back. */
-interface Raising {
-  readonly became: "raised" | "grown" | "overtaken";
-  readonly withdrawn: number;
-}
+/** What became of a fence (stream/journal.ts). */
+type Raising = "raised" | "grown" | "overtaken";
 
 /**
- * Raises a fence, alone with the journal, and takes back what was written of events of commands behind it: their worker had
- * come to them before that of the commands did, and the log has lost these. A transaction that has held the partition for longer
- * than `stalledMs` (the bound of a worker's) is ended: its process has stalled, or the way to it is cut, and within a COPY
- * Postgres looks at none of its own limits. Throws where that cannot be done, and whatever Postgres brings; then it may be
- * raised, and can be raised again.
+ * Raises a fence, alone with the journal. A transaction that has held the partition for longer than `stalledMs` (the bound of a
+ * worker's) is ended: its process has stalled, or the way to it is cut, and within a COPY Postgres looks at none of its own
+ * limits. Throws where that cannot be done, and whatever Postgres brings; then it may be raised, and can be raised again.
  */
 export async function raiseFence(
   writer: Writer,
@@ -162,14 +168,45 @@ export async function raiseFence(
   fence: NewFence,
   stalledMs: number,
 ): Promise<Raising> {
-  let until = performance.now() + stalledMs + PATIENCE_MS;
-  let withdrawn = 0;
+  return alone(writer, partition, stalledMs, (transaction) => raiseIn(transaction, partition, fence));
+}
+
+/**
+ * Takes back what was written of events behind a fence that was raised: their worker had come to them before that of the commands
+ * did, and the log has lost these. Alone with the journal, for a moment at a time. Returns of how many entries, and whether these
+ * were all; throws as raiseFence, and then some may have been taken back. What is left makes nothing wrong but itself.
+ */
+export async function withdrawLost(
+  writer: Writer,
+  partition: number,
+  fence: NewFence,
+  stalledMs: number,
+): Promise<{ readonly entries: number; readonly isAll: boolean }> {
+  const until = performance.now() + WITHDRAW_MS;
+  let entries = 0;
+  while (performance.now() < until) {
+    const page = await alone(writer, partition, stalledMs, (transaction) => withdrawIn(transaction, partition, fence));
+    entries += page;
+    if (page === 0) return { entries, isAll: true };
+  }
+  return { entries, isAll: false };
+}
+
+/** What no transaction that writes entries of the partition may see half of. */
+async function alone<T>(
+  writer: Writer,
+  partition: number,
+  stalledMs: number,
+  work: (transaction: Transaction) => Promise<T>,
+): Promise<T> {
+  const until = performance.now() + stalledMs + PATIENCE_MS;
   for (;;) {
     try {
-      const { became, strays } = await writer.transaction((transaction) => raiseIn(transaction, partition, fence));
-      withdrawn += strays;
-      if (became !== "raised" || strays < STRAYS) return { became, withdrawn };
-      until = performance.now() + stalledMs + PATIENCE_MS;
+      return await writer.transaction(async (transaction) => {
+        await transaction.query(`SET LOCAL lock_timeout = ${LOCK_WAIT_MS}`);
+        await transaction.query("SELECT pg_advisory_xact_lock($1, $2)", [LOCK, partition]);
+        return await work(transaction);
+      });
     } catch (error) {
       if (!(error instanceof postgres.PostgresError) || error.code !== LOCK_NOT_AVAILABLE) throw error;
       if (performance.now() > until) throw new Error(heldWords(partition, stalledMs), { cause: error });
@@ -187,20 +224,13 @@ function heldWords(partition: number, stalledMs: number): string {
   );
 }
 
-/** Each of these transactions looks anew whether the fence may be raised: nothing is taken back for one that may not. */
-async function raiseIn(
-  transaction: Transaction,
-  partition: number,
-  fence: NewFence,
-): Promise<Pick<Raising, "became"> & { readonly strays: number }> {
+async function raiseIn(transaction: Transaction, partition: number, fence: NewFence): Promise<Raising> {
   const { epoch, base, from, claim } = fence;
-  await transaction.query(`SET LOCAL lock_timeout = ${LOCK_WAIT_MS}`);
-  await transaction.query("SELECT pg_advisory_xact_lock($1, $2)", [LOCK, partition]);
   const { rows: newest } = await transaction.query<{ epoch: number; claim: string }>(
     "SELECT epoch, claim FROM log_fences WHERE partition = $1 AND epoch >= $2 ORDER BY epoch DESC LIMIT 1",
     [partition, epoch],
   );
-  if (newest.some((other) => other.epoch > epoch || other.claim !== claim)) return { became: "overtaken", strays: 0 };
+  if (newest.some((other) => other.epoch > epoch || other.claim !== claim)) return "overtaken";
   const { rows: ends } = await transaction.query<{ epoch: number; ms: string; seq: string }>(
     `SELECT epoch, ms, seq FROM journal WHERE stream = ${ORDERS_STREAM} AND partition = $1 AND epoch >= 1
      ORDER BY epoch DESC, ms DESC, seq DESC LIMIT 1`,
@@ -209,7 +239,7 @@ async function raiseIn(
   const isGrown = ends.some(
     (end) => (end.epoch - base.epoch || comparePlaces({ ms: Number(end.ms), seq: Number(end.seq) }, base)) > 0,
   );
-  if (isGrown) return { became: "grown", strays: 0 };
+  if (isGrown) return "grown";
   await transaction.query(
     `INSERT INTO log_fences (partition, epoch, base_epoch, base_ms, base_seq, from_ms, from_seq, claim)
      VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
@@ -218,23 +248,34 @@ async function raiseIn(
        from_ms = excluded.from_ms, from_seq = excluded.from_seq`,
     [partition, epoch, base.epoch, base.ms, base.seq, from.ms, from.seq, claim],
   );
-  return { became: "raised", strays: await withdrawStrays(transaction, partition, base) };
+  return "raised";
 }
 
-// No command stands there, or the journal would have grown.
+// Behind the base the journal has no commands of these epochs, or the fence would not have been raised.
 const FIND_STRAYS = `
   SELECT epoch, ms, seq FROM journal
-  WHERE stream = ${EVENTS_STREAM} AND partition = $1 AND epoch >= 1 AND (epoch, ms, seq) > ($2, $3, $4)
+  WHERE stream = ${EVENTS_STREAM} AND partition = $1 AND epoch BETWEEN 1 AND $5 AND (epoch, ms, seq) > ($2, $3, $4)
+    AND EXISTS (SELECT FROM log_fences WHERE partition = $1 AND epoch = $5 + 1 AND claim = $6)
+    AND NOT EXISTS (SELECT FROM log_fences WHERE partition = $1 AND epoch > $5 + 1)
   ORDER BY epoch, ms, seq LIMIT ${STRAYS}`;
 
-/** Takes back events behind the end of the log, a page of them, and tells of how many entries. */
-async function withdrawStrays(transaction: Transaction, partition: number, base: LogPosition): Promise<number> {
+/** Takes back the first of them, and tells of how many entries. None where another opening has gone beyond this fence. */
+async function withdrawIn(
+  transaction: Transaction,
+  partition: number,
+  { epoch, base, claim }: NewFence,
+): Promise<number> {
   const { rows } = await transaction.query<{ epoch: number; ms: string; seq: string }>(FIND_STRAYS, [
-    ...[partition, base.epoch, base.ms, base.seq],
+    ...[partition, base.epoch, base.ms, base.seq, epoch - 1, claim],
   ]);
-  for (const { epoch, ms, seq } of rows)
+  const until = performance.now() + WITHDRAW_PAGE_MS;
+  let entries = 0;
+  for (const { epoch, ms, seq } of rows) {
     await withdrawEvents(transaction, partition, { epoch, ms: Number(ms), seq: Number(seq) });
-  return rows.length;
+    entries++;
+    if (performance.now() > until) break;
+  }
+  return entries;
 }
 
 // What pg_stat_activity does not show to this role is null, and stays.

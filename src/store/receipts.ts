@@ -77,7 +77,10 @@ async function compareHashes(
   return { duplicates: known.filter(isSame), forks: known.filter((entry) => !isSame(entry)) };
 }
 
-/** The receipt of an entry, which stays as it is until the transaction ends; undefined where there is none. */
+/**
+ * The receipt of an entry, which stays as it is until the transaction ends, where that holds the partition (fences.ts); undefined
+ * where there is none.
+ */
 export async function findReceipt(
   transaction: Transaction,
   key: EntryKey,

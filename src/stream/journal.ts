@@ -26,6 +26,8 @@ export interface JournalEntry extends EntryPosition {
 export interface Journal {
   /** The highest position that stands there, or undefined where the partition has none. */
   end(partition: number): Promise<EntryPosition | undefined>;
+  /** The same of what was written of events: its commands may not stand there yet. */
+  endOfEvents(partition: number): Promise<EntryPosition | undefined>;
   /** Up to `limit` entries behind `after`, in the order of positions, none older than `sinceMs`. */
   read(partition: number, after: EntryPosition, sinceMs: number, limit: number): Promise<JournalEntry[]>;
   /** Whether this very entry stands there. */
@@ -36,12 +38,13 @@ export interface Journal {
    * Keeps from the journal what stands behind the fence: transactions that are under way are waited for, later ones meet it.
    * `grown`: the journal has something behind the base by now, which must be put back first. `overtaken`: a fence of
    * another claim has this epoch, or a higher one. In both cases nothing was written. The same one may be raised again.
-   * Events behind it that were written before their commands are taken back: of so many entries (`withdrawn`).
    */
-  raiseFence(
-    partition: number,
-    fence: Fence,
-  ): Promise<{ readonly became: "raised" | "grown" | "overtaken"; readonly withdrawn: number }>;
+  raiseFence(partition: number, fence: Fence): Promise<"raised" | "grown" | "overtaken">;
+  /**
+   * Takes back, behind a fence that was raised, what was written of events of commands that the log has lost. Of how many entries,
+   * and whether these were all: it does not go on for ever.
+   */
+  withdrawLost(partition: number, fence: Fence): Promise<{ readonly entries: number; readonly isAll: boolean }>;
   /** The newest definition of each instrument of the partition: encoded penstock.v1.Instrument. */
   instruments(partition: number): Promise<readonly { symbol: string; version: number; definition: Buffer }[]>;
 }

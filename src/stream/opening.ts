@@ -10,7 +10,7 @@ import { type Durability, verifyDurability } from "./durability.ts";
 import { EntryError, readEntry, type StreamReply } from "./entry.ts";
 import { EVENTS_GROUPS } from "./groups.ts";
 import { type Head, readHead } from "./head.ts";
-import { type Journal, type JournalEntry, successor } from "./journal.ts";
+import { type Fence, type Journal, type JournalEntry, successor } from "./journal.ts";
 import type { PartitionKeys } from "./keys.ts";
 import {
   compareEntries,
@@ -43,8 +43,8 @@ import { WireError } from "./wire.ts";
  *    with this claim where the server has run ever since (then that epoch was surely not opened), else makes one of a
  *    higher epoch, and this one opens nothing any more.
  * 2. The journal's entries are put back. The next opener goes on behind them; the head says from where on they were.
- * 3. The fence. Of no effect on what stands before it, and what stands behind it is lost already: events of it that were written
- *    are taken back. Where the journal has grown by then, back to 2. It also keeps the number of its epoch: no other opening ever has it again, whatever Redis forgets.
+ * 3. The fence. Of no effect on what stands before it, and what stands behind it is lost already. Where the journal has grown
+ *    by then, back to 2. Then events of it that were written before their commands are taken back. It also keeps the number of its epoch: no other opening ever has it again, whatever Redis forgets.
  * 4. The log is opened. Refused where the claim is another's or gone, because Redis was emptied once more: back to 1.
  *
  * A gap in what was put back stays open: the entries that fill it stand before the base, and the engine waits for them.
@@ -102,7 +102,8 @@ export async function openPartition(options: OpeningOptions, acknowledged?: Entr
     const before = await streamEnd(redis, keys, head);
     const { level } = options.durability;
     const flushed = level === "always" || level === "replicas";
-    const isShort = journalEnd !== undefined && compareEntries(before, journalEnd) < 0;
+    const eventsEnd = await options.journal.endOfEvents(keys.partition);
+    const isShort = [journalEnd, eventsEnd].some((end) => end !== undefined && compareEntries(before, end) < 0);
     const isSame = head.run !== "" && exists && !lostTail && !server.promoted && claimIn(head) === undefined;
     const isNewest = (fenced?.epoch ?? 0) <= head.epoch; // else an older copy of Redis' file came back
     const lossless = flushed && isSame && isNewest && !isShort && head.restored === undefined;
@@ -124,14 +125,8 @@ export async function openPartition(options: OpeningOptions, acknowledged?: Entr
       if (restored === undefined) continue;
       end = restored;
       const fence = { epoch, base: end, from, claim: run };
-      const { became, withdrawn } = await options.journal.raiseFence(keys.partition, fence);
-      if (withdrawn > 0) {
-        log.warn(
-          { partition: keys.partition, entries: withdrawn, after: formatEntryId(end) },
-          "took back what had been written of events of entries that the log has lost",
-        );
-      }
-      if (became !== "raised") continue;
+      if ((await options.journal.raiseFence(keys.partition, fence)) !== "raised") continue;
+      await withdrawLost(options, fence);
     }
 
     const expected = end === before ? head.last : end;
@@ -140,6 +135,8 @@ export async function openPartition(options: OpeningOptions, acknowledged?: Entr
       [keys.orders, keys.head, keys.instruments, keys.events],
       [
         ...[run, formatEntryId(expected), server.runId, epoch, formatEntryId(end)],
+        // While it was away, what it has behind a fence counted as lost, and events of it that were written were taken back.
+        isNewest ? "" : "again",
         ...[options.groups.length, ...options.groups, EVENTS_GROUPS.length, ...EVENTS_GROUPS, ...instruments],
       ],
     );
@@ -151,6 +148,21 @@ export async function openPartition(options: OpeningOptions, acknowledged?: Entr
   }
   throw new Error(`partition ${keys.partition} was not opened: others were quicker ${RACES} times`);
 }
+
+/** What stays of it makes nothing wrong but itself: the log is not kept shut for it. */
+async function withdrawLost({ journal, keys, log }: OpeningOptions, fence: Fence): Promise<void> {
+  const place = { partition: keys.partition, after: formatEntryId(fence.base) };
+  try {
+    const { entries, isAll } = await journal.withdrawLost(keys.partition, fence);
+    if (entries > 0)
+      log.warn({ ...place, entries }, "took back what had been written of events of entries that the log has lost");
+    if (!isAll) log.error(place, `${STRAYS_STAY}: there are many`);
+  } catch (err) {
+    log.error({ ...place, err }, STRAYS_STAY);
+  }
+}
+
+const STRAYS_STAY = 'EVENTS OF LOST ENTRIES STAY: "penstock replay --withdraw" takes them back';
 
 /**
  * The end of the stream itself. The head is written together with it, so they differ only where somebody meddled; where the

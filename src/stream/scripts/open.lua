@@ -3,7 +3,8 @@
 -- KEYS  1 orders, 2 head, 3 instruments, 4 events
 -- ARGV  1 run (or claim) and 2 last that the head must still name ("0-0" for none); 3 this server's run id
 --       4 epoch to begin, or go on with; 5 the ID behind which new entries must come
---       6 number of groups of the orders, then their names; as much of the events; then symbol and definition of each
+--       6 "again" where the groups of the events are to read all that is there once more, else ""
+--       7 number of groups of the orders, then their names; as much of the events; then symbol and definition of each
 --         instrument to put back
 --
 -- Returns 1, or 0 where another opener was quicker: then nothing was written.
@@ -12,12 +13,15 @@ local head = redis.call('HMGET', HEAD, 'run', 'last', 'epoch', 'generation')
 if (head[1] or '') ~= ARGV[1] or (head[2] or '0-0') ~= ARGV[2] then return 0 end
 if string.match(redis.call('INFO', 'server'), 'run_id:(%x+)') ~= ARGV[3] then return 0 end
 
-local at = 6
+local at = 7
 for _, stream in ipairs({ORDERS, EVENTS}) do
   local groups = tonumber(ARGV[at])
   for i = at + 1, at + groups do
     -- At 0, never at $: what is in the log must reach every group. BUSYGROUP says that it is there already.
     redis.pcall('XGROUP', 'CREATE', stream, ARGV[i], '0', 'MKSTREAM')
+  end
+  for i = at + 1, at + groups do
+    if stream == EVENTS and ARGV[6] == 'again' then redis.call('XGROUP', 'SETID', stream, ARGV[i], '0') end
   end
   at = at + groups + 1
 end
