@@ -19,6 +19,7 @@ import { findSeen } from "../src/stream/lookup.ts";
 import { checkPartitionCount, claimPartitionCount } from "../src/stream/partition-count.ts";
 import { Partitioning } from "../src/stream/partition.ts";
 import { formatEntryId, parseOrderId } from "../src/stream/position.ts";
+import { readGroups } from "../src/stream/status.ts";
 import { connectRedis } from "../src/stream/redis.ts";
 import { connect } from "../src/store/connection.ts";
 import { LogScene, order, orders, patient, TestAppender } from "./support/log.ts";
@@ -135,6 +136,30 @@ test("I1, I11: a Redis that is killed under load and restarts: what was acknowle
   // What is left open is told by the same id.
   for (const n of unknown) await log.one(order(`o-${n}`));
   assert.ok(unique((await scene.orders()).map(({ clientOrderId }) => clientOrderId)));
+});
+
+test("a server that restarted does not overstate how far a group is behind", async (t) => {
+  const scene = await LogScene.set(t);
+  const { redis, keys } = scene;
+  const log = scene.appender();
+  for (let n = 0; n < 30; n++) await log.one(order(`o-${n}`));
+  const read = (entries: number) =>
+    redis.xreadgroup("GROUP", PERSIST_GROUP, "reader", "COUNT", entries, "STREAMS", keys.orders, ">");
+  const lag = async () => (await readGroups(redis, keys.orders))[0]!.lag;
+  await read(5);
+  assert.equal(await lag(), 25);
+  await redis.bgrewriteaof();
+  const isRewriting = async () => (await redis.info("persistence")).includes("aof_rewrite_in_progress:1");
+  await eventually(async () => !(await isRewriting()), "the file to be rewritten");
+  await read(20);
+  await restartAfterKill(scene);
+  await log.one(order("o-30"));
+  assert.ok([-1, 6].includes(await lag()), "six are left, or it is not known");
+  await read(3);
+  assert.ok([-1, 3].includes(await lag()));
+  await read(3);
+  await log.one(order("o-31"));
+  assert.equal(await lag(), 1);
 });
 
 test("where a restart may lose something the epoch is raised, so that no id can be made twice (I3)", async (t) => {

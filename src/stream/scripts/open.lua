@@ -13,15 +13,25 @@ local head = redis.call('HMGET', HEAD, 'run', 'last', 'epoch', 'generation')
 if (head[1] or '') ~= ARGV[1] or (head[2] or '0-0') ~= ARGV[2] then return 0 end
 if string.match(redis.call('INFO', 'server'), 'run_id:(%x+)') ~= ARGV[3] then return 0 end
 
+local function delivered(stream, group)
+  for _, info in ipairs(redis.call('XINFO', 'GROUPS', stream)) do
+    local of = {}
+    for i = 1, #info, 2 do of[info[i]] = info[i + 1] end
+    if of['name'] == group then return of['last-delivered-id'] end
+  end
+end
+
 local at = 7
 for _, stream in ipairs({ORDERS, EVENTS}) do
   local groups = tonumber(ARGV[at])
   for i = at + 1, at + groups do
+    local group = ARGV[i]
     -- At 0, never at $: what is in the log must reach every group. BUSYGROUP says that it is there already.
-    redis.pcall('XGROUP', 'CREATE', stream, ARGV[i], '0', 'MKSTREAM')
-  end
-  for i = at + 1, at + groups do
-    if stream == EVENTS and ARGV[6] == 'again' then redis.call('XGROUP', 'SETID', stream, ARGV[i], '0') end
+    redis.pcall('XGROUP', 'CREATE', stream, group, '0', 'MKSTREAM')
+    -- A server that restarted (7.0 does) knows of how many entries a group had read when its file was last rewritten, and its lag
+    -- is too large by what came since, for ever. Without that number it is unknown until the group comes to the end.
+    local again = stream == EVENTS and ARGV[6] == 'again'
+    redis.call('XGROUP', 'SETID', stream, group, again and '0' or delivered(stream, group))
   end
   at = at + groups + 1
 end
