@@ -48,6 +48,8 @@ export class Flow {
   readonly #run: string;
   readonly #symbols: readonly string[];
   readonly #known: KnownOrder[] = [];
+  /** Of a cancel or replace the order that it is to change. */
+  readonly #targets = new WeakMap<Command, string>();
   #ids = 0;
 
   /** `run` begins every id. */
@@ -62,8 +64,15 @@ export class Flow {
     if (this.#known.length > KNOWN) this.#known.shift();
   }
 
-  forget(): void {
-    this.#known.length = 0;
+  /** No longer relies on these. */
+  forget(orderIds: ReadonlySet<string>): void {
+    const kept = this.#known.filter(({ orderId }) => !orderIds.has(orderId));
+    this.#known.splice(0, this.#known.length, ...kept);
+  }
+
+  /** The id of the order that a command of this flow is to change. */
+  targetOf(command: Command): string | undefined {
+    return this.#targets.get(command);
   }
 
   next(): Command {
@@ -94,7 +103,9 @@ export class Flow {
   }
 
   #cancel(): Command {
-    return { case: "cancel", value: { clientRequestId: this.#id("c"), ...this.#target(), ackLevel: this.#level() } };
+    const order = this.#random.pick(this.#known);
+    const value = { clientRequestId: this.#id("c"), ...this.#naming(order), ackLevel: this.#level() };
+    return this.#aimed({ case: "cancel", value }, order);
   }
 
   #replace(): Command {
@@ -102,13 +113,18 @@ export class Flow {
     const values = random.chance(0.5)
       ? { price: hundredths(MIDDLE + random.between(-SPREAD, SPREAD)) }
       : { quantity: tenths(random.between(1, 30)) };
-    const value = { clientRequestId: this.#id("r"), ...this.#target(), ...values, ackLevel: this.#level() };
-    return { case: "replace", value };
+    const order = random.pick(this.#known);
+    const value = { clientRequestId: this.#id("r"), ...this.#naming(order), ...values, ackLevel: this.#level() };
+    return this.#aimed({ case: "replace", value }, order);
   }
 
-  #target() {
-    const { symbol, clientOrderId, orderId } = this.#random.pick(this.#known);
+  #naming({ symbol, clientOrderId, orderId }: KnownOrder) {
     return this.#random.chance(0.5) ? { orderId } : { symbol, clientOrderId };
+  }
+
+  #aimed(command: Command, { orderId }: KnownOrder): Command {
+    this.#targets.set(command, orderId);
+    return command;
   }
 
   #level(): AckLevel {

@@ -3,13 +3,18 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { OrderService } from "../../src/gen/penstock/v1/order_service_pb.ts";
 import { Caller, KEEPALIVE, Refusal } from "../support/caller.ts";
 import { type Command, Flow, idOf } from "./commands.ts";
+import type { Complaint } from "./complaint.ts";
+import { ConnectCaller } from "./connect-caller.ts";
 import type { Random } from "./random.ts";
 import type { AcknowledgementRecord } from "./record.ts";
-import { type Answer, call, callTogether, CommandStream, DEADLINE_MS } from "./ways.ts";
+import type { ToldAnswer } from "./told.ts";
+import { type Answer, call, callTogether, CommandStream, DEADLINE_MS, type UnaryCaller } from "./ways.ts";
 
 export interface LoadOptions {
-  /** `host:port` of each ingest. */
+  /** Of each ingest `host:port`; for a client that speaks Connect the URL of the HTTP port. */
   readonly doors: readonly string[];
+  /** gRPC by default. */
+  readonly protocol?: "gRPC" | "Connect";
   readonly account: string;
   readonly token: string;
   readonly symbols: readonly string[];
@@ -17,6 +22,8 @@ export interface LoadOptions {
   readonly run: string;
   readonly random: Random;
   readonly record: Pick<AcknowledgementRecord, "add">;
+  /** Handed what the answers to matched commands told. */
+  readonly onTold?: (told: ToldAnswer) => void;
   /** How many commands it has under way at most, each kind of call with its share. */
   readonly slots?: number;
   /** How long a slot rests between two commands, ms. */
@@ -53,11 +60,12 @@ const AGAIN: ReadonlySet<string> = new Set([
 export class LoadClient {
   readonly account: string;
   readonly counts: LoadCounts = { settled: 0, acknowledged: 0, retries: 0 };
-  readonly findings: string[] = [];
+  readonly findings: Complaint[] = [];
   readonly #options: LoadOptions;
   readonly #random: Random;
   readonly #flow: Flow;
-  readonly #callers: readonly Caller[];
+  readonly #callers: readonly UnaryCaller[];
+  /** None where it speaks Connect: StreamOrders is for gRPC. */
   readonly #streams: readonly CommandStream[];
   readonly #open = new Map<Command, string>();
   readonly #remembered: { readonly command: Command; readonly answer: Answer }[] = [];
@@ -70,8 +78,15 @@ export class LoadClient {
     this.account = options.account;
     this.#random = options.random;
     this.#flow = new Flow(options.run, options.symbols, options.random);
-    this.#callers = options.doors.map((door) => new Caller(door, `Bearer ${options.token}`, undefined, KEEPALIVE));
-    this.#streams = this.#callers.map((caller) => new CommandStream(caller));
+    const { doors, token, protocol } = options;
+    if (protocol === "Connect") {
+      this.#callers = doors.map((door) => new ConnectCaller(door, token));
+      this.#streams = [];
+      return;
+    }
+    const callers = doors.map((door) => new Caller(door, `Bearer ${token}`, undefined, KEEPALIVE));
+    this.#callers = callers;
+    this.#streams = callers.map((caller) => new CommandStream(caller));
   }
 
   /** Begins, or goes on after a pause. */
@@ -88,7 +103,7 @@ export class LoadClient {
     const timer = new AbortController();
     const late = sleep(limitMs, true, { signal: timer.signal }).catch(() => false);
     if (await Promise.race([late, this.#running?.then(() => false)])) {
-      for (const [command, why] of this.#open) this.findings.push(`never answered: ${idOf(command)}: ${why}`);
+      for (const [command, why] of this.#open) this.#complain(`never answered: ${idOf(command)}: ${why}`);
       this.#closed = true;
       await this.#running;
       this.#closed = false;
@@ -97,25 +112,37 @@ export class LoadClient {
     this.#running = undefined;
   }
 
-  /** While paused: asks again for some of the newest commands. Each must be answered as it was at first (I2). */
-  async askAgain(count: number): Promise<void> {
+  /**
+   * While paused: asks again for some of the newest commands. Each must be answered as it was at first (I2). What is not answered
+   * within `limitMs` is a finding, and no more are asked for.
+   */
+  async askAgain(count: number, limitMs: number): Promise<void> {
+    const deadline = performance.now() + limitMs;
     for (let i = 0; i < count && this.#remembered.length > 0; i++) {
       const { command, answer } = this.#random.pick(this.#remembered);
-      const again = await this.#settle(command, () => this.#send(command), true);
-      if (again === undefined) continue;
+      const again = await this.#settle(command, () => this.#send(command), deadline);
+      if (again === undefined) {
+        if (performance.now() <= deadline) continue; // it was refused, and that is a finding
+        this.#complain(`${idOf(command)} was sent again, and never answered`);
+        return;
+      }
       if (!again.duplicate || again.places.join() !== answer.places.join()) {
         const first = answer.places.join();
-        this.findings.push(
-          `${idOf(command)} was ${first}, and is ${again.duplicate ? "" : "newly "}${again.places.join()}`,
-        );
+        this.#complain(`${idOf(command)} was ${first}, and is ${again.duplicate ? "" : "newly "}${again.places.join()}`);
       }
     }
   }
 
-  /** While paused: no longer relies on anything that it was told, where some of it was lost. */
-  forget(): void {
-    this.#remembered.length = 0;
-    this.#flow.forget();
+  /**
+   * While paused, after the log has lost something: no longer relies on these orders, nor on commands that are none: a cancel may be
+   * gone, and nobody can tell by the rows.
+   */
+  forget(lost: ReadonlySet<string>): void {
+    const kept = this.#remembered.filter(
+      ({ command, answer }) => command.case === "submit" && !answer.places.some((id) => lost.has(id)),
+    );
+    this.#remembered.splice(0, this.#remembered.length, ...kept);
+    this.#flow.forget(lost);
   }
 
   close(): void {
@@ -135,7 +162,7 @@ export class LoadClient {
 
   async #one(byStream: boolean): Promise<void> {
     const command = this.#flow.next();
-    const answer = await this.#settle(command, () => (byStream ? this.#stream().send(command) : this.#call(command)));
+    const answer = await this.#settle(command, () => (byStream ? this.#stream(command) : this.#call(command)));
     if (answer !== undefined && command.case === "submit" && this.#random.chance(0.05))
       await this.#readBack(command, answer);
   }
@@ -156,23 +183,27 @@ export class LoadClient {
     );
   }
 
-  /** Sends again, by any way, until it is known. Undefined where it was refused, or was given up. */
-  async #settle(command: Command, first: () => Promise<Answer>, again = false): Promise<Answer | undefined> {
+  /**
+   * Sends again, by any way, until it is known. Undefined where it was refused, or was given up. With a deadline
+   * (performance.now) it was answered before, is given up there, and is not noted.
+   */
+  async #settle(command: Command, first: () => Promise<Answer>, deadline?: number): Promise<Answer | undefined> {
     this.#open.set(command, "not sent");
     try {
-      for (let tries = 0; !this.#closed; tries++) {
+      for (let tries = 0; !this.#closed && !(deadline !== undefined && performance.now() > deadline); tries++) {
         try {
           const answer = await (tries === 0 ? first() : this.#send(command));
-          if (again) return answer;
-          if (tries === 0 && answer.duplicate)
-            this.findings.push(`${idOf(command)} was never sent before, and is a duplicate`);
+          if (deadline !== undefined) return answer;
+          if (tries === 0 && answer.duplicate) this.#complain(`${idOf(command)} was never sent before, and is a duplicate`);
           this.#note(command, answer);
           return answer;
         } catch (error) {
           if (!(error instanceof Refusal)) throw error;
           this.#open.set(command, error.message);
           if (!AGAIN.has(error.code)) {
-            this.findings.push(`${idOf(command)} was refused: ${error.message}`);
+            // That an order is not found may be said of one that was lost, and of no other.
+            const about = error.code === "NOT_FOUND" ? this.#flow.targetOf(command) : undefined;
+            this.#complain(`${idOf(command)} was refused: ${error.message}`, about);
             return undefined;
           }
           this.counts.retries++;
@@ -188,6 +219,7 @@ export class LoadClient {
 
   #note(command: Command, answer: Answer): void {
     this.counts.acknowledged++;
+    if (answer.told !== undefined) this.#options.onTold?.(answer.told);
     if (command.case === "submit") {
       const { symbol, clientOrderId } = command.value;
       const orderId = answer.places[0]!;
@@ -204,23 +236,28 @@ export class LoadClient {
       const { getOrder } = OrderService.method;
       const { order } = await this.#random.pick(this.#callers).call(getOrder, { orderId }, { deadlineMs: DEADLINE_MS });
       if (order?.clientOrderId === command.value.clientOrderId) return;
-      this.findings.push(`${orderId} is ${order?.clientOrderId}, and was ${command.value.clientOrderId}`);
+      this.#complain(`${orderId} is ${order?.clientOrderId}, and was ${command.value.clientOrderId}`);
     } catch (error) {
       if (!(error instanceof Refusal)) throw error;
-      if (!AGAIN.has(error.code))
-        this.findings.push(`${orderId} was acknowledged, and cannot be read: ${error.message}`);
+      if (AGAIN.has(error.code)) return;
+      const about = error.code === "NOT_FOUND" ? orderId : undefined;
+      this.#complain(`${orderId} was acknowledged, and cannot be read: ${error.message}`, about);
     }
   }
 
+  #complain(text: string, orderId?: string): void {
+    this.findings.push({ text, orderId });
+  }
+
   #send(command: Command): Promise<Answer> {
-    return this.#random.chance(0.3) ? this.#stream().send(command) : this.#call(command);
+    return this.#random.chance(0.3) ? this.#stream(command) : this.#call(command);
   }
 
   #call(command: Command): Promise<Answer> {
     return call(this.#random.pick(this.#callers), command);
   }
 
-  #stream(): CommandStream {
-    return this.#random.pick(this.#streams);
+  #stream(command: Command): Promise<Answer> {
+    return this.#streams.length === 0 ? this.#call(command) : this.#random.pick(this.#streams).send(command);
   }
 }

@@ -22,15 +22,28 @@ export async function caughtAtAny<Of extends { readonly way: Proxy }>(
   picks: (message: Message) => boolean,
   what: string,
 ): Promise<Of & { readonly held: Held }> {
-  let isCaught = false;
-  const pickOnce = (message: Message): boolean => !isCaught && picks(message) && (isCaught = true);
+  // A trap that is over stays, and picks nothing: to heal the way would end what another fault has set there.
+  let isOver = false;
+  const pickOnce = (message: Message): boolean => !isOver && picks(message) && (isOver = true);
   const catching = ways.map(async (of) => ({ ...of, held: await of.way.holdAt(pickOnce) }));
   try {
     return await inTime(Promise.race(catching), what);
+  } catch (error) {
+    for (const late of catching) void late.then(({ held }) => held.release());
+    throw error;
   } finally {
-    // The traps that nothing sprang.
-    for (const { way } of ways) await way.heal();
+    isOver = true;
   }
+}
+
+/** Hears every message on its way. Returns what ends that. */
+export function listen(way: Proxy, hears: (message: Message) => void): () => void {
+  let isOver = false;
+  void way.holdAt((message) => {
+    if (!isOver) hears(message);
+    return false;
+  });
+  return () => void (isOver = true);
 }
 
 /** Rejects where that takes too long. @throws MissedError */

@@ -1,11 +1,17 @@
 import { closeSync, openSync, renameSync, writeFileSync, writeSync } from "node:fs";
 
-/** An order that was acknowledged, as the client noted it. */
+/** An order that was acknowledged. */
 export interface Acknowledged {
   readonly account: string;
   readonly clientOrderId: string;
   readonly symbol: string;
   readonly orderId: string;
+}
+
+/** The same, as the client noted it. */
+export interface Noted extends Acknowledged {
+  /** When it was answered, ms since 1970. */
+  readonly at: number;
 }
 
 /**
@@ -16,7 +22,7 @@ export interface Acknowledged {
  */
 export class AcknowledgementRecord {
   readonly file: string;
-  readonly #orders: Acknowledged[] = [];
+  readonly #orders: Noted[] = [];
   #fd: number;
 
   constructor(file: string) {
@@ -24,13 +30,14 @@ export class AcknowledgementRecord {
     this.#fd = openSync(file, "a");
   }
 
-  get orders(): readonly Acknowledged[] {
+  get orders(): readonly Noted[] {
     return this.#orders;
   }
 
   add(order: Acknowledged): void {
-    writeSync(this.#fd, lineOf(order));
-    this.#orders.push(order);
+    const noted = { ...order, at: Date.now() };
+    writeSync(this.#fd, lineOf(noted));
+    this.#orders.push(noted);
   }
 
   /** Strikes out what a fault was allowed to lose. */
@@ -49,6 +56,6 @@ export class AcknowledgementRecord {
   }
 }
 
-function lineOf({ account, clientOrderId, symbol, orderId }: Acknowledged): string {
-  return `${clientOrderId}\t${symbol}\t${orderId}\t${Date.now()}\t${account}\n`;
+function lineOf({ account, clientOrderId, symbol, orderId, at }: Noted): string {
+  return `${clientOrderId}\t${symbol}\t${orderId}\t${at}\t${account}\n`;
 }

@@ -34,6 +34,9 @@ const BIND = "127.0.0.1";
 const POLL_MS = 20;
 /** To copy what Redis holds here takes some milliseconds, once the two have found each other: they try each second. */
 const REPLICA_LIMIT_MS = 10_000;
+/** Ten seconds: Postgres reads back what is in three segments of WAL. */
+const BACK_TRIES = 100;
+const BACK_MS = 100;
 const SET_UP_FOLDER = join(import.meta.dirname, "..", "..", ".penstock");
 
 /** The orders of magnitude of a deployment, a twentieth of them: what takes a minute there must happen within a round here. */
@@ -105,6 +108,8 @@ export class FaultStack {
   #replica: RedisServer | undefined;
   readonly #extras: Extras;
   readonly #links: ReadonlyMap<string, Proxy>;
+  /** Where there is a replica: its way to the master, whichever that is. */
+  readonly #replication: Proxy | undefined;
   readonly #tokens: TokenService;
   readonly #home: string;
   readonly #reviving = new Map<DataServer, Promise<void>>();
@@ -119,6 +124,7 @@ export class FaultStack {
     roles: readonly Role[];
     clients: { redis: Redis; sql: postgres.Sql };
     links: ReadonlyMap<string, Proxy>;
+    replication: Proxy | undefined;
     tokens: TokenService;
     extras: Extras;
   }) {
@@ -136,6 +142,7 @@ export class FaultStack {
     this.#extras = parts.extras;
     this.sql = parts.clients.sql;
     this.#links = parts.links;
+    this.#replication = parts.replication;
     this.#tokens = parts.tokens;
   }
 
@@ -169,12 +176,13 @@ export class FaultStack {
     });
     await Promise.all([redisServer.start(), postgresServer.start()]);
     await migrate(postgresServer.url);
-    const replica = options.replica
+    const replication = options.replica === true ? await Proxy.open(redisServer.url) : undefined;
+    const replica = replication
       ? new RedisServer({
           folder: join(home, "replica"),
           program,
           user,
-          arguments: [...(options.redisArguments ?? []), "--replicaof", `${BIND} ${redisServer.port}`],
+          arguments: [...(options.redisArguments ?? []), "--replicaof", replication.address.replace(":", " ")],
           onOutput: output("replica"),
         })
       : undefined;
@@ -192,6 +200,7 @@ export class FaultStack {
     const roles: Role[] = [];
     const add = async (role: Role["role"], name: string, env: NodeJS.ProcessEnv): Promise<void> => {
       const httpPort = await free();
+      if (role === "ingest") await linked("client", `${name}/http`, `http://${BIND}:${httpPort}`);
       roles.push(
         new Role({
           name,
@@ -234,11 +243,12 @@ export class FaultStack {
       servers: { redis: redisServer, postgres: postgresServer, replica },
       roles,
       clients: {
-        redis: connectRedis(redisServer.url, { name: "fault", socketTimeoutMs: 10_000 }),
+        redis: connectRedis(redisServer.url, { name: HARNESS, socketTimeoutMs: 10_000 }),
         // Known in pg_stat_activity by its name: the roles all have theirs.
         sql: connect(`${postgresServer.url}?application_name=${HARNESS}`, { max: 2 }),
       },
       links,
+      replication,
       tokens: new TokenService({ key: createSecretKey(key, "utf8"), ttlS: 86_400 }),
       extras,
     });
@@ -272,6 +282,11 @@ export class FaultStack {
     return this.ingests.map(({ name }) => this.link("client", name).address);
   }
 
+  /** Of each ingest the URL of its HTTP port, by a link as well. */
+  get httpDoors(): readonly string[] {
+    return this.ingests.map(({ name }) => this.link("client", `${name}/http`).url);
+  }
+
   get redisServer(): RedisServer {
     return this.#redisServer;
   }
@@ -292,31 +307,46 @@ export class FaultStack {
   }
 
   /**
-   * Of a stack with a `replica`: SIGKILL to Redis, and its replica is made the master at its address, as a sentinel does it; what was
-   * the master comes back as the replica.
+   * Of a stack with a `replica`. For so long nothing is copied to it, and no worker writes; then SIGKILL to Redis, and its replica is
+   * made the master at its address, as a sentinel does it. So what was acknowledged meanwhile stood in the dead server alone.
+   * Resolves when the address leads to the new master; what was the master is being started as its replica by then.
    */
-  async failOver(): Promise<void> {
-    const [master, replica] = [this.#redisServer, this.#replica];
-    if (replica === undefined) throw new Error("Redis has no replica");
+  async failOver(aloneMs: number): Promise<void> {
+    const [master, replica, replication] = [this.#redisServer, this.#replica, this.#replication];
+    if (replica === undefined || replication === undefined) throw new Error("Redis has no replica");
     const deadline = performance.now() + REPLICA_LIMIT_MS;
     while (!/\bstate=online/.test(await this.#redis.info("replication"))) {
       if (performance.now() > deadline) throw new Error(`no replica after ${REPLICA_LIMIT_MS} ms`);
       await sleep(POLL_MS);
     }
-    await master.kill();
-    this.#redis.disconnect();
-    [this.#redisServer, this.#replica] = [replica, master];
-    this.#redis = connectRedis(replica.url, { name: "fault", socketTimeoutMs: 10_000 });
-    await this.#redis.replicaof("NO", "ONE");
-    for (const [name, link] of this.#links) {
-      if (!name.endsWith(">redis")) continue;
-      link.target = replica.url;
-      link.cut();
+    // Not the replica itself is stopped: what had come into its socket meanwhile it would read when it goes on.
+    replication.stall();
+    for (const worker of this.workers) worker.signal("SIGSTOP");
+    try {
+      await sleep(aloneMs);
+      await master.kill();
+      this.#redis.disconnect();
+      [this.#redisServer, this.#replica] = [replica, master];
+      this.#redis = connectRedis(replica.url, { name: HARNESS, socketTimeoutMs: 10_000 });
+      await this.#redis.replicaof("NO", "ONE");
+      for (const [name, link] of this.#links) {
+        if (!name.endsWith(">redis")) continue;
+        link.target = replica.url;
+        link.cut();
+      }
+    } finally {
+      for (const worker of this.workers) worker.signal("SIGCONT");
+      replication.target = this.#redisServer.url;
+      await replication.heal();
     }
-    await master.start();
-    const redis = connectRedis(master.url, { name: "fault", socketTimeoutMs: 10_000 });
-    await redis.replicaof(BIND, replica.port);
-    redis.disconnect();
+    this.#revive(master, () => this.#follow(master, replication));
+  }
+
+  async #follow(server: RedisServer, { address }: Proxy): Promise<void> {
+    await server.start();
+    const redis = connectRedis(server.url, { name: HARNESS, socketTimeoutMs: 10_000 });
+    const [host = "", port = ""] = address.split(":");
+    await redis.replicaof(host, port).finally(() => redis.disconnect());
   }
 
   server(name: ServerName): DataServer {
@@ -334,6 +364,20 @@ export class FaultStack {
     await server.kill();
     await meanwhile?.(server);
     this.#revive(server);
+  }
+
+  /** From now on it is started again wherever it has ended, until it answers. */
+  startUntil(name: ServerName, answers: () => Promise<boolean>): void {
+    const server = this.server(name);
+    this.#revive(server, async () => {
+      for (let i = 0; i < BACK_TRIES; i++) {
+        // It may end once more while it reads back its log.
+        if (server.pid === undefined) await server.start().catch(() => {});
+        if (await answers()) return;
+        await sleep(BACK_MS);
+      }
+      throw new Error(`${name} does not answer after ${BACK_TRIES} tries`);
+    });
   }
 
   /** Stopped cleanly, away for so long, and started again. Resolves when the start begins. */
@@ -354,9 +398,9 @@ export class FaultStack {
     for (const child of childrenOf(pid)) sendSignal(child, signal);
   }
 
-  /** Resolves when no server is being started. */
+  /** Resolves when neither Redis nor Postgres is being started. A replica may be. */
   async serversUp(): Promise<void> {
-    await Promise.all(this.#reviving.values());
+    await Promise.all([this.#reviving.get(this.redisServer), this.#reviving.get(this.postgresServer)]);
   }
 
   /** What roles have ended by themselves, and what they have told at level error, since the last time. */
@@ -374,7 +418,8 @@ export class FaultStack {
     this.redis.disconnect();
     await this.sql.end({ timeout: 1 });
     await Promise.all(Array.from(this.#links.values(), (link) => link.close()));
-    await this.serversUp();
+    await Promise.all(this.#reviving.values());
+    await this.#replication?.close();
     for (const name of ["redis", "postgres"] as const) this.signalServer(name, "SIGCONT");
     const servers = [this.redisServer, this.postgresServer, this.#replica];
     await Promise.all(servers.map(async (server) => await server?.stop()));
@@ -387,9 +432,8 @@ export class FaultStack {
     await rm(this.#home, { recursive: true, force: true, maxRetries: 3 });
   }
 
-  #revive(server: DataServer): void {
-    const reviving = server
-      .start()
+  #revive(server: DataServer, start = () => server.start()): void {
+    const reviving = start()
       .catch((error: unknown) => void this.troubles.push(error instanceof Error ? error : new Error(String(error))))
       .finally(() => this.#reviving.delete(server));
     this.#reviving.set(server, reviving);

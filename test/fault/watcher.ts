@@ -1,15 +1,19 @@
 import { fromBinary, toBinary, create } from "@bufbuild/protobuf";
 import type { ClientReadableStream, ServiceError } from "@grpc/grpc-js";
 
-import type { Position } from "../../src/gen/penstock/v1/order_pb.ts";
+import { type ExecutionReport, ExecTypeSchema, type Position } from "../../src/gen/penstock/v1/order_pb.ts";
 import {
   OrderService,
   WatchOrdersRequestSchema,
   type WatchOrdersResponse,
   WatchOrdersResponseSchema,
 } from "../../src/gen/penstock/v1/order_service_pb.ts";
+import { parseEntryId } from "../../src/stream/position.ts";
 import { Caller, KEEPALIVE, toRefusal } from "../support/caller.ts";
+import type { Complaint } from "./complaint.ts";
 import type { Random } from "./random.ts";
+import type { ToldReport } from "./told.ts";
+import { nameOf } from "./ways.ts";
 
 const PATH = `/${OrderService.typeName}/${OrderService.method.watchOrders.name}`;
 const AGAIN_MS = 100;
@@ -22,6 +26,8 @@ export interface WatcherOptions {
   readonly token: string;
   readonly partitions: number;
   readonly random: Random;
+  /** Handed every report. */
+  readonly onTold?: (told: ToldReport) => void;
 }
 
 type PlaceInit = Pick<Position, "partition" | "epoch" | "entryId" | "index">;
@@ -34,12 +40,14 @@ type PlaceInit = Pick<Position, "partition" | "epoch" | "entryId" | "index">;
  */
 export class Watcher {
   readonly account: string;
-  readonly findings: string[] = [];
+  readonly findings: Complaint[] = [];
   readonly #options: WatcherOptions;
   readonly #callers: readonly Caller[];
   /** By partition the account's number of the last report, and the place behind which to go on. */
   readonly #seen: bigint[];
   readonly #places: PlaceInit[];
+  /** By partition the epoch of the last report. */
+  readonly #epochs: number[];
   #call: ClientReadableStream<WatchOrdersResponse> | undefined;
   #silence: NodeJS.Timeout | undefined;
   #again: NodeJS.Timeout | undefined;
@@ -50,6 +58,7 @@ export class Watcher {
     this.account = options.account;
     this.#callers = options.doors.map((door) => new Caller(door, `Bearer ${options.token}`, undefined, KEEPALIVE));
     this.#seen = Array.from({ length: options.partitions }, () => 0n);
+    this.#epochs = this.#seen.map(() => 0);
     this.#places = this.#seen.map((_, partition) => ({ partition, epoch: 0, entryId: "0-0", index: 0 }));
   }
 
@@ -76,8 +85,10 @@ export class Watcher {
       clearTimeout(this.#silence);
       call.cancel();
       if (this.#closed) return;
-      if (/OUT_OF_RANGE|INVALID_ARGUMENT|NOT_FOUND/.test(why))
-        this.findings.push(`the watch of ${this.account} ended: ${why}`);
+      const text = `the watch of ${this.account} ended: ${why}`;
+      // The answer where the log has lost the place behind which it is to go on (WatchOrders); the judge begins it anew.
+      if (why.startsWith("OUT_OF_RANGE")) this.findings.push({ text, ofLoss: true });
+      else if (/INVALID_ARGUMENT|NOT_FOUND/.test(why)) this.findings.push({ text });
       this.#again = setTimeout(() => this.start(), AGAIN_MS);
     };
     this.#silence = setTimeout(() => restart("silent"), SILENCE_MS);
@@ -94,6 +105,7 @@ export class Watcher {
   reset(): void {
     for (const partition of this.#seen.keys()) {
       this.#seen[partition] = 0n;
+      this.#epochs[partition] = 0;
       this.#places[partition] = { partition, epoch: 0, entryId: "0-0", index: 0 };
     }
     const call = this.#call;
@@ -116,18 +128,31 @@ export class Watcher {
     if (update.case === "heartbeat") for (const place of update.value.highWater) this.#goTo(place);
     if (update.case !== "execution") return;
     const { position, sequence, order } = update.value;
-    if (position === undefined) return void this.findings.push("a report without a position");
+    if (position === undefined) return void this.findings.push({ text: "a report without a position" });
     const { partition } = position;
     const expected = this.#seen[partition]! + 1n;
     if (sequence !== expected) {
-      const kind = sequence < expected ? "told twice" : "a gap";
-      this.findings.push(`${kind}: ${this.account}, partition ${partition}: report ${sequence}, ${expected} expected`);
+      const isTwice = sequence < expected;
+      const text = `${this.account}, partition ${partition}: report ${sequence}, ${expected} expected`;
+      // Where the log lost reports that were told, those of its next epoch have their numbers.
+      const isAnew = isTwice && position.epoch > this.#epochs[partition]!;
+      this.findings.push({ text: `${isTwice ? "told twice" : "a gap"}: ${text}`, ...(isAnew && { ofLoss: true }) });
     }
     if (order !== undefined && order.account !== this.account) {
-      this.findings.push(`a report of ${order.account} was told to ${this.account}`);
+      this.findings.push({ text: `a report of ${order.account} was told to ${this.account}` });
     }
+    this.#options.onTold?.(this.#toldOf(update.value, position));
     this.#seen[partition] = sequence;
+    this.#epochs[partition] = position.epoch;
     this.#goTo(position);
+  }
+
+  #toldOf({ sequence, execType, order }: ExecutionReport, { partition, epoch, entryId }: Position): ToldReport {
+    return {
+      ...{ account: this.account, partition, sequence: Number(sequence), place: { epoch, ...parseEntryId(entryId) } },
+      ...{ execType: nameOf(ExecTypeSchema, execType, "EXEC_TYPE_"), orderId: order?.orderId ?? "" },
+      ...{ cum: order?.cumQuantity ?? "", leaves: order?.leavesQuantity ?? "" },
+    };
   }
 
   #goTo({ partition, epoch, entryId, index }: Position): void {

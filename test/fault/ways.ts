@@ -1,4 +1,4 @@
-import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
+import { create, type DescEnum, fromBinary, toBinary } from "@bufbuild/protobuf";
 import type { ClientDuplexStream, ServiceError } from "@grpc/grpc-js";
 
 import {
@@ -10,14 +10,24 @@ import {
   StreamOrdersResponseSchema,
   type SubmitOrderResponse,
 } from "../../src/gen/penstock/v1/order_service_pb.ts";
+import { type Order, OrderStatusSchema } from "../../src/gen/penstock/v1/order_pb.ts";
 import { type Caller, Refusal, toRefusal } from "../support/caller.ts";
 import type { Command } from "./commands.ts";
+import type { ConnectCaller } from "./connect-caller.ts";
+import type { ToldAnswer } from "./told.ts";
 
-/** What a command was answered with: its places in the log, and whether it was known already. */
+/** What a command was answered with. */
 export interface Answer {
+  /** Its places in the log. */
   readonly places: readonly string[];
+  /** Whether it was known already. */
   readonly duplicate: boolean;
+  /** The order after it, where it was matched. */
+  readonly told: ToldAnswer | undefined;
 }
+
+/** A client's connection to a door, whichever it is. */
+export type UnaryCaller = Pick<Caller, "close"> & Pick<ConnectCaller, "call">;
 
 /** A client waits so long for an answer, then it asks again. Shorter than the server's own limit (stack.ts). */
 export const DEADLINE_MS = 2_500;
@@ -26,7 +36,7 @@ const DEADLINE_EXCEEDED = 4;
 const PATH = `/${OrderService.typeName}/${OrderService.method.streamOrders.name}`;
 
 /** By a call of its own. @throws Refusal */
-export async function call(caller: Caller, command: Command): Promise<Answer> {
+export async function call(caller: UnaryCaller, command: Command): Promise<Answer> {
   const { method } = OrderService;
   const options = { deadlineMs: DEADLINE_MS };
   switch (command.case) {
@@ -47,7 +57,7 @@ export async function call(caller: Caller, command: Command): Promise<Answer> {
 
 /** Several orders by one SubmitOrders. Of each its answer or its own refusal; @throws Refusal of the call. */
 export async function callTogether(
-  caller: Caller,
+  caller: UnaryCaller,
   orders: readonly (Command & { readonly case: "submit" })[],
 ): Promise<(Answer | Refusal)[]> {
   const request = { orders: orders.map(({ value }) => value) };
@@ -62,8 +72,18 @@ type Response = SubmitOrderResponse | CancelOrderResponse | ReplaceOrderResponse
 
 function answerOf(response: Response): Answer {
   const { duplicate } = response;
-  if ("orderId" in response) return { places: [response.orderId], duplicate };
-  return { places: "commandId" in response ? [response.commandId] : response.commandIds, duplicate };
+  if ("commandIds" in response) return { places: response.commandIds, duplicate, told: undefined };
+  const place = "orderId" in response ? response.orderId : response.commandId;
+  return { places: [place], duplicate, told: response.order && toldOf(place, response.order) };
+}
+
+function toldOf(command: string, { orderId, status, cumQuantity: cum, leavesQuantity: leaves }: Order): ToldAnswer {
+  return { command, orderId, status: nameOf(OrderStatusSchema, status, "ORDER_STATUS_"), cum, leaves };
+}
+
+/** A value of an enumeration as Postgres has it: without the prefix. */
+export function nameOf(of: DescEnum, value: number, prefix: string): string {
+  return of.value[value]?.name.slice(prefix.length) ?? String(value);
 }
 
 interface Waiting {

@@ -1,6 +1,8 @@
 import { setTimeout as sleep } from "node:timers/promises";
 
+import { readClock } from "../../../src/stream/redis.ts";
 import { ShiftedClock } from "../../support/shifted-clock.ts";
+import { until } from "../../support/until.ts";
 import type { Kind } from "../fault.ts";
 import type { Random } from "../random.ts";
 import type { FaultStack, StackOptions } from "../stack.ts";
@@ -14,6 +16,25 @@ const CLOCK_IS_WRONG = /A CLOCK IS WRONG/;
 /** The same for all of them, so that rounds that follow each other share a stack. */
 const stack: StackOptions = { clocks: true };
 const missing = async (): Promise<string | undefined> => ShiftedClock.hindrance();
+
+/** An HTTP server writes the time into its answers, in whole seconds, and anew each second; a busy machine takes another one. */
+const READ_MS = 3_000;
+const READ_LIMIT_MS = 10_000;
+const ANSWER_LIMIT_MS = 900;
+
+/** What a process takes the time to be, ms since 1970; NaN where it does not say. */
+async function clockOf({ redis, roles }: FaultStack, name: string): Promise<number> {
+  if (name === "redis") return await readClock(redis);
+  const role = roles.find((each) => each.name === name);
+  const answer = await fetch(`${role?.http}/readyz`, { signal: AbortSignal.timeout(ANSWER_LIMIT_MS) });
+  await answer.body?.cancel();
+  return Date.parse(answer.headers.get("date") ?? "");
+}
+
+async function hasJumped(stack: FaultStack, name: string, shiftMs: number): Promise<boolean> {
+  const time = await clockOf(stack, name).catch(() => NaN);
+  return Math.abs(time - Date.now() - shiftMs) < READ_MS;
+}
 
 const jump = (
   name: string,
@@ -34,8 +55,14 @@ const jump = (
     const names = of(faulty, random);
     const shiftMs = random.pick(signs) * random.pick(SIZES_MS);
     for (const name of names) faulty.clock(name).shift(shiftMs);
-    await sleep(random.between(1_000, 3_000));
-    for (const name of names) faulty.clock(name).shift(0);
+    try {
+      const jumped = names.map((name) =>
+        until(`the clock of ${name} jumps`, () => hasJumped(faulty, name, shiftMs), READ_LIMIT_MS),
+      );
+      await Promise.all([...jumped, sleep(random.between(1_000, 3_000))]);
+    } finally {
+      for (const name of names) faulty.clock(name).shift(0);
+    }
     return { where: `${names.join(", ")}: ${shiftMs / 1_000} s` };
   },
 });

@@ -5,7 +5,6 @@ import type { Direction } from "../../support/wire.ts";
 import type { Kind } from "../fault.ts";
 import { inTime } from "../points.ts";
 import type { Random } from "../random.ts";
-import type { FaultStack } from "../stack.ts";
 
 /**
  * What happens to the connections between two, whichever they are: a client and an ingest, an ingest and an engine, a role and a
@@ -16,27 +15,27 @@ const ALL = ["I1", "I2", "I4", "I5", "I8", "I11"];
 /** Who waits for an answer of Redis gives it up after 4 s, a worker's transaction after 1.2 s (stack.ts), a client after 2.5 s. */
 const SILENT_MS = [1_000, 6_000] as const;
 
-/** Every way has its turn, and all of its connections are hit. */
-function pick(stack: FaultStack, random: Random): { where: string; way: Proxy } {
-  const [where, way] = random.pick([...stack.links]);
-  return { where, way };
-}
+type Maker = (offset: number) => Kind;
 
-const hit = (
-  name: string,
-  what: string,
-  strike: (way: Proxy, random: Random) => Promise<void> | void,
-  healed?: (way: Proxy) => Promise<void>,
-): Kind => ({
-  name,
-  what,
-  attacks: ALL,
-  inject: async (stack, random) => {
-    const { where, way } = pick(stack, random);
-    await strike(way, random);
-    return { where, ...(healed && { healed: () => healed(way) }) };
-  },
-});
+/** Every way has its turn, for each kind at another time, and all of its connections are hit. */
+const hit =
+  (
+    name: string,
+    what: string,
+    strike: (way: Proxy, random: Random) => Promise<void> | void,
+    healed?: (way: Proxy) => Promise<void>,
+  ): Maker =>
+  (offset) => ({
+    name,
+    what,
+    attacks: ALL,
+    onLinks: "changes",
+    inject: async ({ links }, random, turn) => {
+      const [where, way] = [...links][(turn + offset) % links.size]!;
+      await strike(way, random);
+      return { where, ...(healed && { healed: () => healed(way) }) };
+    },
+  });
 
 /** For a while, and then all is well again. */
 const forAWhile = (
@@ -44,7 +43,7 @@ const forAWhile = (
   what: string,
   begin: (way: Proxy, random: Random) => Promise<void> | void,
   [least, most]: readonly [number, number] = SILENT_MS,
-): Kind =>
+): Maker =>
   hit(name, `${what}, for ${least / 1_000} to ${most / 1_000} s`, async (way, random) => {
     await begin(way, random);
     await sleep(random.between(least, most));
@@ -54,7 +53,7 @@ const forAWhile = (
 /** A connection carries so much within a second or so under load; one that is idle is left as it is. */
 const CUT_LIMIT_MS = 4_000;
 
-export const CONNECTIONS: readonly Kind[] = [
+const MAKERS: readonly Maker[] = [
   hit("cut", "all connections between two are closed (FIN)", (way) => way.cut("close")),
   hit("reset", "all connections between two are reset (RST)", (way) => way.cut("reset")),
   hit(
@@ -98,3 +97,5 @@ export const CONNECTIONS: readonly Kind[] = [
   forAWhile("refused", "connections between two are cut, and refused", (way) => way.refuse(), [500, 3_000]),
   forAWhile("vanished", "nothing passes between two, and connecting takes for ever", (way) => way.vanish()),
 ];
+
+export const CONNECTIONS: readonly Kind[] = MAKERS.map((make, offset) => make(offset));

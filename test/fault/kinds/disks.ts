@@ -9,8 +9,6 @@ import type { FaultStack } from "../stack.ts";
 
 const missing = async (): Promise<string | undefined> => SmallDisk.hindrance();
 const FULL_LIMIT_MS = 10_000;
-/** Ten seconds: it reads back what is in three segments of WAL. */
-const BACK_TRIES = 100;
 
 function isUp({ sql }: FaultStack): Promise<boolean> {
   return sql`SELECT 1`.then(
@@ -64,12 +62,7 @@ export const DISKS: readonly Kind[] = [
       await sleep(random.between(1_000, 4_000));
       stack.disk("postgres").relieve();
       // It comes back by itself where it has only ended its sessions; and it may yet end while it tries.
-      for (let i = 0; i < BACK_TRIES; i++) {
-        if (stack.postgresServer.pid === undefined) await stack.killServer("postgres");
-        await stack.serversUp();
-        if (await isUp(stack)) break;
-        await sleep(100);
-      }
+      stack.startUntil("postgres", () => isUp(stack));
       return { where: "postgres" };
     },
   },

@@ -1,6 +1,9 @@
 import { setTimeout as sleep } from "node:timers/promises";
 
+import { PERSIST_GROUP } from "../../../src/stream/groups.ts";
+
 import type { Kind } from "../fault.ts";
+import { MissedError } from "../points.ts";
 import type { Role } from "../role.ts";
 import type { FaultStack, ServerName } from "../stack.ts";
 
@@ -23,6 +26,58 @@ const pauseRole = (name: string, attacks: readonly string[], of: (stack: FaultSt
   },
 });
 
+/** Under load a worker holds entries half of the time: so many looks, each at another moment. */
+const LOOKS = 60;
+const LOOK_MS = [5, 40] as const;
+const HELD = 100;
+/** The idle time, the 0.3 s between two claims, and what a busy machine takes. */
+const TAKEN_LIMIT_MS = 15_000;
+
+interface HeldEntry {
+  readonly key: string;
+  readonly id: string;
+}
+
+/** What stands under the name of a worker. */
+async function heldBy({ redis, partitions }: FaultStack, worker: string): Promise<HeldEntry[]> {
+  const held: HeldEntry[] = [];
+  for (const key of partitions.flatMap(({ orders, events }) => [orders, events])) {
+    const entries = (await redis.xpending(key, PERSIST_GROUP, "-", "+", HELD, worker)) as [string][];
+    held.push(...entries.map(([id]) => ({ key, id })));
+  }
+  return held;
+}
+
+/** A worker that holds entries stands still until others have taken them over; for as long as that takes, 5 s at least. */
+const PAUSE_WORKER: Kind = {
+  name: "pause-worker",
+  what: "SIGSTOP of one worker that holds entries until others have taken them over (past the idle time, 5 s), then SIGCONT",
+  attacks: ["I4", "I5", "I6"],
+  inject: async (stack, random) => {
+    const role = random.pick(stack.workers);
+    try {
+      let held: readonly HeldEntry[] = [];
+      for (let look = 0; held.length === 0; look++) {
+        if (look === LOOKS) throw new MissedError(`${role.name} held nothing at ${LOOKS} moments`);
+        role.signal("SIGCONT");
+        await sleep(random.between(...LOOK_MS));
+        role.signal("SIGSTOP");
+        held = await heldBy(stack, role.name);
+      }
+      const names = new Set(held.map(({ key, id }) => `${key} ${id}`));
+      const deadline = performance.now() + TAKEN_LIMIT_MS;
+      while ((await heldBy(stack, role.name)).some(({ key, id }) => names.has(`${key} ${id}`))) {
+        if (performance.now() > deadline) throw new Error(`nobody took over what ${role.name} held`);
+        await sleep(50);
+      }
+      await sleep(random.between(0, 500));
+    } finally {
+      role.signal("SIGCONT");
+    }
+    return { where: role.name };
+  },
+};
+
 const pauseServer = (name: ServerName, what: string, attacks: readonly string[], ms: [number, number]): Kind => ({
   name: `pause-${name}`,
   what,
@@ -37,7 +92,7 @@ const pauseServer = (name: ServerName, what: string, attacks: readonly string[],
 
 export const PAUSES: readonly Kind[] = [
   pauseRole("ingest", ["I1", "I2", "I11"], ({ ingests }) => ingests),
-  pauseRole("worker", ["I4", "I5", "I6"], ({ workers }) => workers),
+  PAUSE_WORKER,
   pauseRole("engine", ["I7", "I8"], ({ engines }) => engines),
   pauseServer(
     "redis",

@@ -1,8 +1,9 @@
 import { setTimeout as sleep } from "node:timers/promises";
 
+import { orderIdPrefix, parseEntryId } from "../../../src/stream/position.ts";
 import type { Message } from "../../support/wire.ts";
 import type { Kind } from "../fault.ts";
-import { caught, caughtAtAny, inTime } from "../points.ts";
+import { caught, caughtAtAny, inTime, listen } from "../points.ts";
 import type { Role } from "../role.ts";
 import type { FaultStack, ServerName } from "../stack.ts";
 
@@ -71,12 +72,23 @@ const cutAt = ({ name, what, attacks, of, to, picks }: Point): Kind => ({
   },
 });
 
+/** A flush that the log has: its answer names generation, epoch and entry, where it is not of duplicates alone. */
+const LOGGED = /^OK \d+ \d+ (\d+-\d+)/;
+/** What is in an order's id of its partition, epoch and place in the entry: not looked at here. */
+const TIME_CHARACTERS = "0193a5b0-0000-7".length;
+
+/** How the ids of all orders of an entry begin. */
+function idsOf(entry: string): string {
+  return orderIdPrefix(0, { epoch: 0, ...parseEntryId(entry) }).slice(0, TIME_CHARACTERS);
+}
+
 const ingests = (stack: FaultStack) => stack.ingests;
 const workers = (stack: FaultStack) => stack.workers;
+const engines = (stack: FaultStack) => stack.engines;
 const waysOf = (stack: FaultStack, roles: readonly Role[], to: ServerName) =>
   roles.map((role) => ({ role, way: stack.link(role.name, to) }));
 
-export const POINTS: readonly Kind[] = [
+const KINDS: readonly Kind[] = [
   killedAt({
     name: "ingest-before-append",
     what: "an ingest, its flush sent and not yet at Redis",
@@ -116,16 +128,23 @@ export const POINTS: readonly Kind[] = [
     inject: async (stack, random) => {
       const role = random.pick(stack.ingests);
       const way = stack.link("client", role.name);
+      const logged = new Set<string>();
+      const stop = listen(stack.link(role.name, "redis"), (message) => {
+        const entry = answered("script commit")(message) ? LOGGED.exec(message.text)?.[1] : undefined;
+        if (entry !== undefined) logged.add(idsOf(entry));
+      });
+      // Ids stand in the answers as text; what else comes down the way (reports of other orders, say) passes.
+      const names = (bytes: Buffer): boolean => [...logged].some((id) => bytes.includes(id));
+      let isOver = false;
       try {
-        await inTime(
-          way.hold(() => true),
-          "an answer to a client",
-        );
-        await role.kill();
+        const held = way.hold((bytes) => !isOver && names(bytes));
+        await inTime(held, "the answer to an order that is in the log");
       } finally {
-        await way.heal();
-        way.cut();
+        isOver = true;
+        stop();
       }
+      await role.kill();
+      way.cut();
       return { where: role.name };
     },
   },
@@ -201,19 +220,21 @@ export const POINTS: readonly Kind[] = [
     to: "redis",
     picks: answered("XACK"),
   }),
-  killedAt({
-    name: "worker-in-trim",
-    what: "a worker, a stream trimmed and the answer on the way",
-    attacks: ["I10"],
-    of: workers,
-    to: "redis",
-    picks: answered("script trim"),
-  }),
   ...[
+    {
+      name: "worker-in-trim",
+      what: "a worker, a stream trimmed and the answer on the way",
+      attacks: ["I10"],
+      of: workers,
+      to: "redis" as const,
+      // It tells how many entries it removed: mostly none.
+      picks: (message: Message) => answered("script trim")(message) && /^[1-9]\d* /.test(message.text),
+    },
     {
       name: "engine-before-append",
       what: "the engine, events made and not yet at Redis",
       attacks: ["I7", "I8"],
+      of: engines,
       to: "redis" as const,
       picks: sent("script append_events"),
     },
@@ -221,6 +242,7 @@ export const POINTS: readonly Kind[] = [
       name: "engine-after-append",
       what: "the engine, its events in the stream and the answer on the way",
       attacks: ["I7", "I8"],
+      of: engines,
       to: "redis" as const,
       picks: answered("script append_events", "OK"),
     },
@@ -228,6 +250,7 @@ export const POINTS: readonly Kind[] = [
       name: "engine-in-snapshot",
       what: "the engine in the middle of a snapshot: its row written, its parts on the way",
       attacks: ["I7", "I10"],
+      of: engines,
       to: "postgres" as const,
       picks: sent("CopyData"),
     },
@@ -235,15 +258,18 @@ export const POINTS: readonly Kind[] = [
       name: "engine-before-mark",
       what: "the engine, a snapshot stored and Redis not yet told of it (the trimmer goes by that)",
       attacks: ["I7", "I10"],
+      of: engines,
       to: "redis" as const,
-      picks: sent("HSET"),
+      // The same connection tells the roll of the process each second (stream/roll.ts).
+      picks: (message: Message) => sent("HSET")(message) && /^penstock:\{\d+\}:engine snapshot /.test(message.text),
     },
-  ].map(({ name, what, attacks, to, picks }): Kind => ({
+  ].map(({ name, what, attacks, of, to, picks }): Kind => ({
     name,
     what: `kill -9 of ${what}`,
     attacks,
+    // Whichever it comes by at first: one engine stands by, and of the workers one trims what both could.
     inject: async (stack) => {
-      const { role, held } = await caughtAtAny(waysOf(stack, stack.engines, to), picks, what);
+      const { role, held } = await caughtAtAny(waysOf(stack, of(stack), to), picks, what);
       await role.kill();
       held.drop();
       return { where: role.name };
@@ -279,3 +305,5 @@ export const POINTS: readonly Kind[] = [
     },
   },
 ];
+
+export const POINTS: readonly Kind[] = KINDS.map((kind): Kind => ({ ...kind, onLinks: "traps" }));

@@ -30,6 +30,7 @@ export const POSTGRES: readonly Kind[] = [
     name: "terminate-copy",
     what: "pg_terminate_backend of a worker's backend in the middle of a COPY",
     attacks: ["I4", "I5"],
+    onLinks: "traps",
     inject: async (stack, random) => {
       const role = random.pick(stack.workers);
       const held = await caught(stack.link(role.name, "postgres"), isCopyData, "a COPY");
@@ -45,6 +46,7 @@ export const POSTGRES: readonly Kind[] = [
     name: "terminate-snapshot",
     what: "pg_terminate_backend of the engine's backend in the middle of a snapshot",
     attacks: ["I7", "I10"],
+    onLinks: "traps",
     inject: async (stack) => {
       const ways = stack.engines.map((role) => ({ role, way: stack.link(role.name, "postgres") }));
       const { role, held } = await caughtAtAny(ways, isCopyData, "a snapshot");

@@ -6,12 +6,21 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { PERSIST_GROUP } from "../../../src/stream/groups.ts";
 import { parseInfo } from "../../../src/stream/durability.ts";
 import type { Kind } from "../fault.ts";
+import { MissedError } from "../points.ts";
+import type { FaultStack } from "../stack.ts";
 
 /** What happens within Redis while it runs, and what is missing when it comes back. */
 
 const GROUP_LOST = /GROUP LOST/;
 /** A few flushes. */
 const LOST_BYTES = 20_000;
+/**
+ * How long before the fault an order that is in Postgres by no means was acknowledged at most, ms: a worker that waits reads it at
+ * once, and its transaction takes 4 s at most (stack.ts), or fails and is tried again; on a busy machine once.
+ */
+const UNWRITTEN_MS = 5_000;
+/** For each key that Redis writes down: a rewrite of its few dozen takes half a second so, and not a moment. */
+const REWRITE_PAUSE_US = 20_000;
 
 /** The newest file of the append-only log. */
 function newestAof(folder: string): string {
@@ -24,6 +33,10 @@ function newestAof(folder: string): string {
 
 function numberOf(name: string): number {
   return Number(/\.(\d+)\.incr\.aof$/.exec(name)?.[1]);
+}
+
+async function isRewriting({ redis }: FaultStack): Promise<boolean> {
+  return parseInfo(await redis.info("persistence")).get("aof_rewrite_in_progress") === "1";
 }
 
 export const REDIS: readonly Kind[] = [
@@ -82,9 +95,14 @@ export const REDIS: readonly Kind[] = [
     what: "kill -9 of Redis while it rewrites its file (BGREWRITEAOF)",
     attacks: ["I1", "I3"],
     inject: async (stack, random) => {
+      await stack.redis.config("SET", "rdb-key-save-delay", REWRITE_PAUSE_US);
       await stack.redis.bgrewriteaof();
-      await sleep(random.between(0, 40));
-      await stack.killServer("redis");
+      await sleep(random.between(0, 200));
+      if (!(await isRewriting(stack))) {
+        await stack.redis.config("SET", "rdb-key-save-delay", 0);
+        throw new MissedError("Redis did not rewrite its file");
+      }
+      await stack.killServer("redis"); // with the delay, which was in no file
       return { where: "redis" };
     },
   },
@@ -125,7 +143,10 @@ export const REDIS: readonly Kind[] = [
     name: "flushall",
     what: "FLUSHALL under load: log, keys and groups are put back from the journal",
     attacks: ["I1", "I2", "I3", "I4", "I8"],
-    mayLose: "what was acknowledged in the last moments and no worker had written yet: it was deleted by command",
+    mayLose: {
+      what: "what was acknowledged in the last moments and no worker had written yet: it was deleted by command",
+      withinMs: UNWRITTEN_MS,
+    },
     alone: true,
     inject: async (stack) => {
       await stack.redis.flushall();
@@ -136,7 +157,10 @@ export const REDIS: readonly Kind[] = [
     name: "redis-loses-tail",
     what: "kill -9 of Redis, and the last 20 kB of its file are gone when it comes back",
     attacks: ["I1", "I2", "I3", "I8"],
-    mayLose: "what stood in that tail alone: `always` means on disk, and the disk has lost it",
+    mayLose: {
+      what: "what stood in that tail alone: `always` means on disk, and the disk has lost it",
+      withinMs: UNWRITTEN_MS,
+    },
     alone: true,
     inject: async (stack) => {
       await stack.killServer("redis", async ({ folder }) => {
@@ -150,7 +174,10 @@ export const REDIS: readonly Kind[] = [
     name: "redis-empty",
     what: "kill -9 of Redis, and it comes back with an empty disk",
     attacks: ["I1", "I2", "I3", "I8"],
-    mayLose: "what was acknowledged in the last moments and no worker had written yet: its disk is gone",
+    mayLose: {
+      what: "what was acknowledged in the last moments and no worker had written yet: its disk is gone",
+      withinMs: UNWRITTEN_MS,
+    },
     alone: true,
     inject: async (stack) => {
       await stack.killServer("redis", async ({ folder }) => {

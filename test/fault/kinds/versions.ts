@@ -1,7 +1,10 @@
 import { join } from "node:path";
 
 import { OlderVersion } from "../../support/older-version.ts";
+import { until } from "../../support/until.ts";
+import type { Message } from "../../support/wire.ts";
 import type { Kind } from "../fault.ts";
+import { listen } from "../points.ts";
 import type { Role } from "../role.ts";
 import type { FaultStack } from "../stack.ts";
 
@@ -9,6 +12,8 @@ import type { FaultStack } from "../stack.ts";
 
 const ROOT = join(import.meta.dirname, "..", "..", "..");
 const READY_LIMIT_MS = 30_000;
+/** Once it is ready it works at once: both ingests are called, both workers read, and the only engine left appends. */
+const WORK_LIMIT_MS = 15_000;
 
 let unpacked: OlderVersion | undefined;
 
@@ -21,9 +26,22 @@ function olderRoot(): string {
   return unpacked.root;
 }
 
-const older = (name: string, attacks: readonly string[], of: (stack: FaultStack) => readonly Role[]): Kind => ({
+/** A script has succeeded, whose source may be another one than ours: by its digest it is none that is known here. */
+const isDone =
+  (script: string) =>
+  ({ direction, name, text }: Message): boolean =>
+    direction === "down" && text.startsWith("OK ") && [`script ${script}`, "EVALSHA", "EVAL"].includes(name);
+
+const isAcknowledged = ({ direction, name }: Message): boolean => direction === "up" && name === "XACK";
+
+const older = (
+  name: string,
+  attacks: readonly string[],
+  of: (stack: FaultStack) => readonly Role[],
+  works: (message: Message) => boolean,
+): Kind => ({
   name: `older-${name}`,
-  what: `one ${name} is replaced by one of an earlier version, which works beside the others, and later by ours again`,
+  what: `one ${name} is replaced by one of an earlier version, which works beside the others (an engine: in their place), and later by ours again`,
   attacks,
   alone: true,
   turns: 2,
@@ -32,6 +50,12 @@ const older = (name: string, attacks: readonly string[], of: (stack: FaultStack)
     const role = random.pick(of(stack));
     role.root = olderRoot();
     await role.terminate();
+    let hasWorked = false;
+    const stop = listen(stack.link(role.name, "redis"), (message) => (hasWorked ||= works(message)));
+    await role.untilReady(READY_LIMIT_MS);
+    // An engine stands by for as long as another one appends.
+    if (role.role === "engine") await Promise.all(stack.engines.map((other) => other !== role && other.kill()));
+    await until(`the older ${role.name} works`, () => hasWorked, WORK_LIMIT_MS).finally(stop);
     return {
       where: role.name,
       healed: async () => {
@@ -44,7 +68,7 @@ const older = (name: string, attacks: readonly string[], of: (stack: FaultStack)
 });
 
 export const VERSIONS: readonly Kind[] = [
-  older("ingest", ["I1", "I2", "I3"], ({ ingests }) => ingests),
-  older("worker", ["I4", "I5", "I6"], ({ workers }) => workers),
-  older("engine", ["I7", "I8"], ({ engines }) => engines),
+  older("ingest", ["I1", "I2", "I3"], ({ ingests }) => ingests, isDone("commit")),
+  older("worker", ["I4", "I5", "I6"], ({ workers }) => workers, isAcknowledged),
+  older("engine", ["I7", "I8"], ({ engines }) => engines, isDone("append_events")),
 ];
