@@ -40,8 +40,9 @@ export async function audit(servers: {
 }
 
 export function wordsOf({ invariant, kind, count, where }: AuditFinding): string {
-  const rest = count > SHOWN ? `; ${count - SHOWN} more` : "";
-  return `audit: ${invariant} ${kind}: ${where.slice(0, SHOWN).join("; ")}${rest}`;
+  const shown = where.slice(0, SHOWN);
+  const rest = count > shown.length ? `; ${count - shown.length} more` : "";
+  return `audit: ${invariant} ${kind}: ${shown.join("; ")}${rest}`;
 }
 
 /** How often it was found. */

@@ -2,6 +2,7 @@ import { chmodSync, mkdirSync, mkdtempSync, writeFileSync } from "node:fs";
 import { loadavg } from "node:os";
 import { join } from "node:path";
 
+import { countOf, GAPS, wordsOf } from "./audit.ts";
 import type { Kind } from "./fault.ts";
 import { Plan } from "./plan.ts";
 import { type Outcome, Scene } from "./scene.ts";
@@ -12,9 +13,6 @@ const STAGE_ROUNDS = 25;
 /** Every round is looked at; `penstock audit` as a whole comes after so many, and at the end of a stage. */
 const AUDITED_ROUNDS = 5;
 
-/** What an audit says where entries are gone within the contract, and one behind them had been written. */
-const GAP = /gap/;
-
 /** What is noted of a round. */
 export interface Round extends Outcome {
   readonly round: number;
@@ -22,6 +20,15 @@ export interface Round extends Outcome {
   /** The machine's load average of the last minute, ours included: how much the times mean. */
   readonly load: number;
 }
+
+/** What an audit of the rounds found that were not audited yet. */
+export interface Audited {
+  readonly findings: readonly string[];
+  readonly lost: number;
+  readonly doubled: number;
+}
+
+const NOTHING: Audited = { findings: [], lost: 0, doubled: 0 };
 
 export interface MatrixOptions {
   readonly seed: number;
@@ -57,47 +64,48 @@ export class Matrix {
 
   async round(round: number): Promise<Round> {
     const since = performance.now();
-    const { kinds, random } = this.#plan.at(round);
-    const options = kinds[0]?.stack;
-    const before = this.#rounds === STAGE_ROUNDS || options !== this.#stage?.options ? await this.#next() : [];
-    const scene = await this.#open(round, options);
-    const outcome = before.length > 0 ? failed(kinds, before) : await scene.round(kinds, random);
-    this.#rounds++;
-    this.#unaudited++;
-    const findings = [...outcome.findings];
-    const hasLost = outcome.forgiven > 0;
-    const isDue = this.#unaudited === AUDITED_ROUNDS || options !== undefined || hasLost;
-    if (findings.length === 0 && isDue) {
-      const found = await this.#audit();
-      findings.push(...found.filter((finding) => !hasLost || !GAP.test(finding)));
-    }
-    if (findings.length > 0) {
-      writeFileSync(join(this.#folder, "FAILED.txt"), findings.map((finding) => `${finding}\n`).join(""));
-      await scene.close();
-      this.#stage = undefined;
-    } else if (hasLost) {
-      // Its log has a gap for good, of which it will go on telling.
-      await scene.close();
-      await scene.stack.remove();
-      this.#stage = undefined;
+    const planned = this.#plan.at(round);
+    const options = planned.kinds[0]?.stack;
+    const before = this.#rounds === STAGE_ROUNDS || options !== this.#stage?.options ? await this.#next() : NOTHING;
+    let outcome = before.findings.length > 0 ? notDone(planned.kinds, before) : undefined;
+    if (outcome === undefined) {
+      const scene = await this.#open(round, options);
+      outcome = await scene.round(planned);
+      this.#rounds++;
+      this.#unaudited++;
+      const mayLose = planned.kinds.some((kind) => kind.mayLose !== undefined);
+      // Where something was found, the rounds before it have not been audited either.
+      const isDue = this.#unaudited === AUDITED_ROUNDS || options !== undefined || mayLose;
+      if (isDue || outcome.findings.length > 0) outcome = audited(outcome, await this.#audit(mayLose));
+      if (outcome.findings.length > 0) {
+        writeFileSync(join(this.#folder, "FAILED.txt"), outcome.findings.map((finding) => `${finding}\n`).join(""));
+        await scene.close();
+        this.#stage = undefined;
+      } else if (mayLose) {
+        // Its log may have a gap for good, of which it would go on telling.
+        await scene.close();
+        await scene.stack.remove();
+        this.#stage = undefined;
+      }
     }
     const seconds = Math.round(performance.now() - since) / 1000;
-    return { ...outcome, findings, round, seconds, load: Math.round(loadavg()[0]! * 10) / 10 };
+    return { ...outcome, round, seconds, load: Math.round(loadavg()[0]! * 10) / 10 };
   }
 
-  /** Audits what was not audited yet, and ends the stack. Returns what was found: then the data stay. */
-  async close(): Promise<string[]> {
+  /** Audits what was not audited yet, and ends the stack. Where something was found the data stay. */
+  async close(): Promise<Audited> {
     return await this.#next();
   }
 
-  async #next(): Promise<string[]> {
+  async #next(): Promise<Audited> {
     const scene = this.#stage?.scene;
-    if (scene === undefined) return [];
-    const findings = await this.#audit();
+    if (scene === undefined) return NOTHING;
+    const found = await this.#audit();
     await scene.close();
     this.#stage = undefined;
-    if (findings.length === 0) await scene.stack.remove();
-    return findings;
+    if (found.findings.length === 0) await scene.stack.remove();
+    else writeFileSync(join(this.#folder, "FAILED.txt"), found.findings.map((finding) => `${finding}\n`).join(""));
+    return found;
   }
 
   async #open(round: number, options: StackOptions | undefined): Promise<Scene> {
@@ -113,18 +121,37 @@ export class Matrix {
     return scene;
   }
 
-  async #audit(): Promise<string[]> {
-    if (this.#unaudited === 0 || this.#stage === undefined) return [];
+  async #audit(mayLose = false): Promise<Audited> {
+    const rounds = this.#unaudited;
+    if (rounds === 0 || this.#stage === undefined) return NOTHING;
     this.#unaudited = 0;
-    return await this.#stage.scene.audit();
+    try {
+      const all = await this.#stage.scene.audit();
+      const found = all.filter(({ kind }) => !mayLose || !GAPS.has(kind));
+      return {
+        findings: found.map(wordsOf),
+        lost: countOf(found, "acknowledged and lost"),
+        doubled: countOf(found, "one id, several orders"),
+      };
+    } catch (error) {
+      return { ...NOTHING, findings: [`the last ${rounds} rounds are not audited: ${String(error)}`] };
+    }
   }
 }
 
-/** Nothing was done: what the rounds before have left was found at the end of their stage. */
-function failed(kinds: readonly Kind[], findings: readonly string[]): Outcome {
+/** The same with what an audit found. What it does not find it does not answer for: where nobody could look, that stays so. */
+export function audited<Of extends Outcome>(outcome: Of, { findings, lost, doubled }: Audited): Of {
   return {
-    faults: kinds.map(({ name }) => ({ kind: name, where: "" })),
-    findings: findings.map((finding) => `before this round: ${finding}`),
-    ...{ recoveryMs: 0, acknowledged: 0, retries: 0, lost: 0, doubled: 0, forgiven: 0 },
+    ...outcome,
+    findings: [...outcome.findings, ...findings],
+    ...(lost > 0 && { lost: Math.max(lost, outcome.lost ?? 0) }),
+    ...(doubled > 0 && { doubled: Math.max(doubled, outcome.doubled ?? 0) }),
   };
+}
+
+/** Nothing was injected: what the rounds before have left was found at the end of their stack. */
+function notDone(kinds: readonly Kind[], found: Audited): Outcome {
+  const nothing = { kinds: kinds.map(({ name }) => name), faults: [], findings: [] };
+  const outcome = audited({ ...nothing, acknowledged: 0, retries: 0, forgiven: 0 }, found);
+  return { ...outcome, findings: outcome.findings.map((finding) => `before this round: ${finding}`) };
 }

@@ -6,18 +6,21 @@ import { parseArgs } from "node:util";
 
 import type { Kind } from "./fault.ts";
 import { KINDS } from "./kinds.ts";
-import { Matrix, type Round } from "./matrix.ts";
-import { report, Results } from "./results.ts";
+import { type Audited, audited, Matrix, type Round } from "./matrix.ts";
+import { type Kept, report, Results } from "./results.ts";
 
 /**
  * `npm run fault -- --seed S [--rounds N | --minutes M] [--only KIND] [--from ROUND]`
  *
  * Goes on behind the last round of the seed, stops at the first that finds something, and writes the table of all seeds that
- * ran here. `--only` and `--from` repeat something: `--only` has rounds of its own, which are in no table.
+ * ran here. `--from` repeats something: what was found the first time stays beside it. `--only` has rounds of its own, which
+ * are in no table.
  */
 
 const FOLDER = join(import.meta.dirname, "..", "..", ".penstock", "fault");
 const TABLE = join(import.meta.dirname, "RESULTS.md");
+/** What people have written of the findings; the table names it. */
+const WORDS = "FINDINGS.md";
 const GIB = 2 ** 30;
 
 const say = (line: string): void => void process.stdout.write(`${line}\n`);
@@ -72,25 +75,35 @@ async function run(
   // The second one ends it at once; what it started ends with it.
   process.once("SIGINT", () => (isAsked = true));
   const began = performance.now();
+  const of = commit();
+  let last: Kept | undefined;
   for (let round = from; round < from + rounds && performance.now() < until && !isAsked; round++) {
     const done = await matrix.round(round);
-    results.add(done);
+    last = results.add({ ...done, commit: of });
     const perMinute = ((round - from + 1) * 60_000) / (performance.now() - began);
     say(`${lineOf(done)}  (${perMinute.toFixed(1)} rounds/min)`);
     if (done.findings.length === 0) continue;
     tell(done.findings, matrix.folder, { seed, round, only });
     return false;
   }
-  const findings = await matrix.close();
-  if (findings.length > 0) tell(findings, matrix.folder, { seed, round: from, only });
-  return findings.length === 0;
+  const found = await matrix.close();
+  if (found.findings.length === 0) return true;
+  tell(found.findings, matrix.folder, { seed, round: from, only });
+  // Which of the rounds on this stack it comes from nobody knows: it stands at the last.
+  if (last !== undefined) results.amend(atEnd(last, found));
+  return false;
 }
 
-function lineOf({ round, faults, missed, recoveryMs, acknowledged, retries, forgiven, seconds }: Round): string {
-  const what = faults.map(({ kind, where }) => `${kind} (${where})`).join(" + ") || "nothing";
+function atEnd(last: Kept, found: Audited): Kept {
+  return audited(last, { ...found, findings: found.findings.map((finding) => `at the end of its stack: ${finding}`) });
+}
+
+function lineOf({ round, kinds, faults, missed, recoveryMs, acknowledged, retries, forgiven, seconds }: Round): string {
+  const what = faults.map(({ kind, where }) => `${kind} (${where})`).join(" + ") || `nothing of ${kinds.join(" + ")}`;
   const not = missed === undefined ? "" : `, not injected: ${missed}`;
   const given = forgiven === 0 ? "" : `, ${forgiven} lost within the contract`;
-  return `#${round} ${what}${not}: healthy after ${recoveryMs} ms, ${acknowledged} acknowledged, ${retries} sent again${given}, ${seconds.toFixed(1)} s`;
+  const healthy = recoveryMs === undefined ? "" : ` healthy after ${recoveryMs} ms,`;
+  return `#${round} ${what}${not}:${healthy} ${acknowledged} acknowledged, ${retries} sent again${given}, ${seconds.toFixed(1)} s`;
 }
 
 function tell(
@@ -121,23 +134,30 @@ function writeTable(): void {
     .flatMap((name) => /^seed-(\d+)\.jsonl$/.exec(name)?.[1] ?? [])
     .map(Number)
     .sort((a, b) => a - b);
-  const rounds = seeds.flatMap((seed) => new Results(join(FOLDER, `seed-${seed}.jsonl`)).rounds);
-  const done = new Set(rounds.flatMap(({ faults }) => faults.map(({ kind }) => kind)));
+  const rounds = seeds.flatMap((seed) =>
+    new Results(join(FOLDER, `seed-${seed}.jsonl`)).rounds.map((round) => ({ ...round, seed })),
+  );
+  const done = new Set(rounds.flatMap(({ kinds }) => kinds));
   const [cpu] = cpus();
   const about = [
-    `${new Date().toISOString().slice(0, 10)}, ${commit()};`,
+    `${new Date().toISOString().slice(0, 10)};`,
     `${cpus().length} cores (${cpu?.model ?? "unknown"}), ${Math.round(totalmem() / GIB)} GiB, everything on them;`,
     "2 ingests, 2 engines (one stands by), 2 workers, 2 partitions, `appendfsync always`.",
   ];
-  writeFileSync(TABLE, report({ seeds, rounds, kinds: KINDS.filter(({ name }) => done.has(name)), about }));
+  const words = existsSync(join(import.meta.dirname, WORDS)) ? WORDS : undefined;
+  writeFileSync(TABLE, report({ rounds, kinds: KINDS.filter(({ name }) => done.has(name)), about, words }));
   say(`the table: test/fault/RESULTS.md`);
 }
 
+/** With "+" where what runs is not what was committed. */
 function commit(): string {
+  const git = (...args: readonly string[]): string =>
+    execFileSync("git", args, { cwd: import.meta.dirname, encoding: "utf8", stdio: "pipe" }).trim();
   try {
-    return `commit ${execFileSync("git", ["rev-parse", "--short", "HEAD"], { encoding: "utf8", stdio: "pipe" }).trim()}`;
+    const isChanged = git("status", "--porcelain", "--untracked-files=no", "--", ":/src", ":/test") !== "";
+    return git("rev-parse", "--short", "HEAD") + (isChanged ? "+" : "");
   } catch {
-    return "not a clone";
+    return "unknown"; // not a clone
   }
 }
 

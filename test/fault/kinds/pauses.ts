@@ -42,8 +42,11 @@ interface HeldEntry {
 async function heldBy({ redis, partitions }: FaultStack, worker: string): Promise<HeldEntry[]> {
   const held: HeldEntry[] = [];
   for (const key of partitions.flatMap(({ orders, events }) => [orders, events])) {
-    const entries = (await redis.xpending(key, PERSIST_GROUP, "-", "+", HELD, worker)) as [string][];
-    held.push(...entries.map(([id]) => ({ key, id })));
+    const entries = await redis.xpending(key, PERSIST_GROUP, "-", "+", HELD, worker).catch((error: Error) => {
+      if (error.message.startsWith("NOGROUP")) return []; // another fault has destroyed it
+      throw error;
+    });
+    held.push(...(entries as [string][]).map(([id]) => ({ key, id })));
   }
   return held;
 }
