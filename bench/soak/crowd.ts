@@ -74,7 +74,7 @@ export class Crowd {
 
   /** What was told to anybody that must not be. */
   get findings(): readonly string[] {
-    return [...this.#clients, ...this.#watchers].flatMap(({ findings }) => findings);
+    return [...this.#clients, ...this.#watchers].flatMap(({ findings }) => findings.map(({ text }) => text));
   }
 
   /** The first so many of them trade from now on; one that is just leaving comes back with a later call. */

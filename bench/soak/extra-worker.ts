@@ -1,5 +1,6 @@
 import { join } from "node:path";
 import { DetachedProcess } from "../../src/stack/detached-process.ts";
+import { LogFile } from "../../src/stack/log-file.ts";
 import type { StackProcess } from "./processes.ts";
 
 const MAIN = join(import.meta.dirname, "..", "..", "src", "main.ts");
@@ -10,12 +11,14 @@ const MAIN = join(import.meta.dirname, "..", "..", "src", "main.ts");
  */
 export class ExtraWorker {
   readonly #env: NodeJS.ProcessEnv;
+  readonly #log: LogFile;
   #process: DetachedProcess | undefined;
   #count = 0;
 
-  /** `env` as the stack's own workers have it. */
-  constructor(env: NodeJS.ProcessEnv) {
+  /** `env` as the stack's own workers have it; what it says goes to a file of the folder where they have theirs. */
+  constructor(env: NodeJS.ProcessEnv, logs: string) {
     this.#env = env;
+    this.#log = new LogFile(join(logs, "extra.log"));
   }
 
   /** How many there have been. */
@@ -35,6 +38,7 @@ export class ExtraWorker {
       args: [MAIN, "consumers"],
       cwd: join(import.meta.dirname, "..", ".."),
       env: { ...this.#env, PENSTOCK_CONSUMER_NAME: name, PENSTOCK_HTTP_PORT: "0" },
+      onOutput: this.#log.write,
       orphan: { signal: "SIGKILL", graceSeconds: 0 },
     });
     this.#process = child;

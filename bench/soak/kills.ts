@@ -30,8 +30,9 @@ export class Kills {
     if (this.#queue.length === 0) this.#queue = this.#random.shuffled(VICTIMS);
     const name = this.#queue.pop() ?? "extra";
     if (name === "extra") {
+      const isThere = this.#extra.processes.length > 0;
       await this.#extra.kill();
-      this.done.push({ at, name });
+      if (isThere) this.done.push({ at, name });
       await this.#extra.start();
       return;
     }

@@ -4,15 +4,17 @@ import { OrderService } from "../../src/gen/penstock/v1/order_service_pb.ts";
 import type { Acknowledged } from "../../test/fault/record.ts";
 import { Caller, Refusal } from "../../test/support/caller.ts";
 
-/** Of one window; milliseconds from when a call was due, NaN where none was answered. */
+/** Of one window; milliseconds from when a call was due, null where none was answered. */
 export interface Latency {
-  readonly p50: number;
-  readonly p99: number;
+  readonly p50: number | null;
+  readonly p99: number | null;
 }
 
 export interface LatencyWindow {
   readonly logged: Latency;
   readonly matched: Latency;
+  /** Calls that were answered as they wanted it. */
+  readonly answered: number;
   /** Calls that were not answered, or not as matched in time. */
   readonly failed: number;
 }
@@ -56,7 +58,8 @@ export class LatencyProbe {
 
   /** What came since the last time. */
   takeWindow(): LatencyWindow {
-    const window = { logged: latencyOf(this.#logged), matched: latencyOf(this.#matched), failed: this.#failed };
+    const answered = this.#logged.length + this.#matched.length;
+    const window = { logged: latencyOf(this.#logged), matched: latencyOf(this.#matched), answered, failed: this.#failed };
     this.#logged = [];
     this.#matched = [];
     this.#failed = 0;
@@ -103,6 +106,6 @@ export class LatencyProbe {
 
 function latencyOf(times: number[]): Latency {
   times.sort((a, b) => a - b);
-  const at = (share: number) => times[Math.min(times.length - 1, Math.floor(times.length * share))] ?? NaN;
+  const at = (share: number) => times[Math.min(times.length - 1, Math.floor(times.length * share))] ?? null;
   return { p50: at(0.5), p99: at(0.99) };
 }

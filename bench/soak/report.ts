@@ -1,7 +1,7 @@
 import { type Line, type Mark, type Panel, plot } from "./plot.ts";
 import type { Sample } from "./sampler.ts";
-import type { SoakResult, Window } from "./soak.ts";
-import { type Finding, flatMemory, median, type Point, steadyCount, steadyLatency, trendOf } from "./verdict.ts";
+import { SETTLE_LIMIT_MS, type SoakResult, type Window } from "./soak.ts";
+import { type Finding, flatMemory, type Measure, median, type Point, steadyCount, steadyWindows, trendOf } from "./verdict.ts";
 
 const MIB = 1024 * 1024;
 /** How long a kill is seen in the latency: the start of Postgres or of the engine, and what has waited for it. */
@@ -9,9 +9,15 @@ const DISTURBED_S = 20;
 /** What may be in a group at once: its workers, an extra one, and those that are not gone for long enough yet. */
 const LIVE_CONSUMERS = 3;
 
+/** Of the probe's calls between kills: a stack that is well answers all; one in a hundred is a machine out of breath. */
+const MOST_FAILED = 0.01;
+const LATENCY: Measure = { unit: "ms", slack: 10 };
+/** A client that is answered at once takes some 12 ms for a command (crowd.ts). */
+const PACE: Measure = { unit: "ms of a client's time a command", slack: 5 };
+
 /** Everything that the run is judged by. */
 export function verdictOf(result: SoakResult): Finding[] {
-  const { samples, settings, audit, findings, acknowledged, rows, seconds, extraWorkers } = result;
+  const { samples, settings, audit, findings, acknowledged, rows, seconds, extraWorkers, settledAfter } = result;
   const names = [...new Set(samples.flatMap(({ processes }) => processes.map(({ name }) => name)))].sort();
   const steady = names.filter((name) => name !== "extra"); // its lives are short ones
   const undisturbed = windowsBetweenKills(result);
@@ -34,6 +40,14 @@ export function verdictOf(result: SoakResult): Finding[] {
       limit: "0",
       ok: findings.length === 0,
     },
+    {
+      what: "all matched and written after the load",
+      figure: settledAfter === undefined ? "never" : `after ${settledAfter.toFixed(1)} s`,
+      limit: `within ${SETTLE_LIMIT_MS / 1000} s`,
+      ok: settledAfter !== undefined,
+    },
+    unplannedStarts(result, steady),
+    ...unanswered(undisturbed),
     ...steady.map((name) =>
       flatMemory(
         `memory of ${name}`,
@@ -67,18 +81,22 @@ export function verdictOf(result: SoakResult): Finding[] {
         seriesOf(samples, name, ({ files }) => files),
       ),
     ),
-    steadyLatency(
+    steadyWindows(
       "acknowledged (LOGGED), p50",
       latencySeries(undisturbed, ({ logged }) => logged.p50),
+      LATENCY,
     ),
-    steadyLatency(
+    steadyWindows(
       "acknowledged (LOGGED), p99",
       latencySeries(undisturbed, ({ logged }) => logged.p99),
+      LATENCY,
     ),
-    steadyLatency(
+    steadyWindows(
       "matched (MATCHED), p99",
       latencySeries(undisturbed, ({ matched }) => matched.p99),
+      LATENCY,
     ),
+    steadyWindows("pace of the clients", paceSeries(undisturbed), PACE),
     {
       what: "consumers in a group at most",
       figure: `${consumers}, of ${extraWorkers} that came under a new name`,
@@ -90,14 +108,15 @@ export function verdictOf(result: SoakResult): Finding[] {
 
 /** The page of a run: what was run, the verdict, the figures over time. `svg` is where the plot is, seen from the page. */
 export function pageOf(result: SoakResult, verdict: readonly Finding[], svg: string, machine: string): string {
-  const { seconds, seed, kills, windows, acknowledged, retries, settings, audit, findings } = result;
+  const { seconds, options, kills, windows, acknowledged, retries, settings, audit, findings } = result;
+  const { minutes, seed, clients } = options;
   const commands = windows.reduce((sum, window) => sum + window.acknowledged, 0);
   const byName = new Map<string, number>();
   for (const { name } of kills) byName.set(name, (byName.get(name) ?? 0) + 1);
   const killed = Array.from(byName, ([name, count]) => `${name} ${count}`).join(", ");
   return `# Soak
 
-Made by \`npm run soak -- --minutes ${Math.round(seconds / 60)} --seed ${seed}\`: a stack of its own as \`penstock up\` starts it (Redis with \`appendfsync always\`, Postgres with \`fsync on\`, an ingest, an engine, two workers), under the load of a day
+Made by \`npm run soak -- --minutes ${minutes} --seed ${seed} --clients ${clients}\`: a stack of its own as \`penstock up\` starts it (Redis with \`appendfsync always\`, Postgres with \`fsync on\`, an ingest, an engine, two workers), under the load of a day
 pressed into ${settings.daySeconds} s, over and over, and a worker beside them that comes under a new name each time. Load, kills and
 measuring share the machine. ${machine}
 
@@ -109,8 +128,9 @@ measuring share the machine. ${machine}
 | commands sent again, since nobody knew what had become of them | ${retries} |
 | killed with SIGKILL | ${kills.length}: ${killed} |
 
-${verdict.every(({ ok }) => ok !== false) ? "Nothing was wrong." : "**Something was wrong.**"} A line without a verdict had too little time: the trend of memory counts the lives
-of each process from ${settings.warmUpSeconds} s after its start, and needs ten minutes of them.
+${verdict.every(({ ok }) => ok !== false) ? "Nothing was wrong." : "**Something was wrong.**"} A line without a verdict had too little time, or too much noise: the trend of memory counts the lives
+of each process from ${settings.warmUpSeconds} s after its start, and needs ten minutes of them; latencies and pace are those of windows without a kill, of whose thirds the medians
+are compared.
 
 | | figure | limit | |
 | --- | --- | --- | --- |
@@ -153,9 +173,9 @@ export function plotOf({ samples, windows, kills, seconds }: SoakResult): string
         return [at, (usage && value(usage)) ?? NaN] as const;
       }),
     }));
-  const ofWindow = (name: string, value: (window: Window) => number): Line => ({
+  const ofWindow = (name: string, value: (window: Window) => number | null): Line => ({
     name,
-    points: windows.map((window) => [(window.from + window.to) / 2, value(window)] as const),
+    points: windows.map((window) => [(window.from + window.to) / 2, value(window) ?? NaN] as const),
   });
   const ofRedis = (name: string, value: (redis: NonNullable<Sample["redis"]>) => number): Line => ({
     name,
@@ -216,14 +236,14 @@ export function plotOf({ samples, windows, kills, seconds }: SoakResult): string
 /** Means of the thirds of the run, as a table. */
 function thirds({ samples, windows, seconds }: SoakResult): string {
   const part = (at: number) => Math.min(2, Math.floor((3 * at) / seconds));
-  const cells = (values: readonly (readonly [at: number, value: number | undefined])[], digits = 1) =>
+  const cells = (values: readonly (readonly [at: number, value: number | null | undefined])[], digits = 1) =>
     [0, 1, 2].map((third) => {
       const of = values.flatMap(([at, value]) => (part(at) === third && Number.isFinite(value) ? [value!] : []));
       return of.length === 0 ? "" : median(of).toFixed(digits);
     });
   const ofRedis = (value: (redis: NonNullable<Sample["redis"]>) => number) =>
     samples.map(({ at, redis }) => [at, redis && value(redis)] as const);
-  const ofWindow = (value: (window: Window) => number) =>
+  const ofWindow = (value: (window: Window) => number | null) =>
     windows.map((window) => [window.from, value(window)] as const);
   const rows: readonly (readonly [string, readonly string[]])[] = [
     [
@@ -283,8 +303,49 @@ function windowsBetweenKills({ windows, kills }: SoakResult): Window[] {
   return windows.filter(({ from, to }) => !kills.some(({ at }) => at < to && from < at + DISTURBED_S));
 }
 
-function latencySeries(windows: readonly Window[], value: (window: Window) => number): Point[] {
-  return windows
-    .map((window) => ({ at: window.from, value: value(window) }))
-    .filter((point) => !Number.isNaN(point.value));
+function latencySeries(windows: readonly Window[], of: (window: Window) => number | null): Point[] {
+  return windows.flatMap((window) => {
+    const value = of(window);
+    return value === null ? [] : [{ at: window.from, value }]; // those without an answer have a verdict of their own
+  });
+}
+
+/** How much of its time a client took for a command. Where none was acknowledged, all of the window. */
+function paceSeries(windows: readonly Window[]): Point[] {
+  return windows.map(({ from, to, clients, acknowledged }) => {
+    return { at: from, value: ((to - from) * 1000 * clients) / Math.max(1, acknowledged) };
+  });
+}
+
+/** Of each process one start, and one more for each kill: neither a process that ends by itself, nor one that does not come back. */
+function unplannedStarts({ samples, kills }: SoakResult, names: readonly string[]): Finding {
+  const others = names.flatMap((name) => {
+    const pids = new Set(samples.flatMap(({ processes }) => processes.flatMap((each) => (each.name === name ? [each.pid] : []))));
+    const planned = 1 + kills.filter((kill) => kill.name === name).length;
+    return pids.size === planned ? [] : [`${name} ${pids.size}, not ${planned}`];
+  });
+  const figure = others.length === 0 ? "none" : others.join("; ");
+  return { what: "starts that no kill explains", figure, limit: "none", ok: others.length === 0 };
+}
+
+/** Whether the probe was answered between kills. */
+function unanswered(windows: readonly Window[]): Finding[] {
+  const failed = windows.reduce((sum, window) => sum + window.failed, 0);
+  const calls = windows.reduce((sum, window) => sum + window.failed + window.answered, 0);
+  const silent = windows.filter(({ answered }) => answered === 0).length;
+  const isKnown = windows.length > 0;
+  return [
+    {
+      what: "calls of the small load that failed between kills",
+      figure: `${failed} of ${calls}`,
+      limit: `${MOST_FAILED * 100} %`,
+      ok: isKnown ? failed <= MOST_FAILED * calls : undefined,
+    },
+    {
+      what: "windows between kills without an answer",
+      figure: `${silent} of ${windows.length}`,
+      limit: "none",
+      ok: isKnown ? silent === 0 : undefined,
+    },
+  ];
 }

@@ -3,6 +3,7 @@ import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { DetachedProcess } from "../../src/stack/detached-process.ts";
+import { connect } from "../../src/store/connection.ts";
 import { PartitionKeys } from "../../src/stream/keys.ts";
 import { Random } from "../../test/fault/random.ts";
 import { newStateFolder, removeStateFolder, type Stack, startStack } from "../stack.ts";
@@ -12,6 +13,7 @@ import { ExtraWorker } from "./extra-worker.ts";
 import { type Kill, Kills } from "./kills.ts";
 import { LatencyProbe, type LatencyWindow } from "./latency.ts";
 import { SoakRecord } from "./record.ts";
+import { countRows } from "./rows.ts";
 import { type Sample, Sampler } from "./sampler.ts";
 
 export interface SoakOptions {
@@ -32,8 +34,10 @@ export interface Window extends LatencyWindow {
   readonly acknowledged: number;
 }
 
+/** As JSON it stays what it is: nothing in it is NaN or infinite. */
 export interface SoakResult {
-  readonly seed: string;
+  /** As they were given. */
+  readonly options: Omit<SoakOptions, "say">;
   readonly seconds: number;
   readonly samples: readonly Sample[];
   readonly windows: readonly Window[];
@@ -43,7 +47,10 @@ export interface SoakResult {
   readonly versions: Readonly<Record<string, string>>;
   readonly acknowledged: number;
   readonly retries: number;
+  /** Orders of the clients' record that are rows, once everything is written. */
   readonly rows: number;
+  /** How long after the load everything was matched and written, seconds; absent where it was not within `SETTLE_LIMIT_MS`. */
+  readonly settledAfter?: number;
   /** How many workers came under a name that never came again. */
   readonly extraWorkers: number;
   readonly audit: { readonly code: number | null; readonly output: string };
@@ -68,10 +75,10 @@ const PROBE = "probe";
 const ROOT = join(import.meta.dirname, "..", "..");
 /** No kill so long before the end, in seconds: what was killed last must be back. */
 const QUIET_END_S = 30;
-const SETTLE_LIMIT_MS = 120_000;
+export const SETTLE_LIMIT_MS = 120_000;
 const AUDIT_LIMIT_MS = 30 * 60_000;
-/** What a kill of any process must never bring into a log. */
-const ALARMS = /LOST|GAP IN|FORK|DIVERGENCE|DEAD LETTER|DAMAGED|STOPPED|NOT CANCELED/;
+/** A role says nothing at these levels because another process was killed: the fault matrix holds it to that as well. */
+const ERROR_LINE = /"level":"(?:error|fatal)".*"msg":"((?:[^"\\]|\\.)*)"/;
 
 /**
  * Runs a whole stack of its own under the load of a day, over and over, and kills its processes now and then. Ends by itself, and
@@ -87,9 +94,10 @@ export async function soak(options: SoakOptions): Promise<SoakResult> {
   try {
     say("starting the stack");
     stack = await startStack({ folder, workers: WORKERS, engine: true, env });
-    const measured = await run(stack, options, settings, env, join(folder, "acknowledged.tsv"));
-    const alarms = await alarmsIn(join(folder, "logs"));
-    return { ...measured, findings: [...measured.findings, ...alarms], seed: options.seed, settings };
+    const measured = await run(stack, options, settings, env, folder);
+    const errors = await errorsIn(join(folder, "logs"));
+    const { minutes, seed, clients } = options;
+    return { ...measured, findings: [...measured.findings, ...errors], options: { minutes, seed, clients }, settings };
   } finally {
     await stack?.stop();
     await removeStateFolder(folder);
@@ -128,8 +136,9 @@ async function run(
   { minutes, seed, clients, say }: SoakOptions,
   settings: SoakSettings,
   env: Readonly<Record<string, string>>,
-  file: string,
+  folder: string,
 ) {
+  const file = join(folder, "acknowledged.tsv");
   const seconds = minutes * 60;
   const partitions = Array.from({ length: PARTITIONS }, (_, partition) => new PartitionKeys(partition));
   const record = new SoakRecord(file);
@@ -142,7 +151,10 @@ async function run(
   });
   stack.redis.on("error", () => {}); // it is killed now and then
   const servers = { REDIS_URL: stack.redisUrl, DATABASE_URL: stack.databaseUrl };
-  const extra = new ExtraWorker({ PATH: process.env["PATH"], ...env, ...servers });
+  const extra = new ExtraWorker(
+    { PATH: process.env["PATH"], PENSTOCK_LOG_LEVEL: "warn", ...env, ...servers },
+    join(folder, "logs"),
+  );
   const kills = new Kills(stack.pid, extra, new Random(seed, "kills"));
   const sampler = new Sampler(stack, partitions);
   const samples: Sample[] = [];
@@ -175,19 +187,22 @@ async function run(
     say("the clients ask for what they do not know yet");
     await crowd.pause();
     await probe.stop();
-    const settleBy = Date.now() + SETTLE_LIMIT_MS;
-    for (let settled = false; !settled && Date.now() < settleBy; await sleep(500)) {
+    const paused = at();
+    let settledAfter: number | undefined;
+    for (; settledAfter === undefined && at() - paused < SETTLE_LIMIT_MS / 1000; await sleep(500)) {
       const last = await sampler.sample(at(), extra.processes);
       samples.push(last);
-      settled = last.redis !== undefined && last.redis.unfinished === 0 && last.redis.engineBehind === 0;
+      const { redis } = last;
+      if (redis !== undefined && redis.unfinished === 0 && redis.engineBehind === 0) settledAfter = at() - paused;
     }
     record.close();
     say("auditing");
     const audit = await auditOf(servers, file);
     return {
       ...{ seconds: at(), samples, windows, kills: kills.done, audit },
-      ...{ acknowledged: record.count, retries: crowd.counts.retries, rows: rowsIn(audit.output) },
+      ...{ acknowledged: record.count, retries: crowd.counts.retries, rows: await rowsOf(stack, file) },
       ...{ extraWorkers: extra.count, findings: crowd.findings, versions: stack.versions },
+      ...(settledAfter !== undefined && { settledAfter }),
     };
   } finally {
     await extra.kill();
@@ -201,7 +216,7 @@ function progress(seconds: number, { at, redis }: Sample, window: Window, kills:
   const { logged, matched, clients, acknowledged, from, to } = window;
   return (
     `${minutes(at)} of ${minutes(seconds)} min: ${clients} clients, ${(acknowledged / (to - from)).toFixed(0)} commands/s, ` +
-    `logged p99 ${logged.p99.toFixed(1)} ms, matched p99 ${matched.p99.toFixed(1)} ms, ${kills} kills, ` +
+    `logged p99 ${msOf(logged.p99)}, matched p99 ${msOf(matched.p99)}, ${kills} kills, ` +
     `Redis ${redis === undefined ? "away" : `${(redis.memory / 2 ** 20).toFixed(1)} MiB, ${redis.consumers} consumers`}`
   );
 }
@@ -222,18 +237,26 @@ async function auditOf(servers: NodeJS.ProcessEnv, file: string): Promise<{ code
   return { code, output: output.trim() };
 }
 
-/** Of the client's record, as the audit tells. */
-function rowsIn(output: string): number {
-  return Number(/(\d+) acknowledged: (\d+) rows/.exec(output)?.[2] ?? 0);
+function msOf(value: number | null): string {
+  return value === null ? "unknown" : `${value.toFixed(1)} ms`;
 }
 
-/** Each kind of alarm with how often it was told. */
-async function alarmsIn(folder: string): Promise<string[]> {
+async function rowsOf({ databaseUrl }: Stack, file: string): Promise<number> {
+  const sql = connect(databaseUrl, { max: 1 });
+  try {
+    return await countRows(sql, file);
+  } finally {
+    await sql.end({ timeout: 1 });
+  }
+}
+
+/** Each line at level error or above, with how often it was told. */
+async function errorsIn(folder: string): Promise<string[]> {
   const counts = new Map<string, number>();
   for (const name of await readdir(folder)) {
     for (const line of (await readFile(join(folder, name), "utf8")).split("\n")) {
-      const message = /"level":"(?:error|fatal)".*"msg":"((?:[^"\\]|\\.)*)"/.exec(line)?.[1];
-      if (message === undefined || !ALARMS.test(message)) continue;
+      const message = ERROR_LINE.exec(line)?.[1];
+      if (message === undefined) continue;
       const told = `${name}: ${message}`;
       counts.set(told, (counts.get(told) ?? 0) + 1);
     }

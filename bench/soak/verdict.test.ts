@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { flatMemory, type Point, steadyCount, steadyLatency, trendOf } from "./verdict.ts";
+import { flatMemory, type Point, steadyCount, steadyWindows, trendOf } from "./verdict.ts";
 
 const MIB = 1024 * 1024;
 const series = (seconds: number, value: (at: number) => number, run = 0, from = 0): Point[] =>
@@ -34,15 +34,34 @@ test("a leak is found, waves are none, and of a short run nothing is said", () =
   assert.equal(judged([]), undefined);
 });
 
-test("latency and counts are held against their beginning", () => {
-  const latency = (value: (at: number) => number, windows = 30) => steadyLatency("x", series(windows, value)).ok;
-  const steady = (at: number) => 20 + at / 2; // 10 ms more at last are within the noise
-  assert.equal(latency(steady), true);
-  assert.equal(
-    latency((at) => 20 + 2 * at),
-    false,
+const latency = (values: readonly number[]) =>
+  steadyWindows(
+    "x",
+    values.map((value, at) => ({ at, value })),
+    { unit: "ms", slack: 10 },
   );
-  assert.equal(latency(steady, 8), undefined);
+const thirds = (...levels: readonly number[]) => latency(levels.flatMap((level) => Array.from({ length: 8 }, () => level))).ok;
+
+test("windows are held against the better of the thirds, and the worst against the best", () => {
+  assert.equal(thirds(20, 24, 28), true, "10 ms more are within the noise");
+  assert.equal(thirds(20, 30, 40), false);
+  assert.equal(thirds(100, 60, 110), false, "grown since the second");
+  assert.equal(thirds(100, 160, 140), true);
+  assert.equal(thirds(176, 1_048, 38), false, "less at last, and far apart");
+  assert.equal(thirds(2, 30, 2), true, "40 ms are nothing");
+  assert.equal(latency([10, 10, 10, 10, 10, 10, 10, 10, 10, 10, 99]).ok, undefined, "too few");
+});
+
+test("of windows that differ within a third more than growth would nothing is said", () => {
+  const waves = (mean: number) => Array.from({ length: 8 }, (_, i) => (i % 2 === 0 ? 0.4 : 1.6) * mean);
+  const { ok, figure } = latency([...waves(100), ...waves(110), ...waves(180)]);
+  assert.equal(ok, undefined);
+  assert.match(figure, /within a third/);
+  assert.equal(latency([...waves(10), ...waves(10), ...waves(200)]).ok, undefined, "it may be chance");
+  assert.equal(latency([...waves(10), ...waves(12), ...Array.from({ length: 8 }, () => 500)]).ok, false, "it is none");
+});
+
+test("counts are held against their beginning", () => {
   const files = series(30, (at) => 40 + at);
   assert.equal(steadyCount("x", files.slice(0, 15)).ok, true);
   assert.equal(steadyCount("x", files).ok, false);

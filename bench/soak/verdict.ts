@@ -70,28 +70,67 @@ export function flatMemory(what: string, trend: Trend | undefined): Finding {
   return { what, figure, limit, ok: growth <= Math.max(SHARE * trend.mean, BYTES) };
 }
 
-/** Whether the last third of a series is like its first one; values are of windows without a kill. Milliseconds. */
-export function steadyLatency(what: string, points: readonly Point[]): Finding {
-  const limit = "the last third at most 1.5 times the first, or 10 ms more";
-  const [first, last] = thirdsOf(points).map((values) => median(values));
-  if (first === undefined || last === undefined) return { what, figure: "too few windows", limit, ok: undefined };
-  const figure = `${first.toFixed(1)} ms at first, ${last.toFixed(1)} ms at last`;
-  return { what, figure, limit, ok: last <= Math.max(1.5 * first, first + 10) };
+/** What windows without a kill are measured in, of which less is better. */
+export interface Measure {
+  readonly unit: string;
+  /** A difference that is none: of a machine whose mood changes. */
+  readonly slack: number;
 }
+
+/** Growth that is none, beside the slack; and how far the thirds may be from each other. */
+const GROWTH = 1.5;
+const APART = 4;
+/** Fewer windows in a third have no median to speak of. */
+const LEAST_WINDOWS = 4;
+
+/**
+ * Whether a series of windows grows: its last third against the better of the others, and the worst of them against the best, by
+ * their medians. Not judged where the windows within a third differ by more than what would be growth.
+ */
+export function steadyWindows(what: string, points: readonly Point[], { unit, slack }: Measure): Finding {
+  const limit =
+    `the last third at most ${GROWTH} times the better of the others, or ${slack} ${unit} more; ` +
+    `the worst at most ${APART} times the best, or ${APART * slack} ${unit} more`;
+  const thirds = thirdsOf(points, LEAST_WINDOWS);
+  const [first, second, last] = thirds.map(median);
+  if (first === undefined || second === undefined || last === undefined)
+    return { what, figure: "too few windows", limit, ok: undefined };
+  const better = Math.min(first, second);
+  const [best, worst] = [Math.min(better, last), Math.max(first, second, last)];
+  const hasGrown = last > Math.max(GROWTH * better, better + slack);
+  const isApart = worst > Math.max(APART * best, best + APART * slack);
+  const noise = Math.max(...thirds.map(spread));
+  const figure = `${[first, second, last].map((value) => value.toFixed(1)).join(", ")} ${unit}`;
+  if (isApart && worst - best > 2 * noise) return { what, figure, limit, ok: false };
+  if (noise > Math.max((GROWTH - 1) * best, slack)) {
+    return { what, figure: `${figure}; ± ${noise.toFixed(1)} within a third`, limit, ok: undefined };
+  }
+  return { what, figure, limit, ok: !hasGrown && !isApart };
+}
+
+const LEAST_SAMPLES = 3;
 
 /** Whether what is counted stays what it is: open files. */
 export function steadyCount(what: string, points: readonly Point[]): Finding {
   const limit = "the last third at most 16 more than the first";
-  const [first, last] = thirdsOf(points).map((values) => median(values));
+  const [first, , last] = thirdsOf(points, LEAST_SAMPLES).map(median);
   if (first === undefined || last === undefined) return { what, figure: "too few samples", limit, ok: undefined };
   return { what, figure: `${first} at first, ${last} at last`, limit, ok: last <= first + 16 };
 }
 
-/** The values of the first and of the last third. None where a third would have fewer than three. */
-function thirdsOf(points: readonly Point[]): readonly (readonly number[])[] {
+/** The values of each third. None where one would have fewer than `least`. */
+function thirdsOf(points: readonly Point[], least: number): readonly (readonly number[])[] {
   const third = Math.floor(points.length / 3);
-  if (third < 3) return [];
-  return [points.slice(0, third), points.slice(-third)].map((part) => part.map(({ value }) => value));
+  if (third < least) return [];
+  const parts = [points.slice(0, third), points.slice(third, points.length - third), points.slice(-third)];
+  return parts.map((part) => part.map(({ value }) => value));
+}
+
+/** Half of the distance between the quartiles. */
+function spread(values: readonly number[]): number {
+  const sorted = values.toSorted((a, b) => a - b);
+  const at = (share: number) => sorted[Math.floor((sorted.length - 1) * share)] ?? NaN;
+  return (at(0.75) - at(0.25)) / 2;
 }
 
 export function median(values: readonly number[]): number {
