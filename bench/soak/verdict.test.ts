@@ -57,7 +57,6 @@ test("of windows that differ within a third more than growth would nothing is sa
   const { ok, figure } = latency([...waves(100), ...waves(110), ...waves(180)]);
   assert.equal(ok, undefined);
   assert.match(figure, /within a third/);
-  assert.equal(latency([...waves(10), ...waves(10), ...waves(200)]).ok, undefined, "it may be chance");
   assert.equal(latency([...waves(10), ...waves(12), ...Array.from({ length: 8 }, () => 500)]).ok, false, "it is none");
 });
 

@@ -26,8 +26,9 @@ const pauseRole = (name: string, attacks: readonly string[], of: (stack: FaultSt
   },
 });
 
-/** Under load a worker holds entries half of the time: so many looks, each at another moment. */
-const LOOKS = 60;
+/** Under load a worker holds entries, or gets some at once where it waits for them: so many looks, each at another moment. */
+const LOOKS = 30;
+const DELIVERED_MS = 30;
 const LOOK_MS = [5, 40] as const;
 const HELD = 100;
 /** The idle time, the 0.3 s between two claims, and what a busy machine takes. */
@@ -65,6 +66,7 @@ const PAUSE_WORKER: Kind = {
         role.signal("SIGCONT");
         await sleep(random.between(...LOOK_MS));
         role.signal("SIGSTOP");
+        await sleep(DELIVERED_MS);
         held = await heldBy(stack, role.name);
       }
       const names = new Set(held.map(({ key, id }) => `${key} ${id}`));
