@@ -59,7 +59,12 @@ export class LatencyProbe {
   /** What came since the last time. */
   takeWindow(): LatencyWindow {
     const answered = this.#logged.length + this.#matched.length;
-    const window = { logged: latencyOf(this.#logged), matched: latencyOf(this.#matched), answered, failed: this.#failed };
+    const window = {
+      logged: latencyOf(this.#logged),
+      matched: latencyOf(this.#matched),
+      answered,
+      failed: this.#failed,
+    };
     this.#logged = [];
     this.#matched = [];
     this.#failed = 0;

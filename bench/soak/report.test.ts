@@ -19,7 +19,14 @@ const window = (from: number): Window => ({
 
 /** An engine that was killed once, and came back; all else is as it should be. */
 const WELL: SoakResult = {
-  ...{ options: { minutes: 10, seed: "s", clients: 6 }, seconds: SECONDS, versions: {}, acknowledged: 10, retries: 0, rows: 10 },
+  ...{
+    options: { minutes: 10, seed: "s", clients: 6 },
+    seconds: SECONDS,
+    versions: {},
+    acknowledged: 10,
+    retries: 0,
+    rows: 10,
+  },
   ...{ settledAfter: 1, extraWorkers: 1, audit: { code: 0, output: "all is well" }, findings: [] },
   settings: { daySeconds: 200, killSeconds: 30, idempotencyMs: 1, goneMs: 1, warmUpSeconds: 60 },
   kills: [{ at: 100, name: "engine" }],
@@ -50,15 +57,24 @@ test("a dead engine, a crash loop and a silent server are not well", () => {
     ["all matched and written after the load"],
   );
   const starts = ["starts that no kill explains"];
-  assert.deepEqual(broken({ samples: samples((at) => ({ engine: at < 100 ? 1 : 2 + Math.floor(at / 50), ingest: 9 })) }), starts);
+  assert.deepEqual(
+    broken({ samples: samples((at) => ({ engine: at < 100 ? 1 : 2 + Math.floor(at / 50), ingest: 9 })) }),
+    starts,
+  );
   assert.deepEqual(broken({ samples: samples((at) => (at < 100 ? { engine: 1, ingest: 9 } : { ingest: 9 })) }), starts);
   assert.deepEqual(broken({ rows: 9 }), ["acknowledged orders that are rows"]);
   const failed = "calls of the small load that failed between kills";
   assert.deepEqual(broken({ windows: windows(() => ({ failed: 3 })) }), [failed]);
-  assert.deepEqual(broken({ windows: windows(({ from }) => (from >= 100 && from < 120 ? { failed: 200 } : {})) }), [], "a kill");
+  assert.deepEqual(
+    broken({ windows: windows(({ from }) => (from >= 100 && from < 120 ? { failed: 200 } : {})) }),
+    [],
+    "a kill",
+  );
   const silence = { answered: 0, logged: { p50: null, p99: null }, matched: { p50: null, p99: null } };
   assert.deepEqual(broken({ windows: windows(({ from }) => (from === 300 ? silence : {})) }), [
     "windows between kills without an answer",
   ]);
-  assert.deepEqual(broken({ windows: windows(({ from }) => (from > 400 ? { acknowledged: 100 } : {})) }), ["pace of the clients"]);
+  assert.deepEqual(broken({ windows: windows(({ from }) => (from > 400 ? { acknowledged: 100 } : {})) }), [
+    "pace of the clients",
+  ]);
 });

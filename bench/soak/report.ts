@@ -1,7 +1,16 @@
 import { type Line, type Mark, type Panel, plot } from "./plot.ts";
 import type { Sample } from "./sampler.ts";
 import { SETTLE_LIMIT_MS, type SoakResult, type Window } from "./soak.ts";
-import { type Finding, flatMemory, type Measure, median, type Point, steadyCount, steadyWindows, trendOf } from "./verdict.ts";
+import {
+  type Finding,
+  flatMemory,
+  type Measure,
+  median,
+  type Point,
+  steadyCount,
+  steadyWindows,
+  trendOf,
+} from "./verdict.ts";
 
 const MIB = 1024 * 1024;
 /** How long a kill is seen in the latency: the start of Postgres or of the engine, and what has waited for it. */
@@ -320,7 +329,9 @@ function paceSeries(windows: readonly Window[]): Point[] {
 /** Of each process one start, and one more for each kill: neither a process that ends by itself, nor one that does not come back. */
 function unplannedStarts({ samples, kills }: SoakResult, names: readonly string[]): Finding {
   const others = names.flatMap((name) => {
-    const pids = new Set(samples.flatMap(({ processes }) => processes.flatMap((each) => (each.name === name ? [each.pid] : []))));
+    const pids = new Set(
+      samples.flatMap(({ processes }) => processes.flatMap((each) => (each.name === name ? [each.pid] : []))),
+    );
     const planned = 1 + kills.filter((kill) => kill.name === name).length;
     return pids.size === planned ? [] : [`${name} ${pids.size}, not ${planned}`];
   });

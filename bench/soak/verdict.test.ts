@@ -40,7 +40,8 @@ const latency = (values: readonly number[]) =>
     values.map((value, at) => ({ at, value })),
     { unit: "ms", slack: 10 },
   );
-const thirds = (...levels: readonly number[]) => latency(levels.flatMap((level) => Array.from({ length: 8 }, () => level))).ok;
+const thirds = (...levels: readonly number[]) =>
+  latency(levels.flatMap((level) => Array.from({ length: 8 }, () => level))).ok;
 
 test("windows are held against the better of the thirds, and the worst against the best", () => {
   assert.equal(thirds(20, 24, 28), true, "10 ms more are within the noise");

@@ -85,7 +85,8 @@ export class Judge {
     const forgiven = new Set(missing.filter(isForgiven).map(({ orderId }) => orderId));
     const lost = missing.map(({ orderId }) => orderId).filter((id) => !forgiven.has(id));
     const isTold = alarms.some(({ message }) => ENTRIES_LOST.test(message));
-    if (forgiven.size > 0 && !isTold) findings.push(`${forgiven.size} acknowledged orders are gone, and no role said so`);
+    if (forgiven.size > 0 && !isTold)
+      findings.push(`${forgiven.size} acknowledged orders are gone, and no role said so`);
     if (loss !== undefined) this.#forgive(forgiven);
     const doubled = await this.#doubled();
     await this.#countRows(findings, contract);

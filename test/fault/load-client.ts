@@ -128,7 +128,9 @@ export class LoadClient {
       }
       if (!again.duplicate || again.places.join() !== answer.places.join()) {
         const first = answer.places.join();
-        this.#complain(`${idOf(command)} was ${first}, and is ${again.duplicate ? "" : "newly "}${again.places.join()}`);
+        this.#complain(
+          `${idOf(command)} was ${first}, and is ${again.duplicate ? "" : "newly "}${again.places.join()}`,
+        );
       }
     }
   }
@@ -194,7 +196,8 @@ export class LoadClient {
         try {
           const answer = await (tries === 0 ? first() : this.#send(command));
           if (deadline !== undefined) return answer;
-          if (tries === 0 && answer.duplicate) this.#complain(`${idOf(command)} was never sent before, and is a duplicate`);
+          if (tries === 0 && answer.duplicate)
+            this.#complain(`${idOf(command)} was never sent before, and is a duplicate`);
           this.#note(command, answer);
           return answer;
         } catch (error) {

@@ -23,7 +23,10 @@ export interface Reopening {
 
 /** Whether the log went on without this place. `reopenings`: of each partition the first one since the fault. */
 export function isCutOff(place: Place, reopenings: readonly Reopening[]): boolean {
-  const { epoch, base } = reopenings.find(({ partition }) => partition === place.partition) ?? { epoch: 0, base: place };
+  const { epoch, base } = reopenings.find(({ partition }) => partition === place.partition) ?? {
+    epoch: 0,
+    base: place,
+  };
   if (place.epoch >= epoch) return false;
   return place.epoch > base.epoch || compareEntryIds(place, base) > 0;
 }

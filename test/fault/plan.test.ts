@@ -6,7 +6,8 @@ import { test, type TestContext } from "node:test";
 
 import { countOf, findingsIn, wordsOf } from "./audit.ts";
 import type { Kind } from "./fault.ts";
-import { audited, type Round } from "./matrix.ts";
+import { audited } from "./matrix.ts";
+import type { Outcome } from "./scene.ts";
 import { Plan } from "./plan.ts";
 import { type Kept, report, Results } from "./results.ts";
 
@@ -50,19 +51,33 @@ test("a round can be repeated by itself", () => {
 
 test("what changes links has none beside it that uses them; the turns are counted from the seed on", () => {
   const on = (name: string, onLinks: Kind["onLinks"]) => kind(name, onLinks === undefined ? {} : { onLinks });
-  const all = [on("cut", "changes"), on("slow", "changes"), on("trap", "traps"), on("snare", "traps"), on("kill", undefined)];
+  const all = [
+    on("cut", "changes"),
+    on("slow", "changes"),
+    on("trap", "traps"),
+    on("snare", "traps"),
+    on("kill", undefined),
+  ];
   const plan = new Plan(7, all);
   const rounds = Array.from({ length: 500 }, (_, round) => plan.at(round));
-  const pairs = new Set(rounds.map(({ kinds }) => kinds.map(({ name }) => name).sort().join()));
+  const pairs = new Set(
+    rounds.map(({ kinds }) =>
+      kinds
+        .map(({ name }) => name)
+        .sort()
+        .join(),
+    ),
+  );
   for (const pair of ["cut,kill", "kill,slow", "snare,trap", "kill,trap"]) assert.ok(pairs.has(pair), pair);
-  for (const pair of ["cut,slow", "cut,trap", "cut,snare", "slow,trap", "slow,snare"]) assert.ok(!pairs.has(pair), pair);
+  for (const pair of ["cut,slow", "cut,trap", "cut,snare", "slow,trap", "slow,snare"])
+    assert.ok(!pairs.has(pair), pair);
   assert.deepEqual(
     [0, 4, 5, 499].map((round) => rounds[round]!.turn),
     [7, 7, 8, 106],
   );
 });
 
-const round = (number: number, more: Partial<Round> = {}): Omit<Kept, "attempt"> => ({
+const round = (number: number, more: Partial<Kept> = {}): Omit<Kept, "attempt"> => ({
   ...{ round: number, kinds: ["a"], faults: [{ kind: "a", where: "x" }], recoveryMs: 100, findings: [], commit: "abc" },
   ...{ acknowledged: 100, retries: 1, lost: 0, doubled: 0, forgiven: 0, seconds: 2, load: 1, ...more },
 });
@@ -110,8 +125,18 @@ test("results are kept as they come; half a line is none; a repeat does not repl
 
 test("the table counts what was looked at, and what was injected", (t) => {
   const results = new Results(resultsFile(t));
-  const pair = { kinds: ["a", "b"], faults: [{ kind: "b", where: "y" }], missed: "a did not come by", recoveryMs: 9_000 };
-  const { lost: _lost, doubled: _doubled, recoveryMs: _recoveryMs, ...unjudged } = round(3, { findings: ["not drained"] });
+  const pair = {
+    kinds: ["a", "b"],
+    faults: [{ kind: "b", where: "y" }],
+    missed: "a did not come by",
+    recoveryMs: 9_000,
+  };
+  const {
+    lost: _lost,
+    doubled: _doubled,
+    recoveryMs: _recoveryMs,
+    ...unjudged
+  } = round(3, { findings: ["not drained"] });
   for (const each of [round(0), round(1, { recoveryMs: 300, lost: 1 }), round(2, pair), { ...unjudged, faults: [] }])
     results.add(each);
   const text = reportOf(results.rounds, [kinds[0]!, kinds[1]!]);
@@ -145,7 +170,8 @@ test("what an audit finds counts, and says nothing of what nobody could look at"
   ];
   const found = findingsIn(`${lines.join("\n")}\n`);
   assert.deepEqual(found.map(wordsOf), ["audit: I1 acknowledged and lost: ann A 1; 6 more"]);
-  const { lost: _lost, doubled: _doubled, ...unjudged } = round(0);
+  const { lost: _lost, doubled: _doubled, ...rest } = round(0);
+  const unjudged: Outcome = rest;
   const nothing = { findings: [], lost: 0, doubled: 0 };
   assert.equal(audited(unjudged, nothing).lost, undefined);
   const seven = { ...nothing, findings: found.map(wordsOf), lost: countOf(found, "acknowledged and lost") };

@@ -132,7 +132,9 @@ function rowOf({ name, what, attacks }: Kind, rounds: readonly Round[]): string 
   const injected = of.reduce((total, { faults }) => total + faults.filter(({ kind }) => kind === name).length, 0);
   const sum = (count: (round: Round) => number) => of.reduce((total, round) => total + count(round), 0);
   // Of two at once nobody can tell which one it was that took so long.
-  const times = of.flatMap(({ kinds, recoveryMs }) => (kinds.length > 1 || recoveryMs === undefined ? [] : [recoveryMs]));
+  const times = of.flatMap(({ kinds, recoveryMs }) =>
+    kinds.length > 1 || recoveryMs === undefined ? [] : [recoveryMs],
+  );
   const cells = [
     ...[`\`${name}\``, what.replaceAll("|", "\\|"), attacks.join(", "), injected],
     ...[sum(({ lost = 0 }) => lost), sum(({ doubled = 0 }) => doubled), sum(({ findings }) => findings.length)],
@@ -150,8 +152,11 @@ function contracts(kinds: readonly Kind[], rounds: readonly Round[]): string[] {
     const forgiven = losing.reduce((total, round) => total + round.forgiven, 0);
     const acknowledged = of.reduce((total, round) => total + round.acknowledged, 0);
     const told = losing.filter(({ isTold }) => isTold === true).length;
-    const words = losing.length === 0 ? "" : `, in ${losing.length} of ${of.length} rounds; in ${told} of them a role said so`;
-    return [`- \`${name}\`: ${mayLose.what}. ${number(forgiven)} of ${number(acknowledged)} acknowledged orders${words}.`];
+    const words =
+      losing.length === 0 ? "" : `, in ${losing.length} of ${of.length} rounds; in ${told} of them a role said so`;
+    return [
+      `- \`${name}\`: ${mayLose.what}. ${number(forgiven)} of ${number(acknowledged)} acknowledged orders${words}.`,
+    ];
   });
   return lines.length === 0 ? [] : ["Within the contract of their kind, and so not counted as lost:", "", ...lines, ""];
 }

@@ -93,7 +93,9 @@ export class Scene {
       for (const account of ACCOUNTS) {
         const token = await stack.tokenOf(account);
         const ways =
-          account === BY_CONNECT ? { doors: httpDoors, protocol: "Connect" as const } : { doors, protocol: "gRPC" as const };
+          account === BY_CONNECT
+            ? { doors: httpDoors, protocol: "Connect" as const }
+            : { doors, protocol: "gRPC" as const };
         loads.push(
           new LoadClient({
             ...{ ...ways, account, token, symbols, run: `${run}-${account}`, random: new Random(run, account), record },

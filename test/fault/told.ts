@@ -46,7 +46,9 @@ export function reportsThatDiffer(told: readonly ToldReport[], rows: readonly Ex
     const { account, partition, sequence } = report;
     const is = written.get(`${account} ${partition} ${sequence}`) ?? "no row";
     const was = wordsOf({ ...report, ...report.place });
-    return is === was ? [] : [`report ${sequence} of ${account}, partition ${partition}, was told as ${was}, and is ${is}`];
+    return is === was
+      ? []
+      : [`report ${sequence} of ${account}, partition ${partition}, was told as ${was}, and is ${is}`];
   });
 }
 
