@@ -47,10 +47,10 @@ test("I1, I2, I3, I4, I5, I6, I7, I8, I9, I10 and I11: what clients were told ho
   isWell();
 });
 
-test("what is lost or doubled is found", async (t) => {
+test("what is lost, doubled, or told otherwise is found", async (t) => {
   const sabotage: Kind = {
     name: "sabotage",
-    what: "one row goes, and another comes twice",
+    what: "one row goes, another comes twice, and a report is altered",
     attacks: [],
     inject: async ({ sql }) => {
       const double = () => sql`
@@ -62,13 +62,20 @@ test("what is lost or doubled is found", async (t) => {
       await eventually(async () => (await double()).count === 1, "an order to double");
       await sql`
         DELETE FROM orders WHERE order_id = (SELECT order_id FROM orders WHERE account <> 'probe' ORDER BY order_id LIMIT 1)`;
+      const alter = () => sql`
+        UPDATE executions SET leaves_quantity = leaves_quantity + 1
+        WHERE (partition, ms, seq, index) = (
+          SELECT partition, ms, seq, index FROM executions
+          WHERE account <> 'probe' AND exec_type = 'NEW' ORDER BY ms LIMIT 1)`;
+      await eventually(async () => (await alter()).count === 1, "a report to alter");
       return { where: "orders" };
     },
   };
   const { matrix, isWell } = setMatrix(t, [sabotage]);
   const { findings, lost, doubled } = await matrix.round(0);
   assert.deepEqual([lost, doubled], [1, 1], findings.join("\n"));
-  for (const found of [/^LOST: /m, /^DOUBLED: /m]) assert.match(findings.join("\n"), found);
+  for (const found of [/^LOST: /m, /^DOUBLED: /m, /^report \d+ of .* was told as NEW/m])
+    assert.match(findings.join("\n"), found);
   isWell();
 });
 

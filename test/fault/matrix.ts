@@ -151,7 +151,9 @@ export function audited<Of extends Outcome>(outcome: Of, { findings, lost, doubl
 
 /** Nothing was injected: what the rounds before have left was found at the end of their stack. */
 function notDone(kinds: readonly Kind[], found: Audited): Outcome {
-  const nothing = { kinds: kinds.map(({ name }) => name), faults: [], findings: [] };
-  const outcome = audited({ ...nothing, acknowledged: 0, retries: 0, forgiven: 0 }, found);
-  return { ...outcome, findings: outcome.findings.map((finding) => `before this round: ${finding}`) };
+  const nothing: Outcome = {
+    ...{ kinds: kinds.map(({ name }) => name), faults: [], findings: [] },
+    ...{ acknowledged: 0, retries: 0, forgiven: 0 },
+  };
+  return audited(nothing, { ...found, findings: found.findings.map((finding) => `before this round: ${finding}`) });
 }

@@ -54,7 +54,8 @@ const older = (
     const stop = listen(stack.link(role.name, "redis"), (message) => (hasWorked ||= works(message)));
     await role.untilReady(READY_LIMIT_MS);
     // An engine stands by for as long as another one appends.
-    if (role.role === "engine") await Promise.all(stack.engines.map((other) => other !== role && other.kill()));
+    const others = role.role === "engine" ? stack.engines.filter((other) => other !== role) : [];
+    await Promise.all(others.map((other) => other.kill()));
     await until(`the older ${role.name} works`, () => hasWorked, WORK_LIMIT_MS).finally(stop);
     return {
       where: role.name,
