@@ -166,8 +166,9 @@ const CHARACTERS = 300;
 
 /** The rounds with a finding, each with its words. */
 function findingsOf(failed: readonly SeededRound[], words: string | undefined): string[] {
-  const more = words === undefined ? "" : ` What became of them: [${words}](${words}).`;
-  if (failed.length === 0) return more === "" ? [] : [`No round of these has a finding.${more}`, ""];
+  const page = words === undefined ? undefined : `[${words}](${words})`;
+  if (failed.length === 0) return page === undefined ? [] : [`What became of the findings of earlier rounds: ${page}.`, ""];
+  const more = page === undefined ? "" : ` What became of them: ${page}.`;
   const lines = failed.flatMap(({ seed, round, attempt, commit, kinds, findings }) => [
     `- seed ${seed}, round ${round}${attempt === 0 ? "" : `, done again (${attempt})`}, ${commit}, ${kinds.join(" and ")}:`,
     ...findings.slice(0, SHOWN).map((finding) => `  - ${lineOf(finding)}`),
