@@ -1,6 +1,6 @@
 import { type Line, type Mark, type Panel, plot } from "./plot.ts";
 import type { Sample } from "./sampler.ts";
-import { SETTLE_LIMIT_MS, type SoakResult, type Window } from "./soak.ts";
+import { KILLED_SHARE, SETTLE_LIMIT_MS, type SoakResult, type Window } from "./soak.ts";
 import {
   type Finding,
   flatMemory,
@@ -31,7 +31,7 @@ export function verdictOf(result: SoakResult): Finding[] {
   const steady = names.filter((name) => name !== "extra"); // its lives are short ones
   const undisturbed = windowsBetweenKills(result);
   const { warmUpSeconds } = settings;
-  const redisWarmUp = Math.min((2 * settings.idempotencyMs) / 1000 + warmUpSeconds, seconds / 2);
+  const calm = samples.filter(({ at }) => at >= seconds * KILLED_SHARE);
   const goneS = (settings.goneMs * 1.5 + 15_000) / 1000;
   const bound = LIVE_CONSUMERS + Math.ceil(goneS / settings.killSeconds);
   const consumers = samples.map(({ redis }) => redis?.consumers ?? 0).reduce((a, b) => Math.max(a, b), 0);
@@ -61,7 +61,7 @@ export function verdictOf(result: SoakResult): Finding[] {
       flatMemory(
         `memory of ${name}`,
         trendOf(
-          seriesOf(samples, name, ({ rss }) => rss),
+          seriesOf(calm, name, ({ rss }) => rss),
           warmUpSeconds,
         ),
       ),
@@ -72,7 +72,7 @@ export function verdictOf(result: SoakResult): Finding[] {
         flatMemory(
           `heap of ${name}`,
           trendOf(
-            seriesOf(samples, name, ({ heap }) => heap),
+            seriesOf(calm, name, ({ heap }) => heap),
             warmUpSeconds,
           ),
         ),
@@ -80,8 +80,8 @@ export function verdictOf(result: SoakResult): Finding[] {
     flatMemory(
       "memory of Redis' data",
       trendOf(
-        redisSeries(samples, ({ memory }) => memory),
-        redisWarmUp,
+        redisSeries(calm, ({ memory }) => memory),
+        warmUpSeconds,
       ),
     ),
     ...steady.map((name) =>
@@ -137,8 +137,8 @@ measuring share the machine. ${machine}
 | commands sent again, since nobody knew what had become of them | ${retries} |
 | killed with SIGKILL | ${kills.length}: ${killed} |
 
-${verdict.every(({ ok }) => ok !== false) ? "Nothing was wrong." : "**Something was wrong.**"} A line without a verdict had too little time, or too much noise: the trend of memory counts the lives
-of each process from ${settings.warmUpSeconds} s after its start, and needs ten minutes of them; latencies and pace are those of windows without a kill, of whose thirds the medians
+${verdict.every(({ ok }) => ok !== false) ? "Nothing was wrong." : "**Something was wrong.**"} A line without a verdict had too little time: the trend of memory is
+that of the last third, in which nothing was killed, without its first ${settings.warmUpSeconds} s, and needs ten minutes; latencies and pace are those of windows without a kill, of whose thirds the medians
 are compared.
 
 | | figure | limit | |

@@ -64,7 +64,7 @@ export interface SoakSettings {
   readonly killSeconds: number;
   readonly idempotencyMs: number;
   readonly goneMs: number;
-  /** Of each life of a process, seconds that its trend leaves out. */
+  /** Seconds of the time without kills that the trend of memory leaves out. */
   readonly warmUpSeconds: number;
 }
 
@@ -73,8 +73,8 @@ const WORKERS = 2;
 const SYMBOLS = ["BTC-USD", "ETH-USD"];
 const PROBE = "probe";
 const ROOT = join(import.meta.dirname, "..", "..");
-/** No kill so long before the end, in seconds: what was killed last must be back. */
-const QUIET_END_S = 30;
+/** The last third of a run has no kills: memory is judged there, in lives that have filled their heaps. */
+export const KILLED_SHARE = 2 / 3;
 export const SETTLE_LIMIT_MS = 120_000;
 const AUDIT_LIMIT_MS = 30 * 60_000;
 /** A role says nothing at these levels because another process was killed: the fault matrix holds it to that as well. */
@@ -112,7 +112,7 @@ function settingsFor(seconds: number): SoakSettings {
     killSeconds: between(30, seconds / 24, 300),
     idempotencyMs: between(30_000, (seconds * 1000) / 6, 3_600_000),
     goneMs: between(20_000, (seconds * 1000) / 12, 600_000),
-    warmUpSeconds: between(60, seconds / 36, 300),
+    warmUpSeconds: between(60, seconds / 12, 900),
   };
 }
 
@@ -172,7 +172,7 @@ async function run(
       await sleep(Math.max(0, second - at()) * 1000);
       crowd.resize(activeAt(at() / settings.daySeconds, clients));
       samples.push(await sampler.sample(at(), extra.processes));
-      if (at() >= nextKill && at() < seconds - QUIET_END_S) {
+      if (at() >= nextKill && at() < seconds * KILLED_SHARE) {
         await kills.next(at());
         nextKill += settings.killSeconds;
       }
