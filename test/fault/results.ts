@@ -167,7 +167,8 @@ const CHARACTERS = 300;
 /** The rounds with a finding, each with its words. */
 function findingsOf(failed: readonly SeededRound[], words: string | undefined): string[] {
   const page = words === undefined ? undefined : `[${words}](${words})`;
-  if (failed.length === 0) return page === undefined ? [] : [`What became of the findings of earlier rounds: ${page}.`, ""];
+  if (failed.length === 0)
+    return page === undefined ? [] : [`What became of the findings of earlier rounds: ${page}.`, ""];
   const more = page === undefined ? "" : ` What became of them: ${page}.`;
   const lines = failed.flatMap(({ seed, round, attempt, commit, kinds, findings }) => [
     `- seed ${seed}, round ${round}${attempt === 0 ? "" : `, done again (${attempt})`}, ${commit}, ${kinds.join(" and ")}:`,
