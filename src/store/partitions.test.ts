@@ -5,7 +5,7 @@ import type postgres from "postgres";
 
 import { createTestDatabase } from "../../test/support/servers.ts";
 import { persist } from "./batch.ts";
-import { dropExpiredPartitions, ensurePartitions, firstOrderId, orderTime } from "./partitions.ts";
+import { dropExpiredPartitions, ensurePartitions, firstOrderId, keptSince, orderTime } from "./partitions.ts";
 import { countRows, makeEntry, NOON, openSql, openWriter } from "./test-entries.ts";
 
 const DAY_MS = 86_400_000;
@@ -95,6 +95,24 @@ test("drops what is older than the retention, and nothing else", async (t) => {
   );
   assert.deepEqual(await countRows(sql), { journal: 3, orders: 3, deadLetters: 0 });
   assert.deepEqual(await dropExpiredPartitions(writer, 2, NOON), { dropped: [] });
+});
+
+test("what was dropped stays so, though the day of an order that is still open is made again", async (t) => {
+  const { url } = await createTestDatabase(t);
+  const [writer, sql] = [openWriter(t, url), openSql(t, url)];
+  const dayAgo = (days: number) => NOON - DAY_MS / 2 - days * DAY_MS;
+  await ensurePartitions(
+    writer,
+    Array.from({ length: 10 }, (_, age) => dayAgo(age)),
+  );
+  assert.equal(await keptSince(sql), dayAgo(9));
+  await dropExpiredPartitions(writer, 2, NOON);
+  assert.equal(await keptSince(sql), dayAgo(2));
+  // The order is filled: its state goes where it stood before.
+  await ensurePartitions(openWriter(t, url), [dayAgo(8)]);
+  assert.equal(await keptSince(sql), dayAgo(2));
+  assert.equal((await dropExpiredPartitions(writer, 2, NOON)).dropped.length, 3 * 5);
+  assert.equal(await keptSince(sql), dayAgo(2));
 });
 
 test("a table that is in use is dropped later, and its users do not wait", async (t) => {

@@ -1,5 +1,6 @@
 import postgres from "postgres";
 
+import { droppedBefore, noteDropped } from "./settings.ts";
 import type { Transaction, Writer } from "./writer.ts";
 
 const DAY_MS = 86_400_000;
@@ -129,6 +130,7 @@ async function dropOldest(transaction: Transaction, limit: number): Promise<stri
   const oldest = daysOf(rows).sort((a, b) => a.day - b.day)[0];
   if (oldest === undefined || oldest.day >= limit) return undefined;
   await transaction.query(`SET LOCAL lock_timeout = ${DROP_WAIT_MS}; DROP TABLE ${oldest.name}`);
+  await noteDropped(transaction, (oldest.day + 1) * DAY_MS);
   return oldest.name;
 }
 
@@ -138,12 +140,15 @@ function partitionName(table: string, day: number): string {
   return `${table}_${date!.replace(/\D/g, "")}`;
 }
 
-/** The moment (ms) from which on no table lacks a day that another one has. */
+/**
+ * The moment (ms) from which on no table lacks a day. The oldest days alone do not tell: an order that stays open for longer than
+ * the retention has its own day made again, with a hole behind it.
+ */
 export async function keptSince(sql: postgres.Sql): Promise<number> {
   const first = new Map<string, number>();
   for (const { parent, day } of daysOf(await sql.unsafe<PartitionRow[]>(PARTITIONS)))
     first.set(parent, Math.min(day, first.get(parent) ?? day));
-  return Math.max(0, ...first.values()) * DAY_MS;
+  return Math.max(await droppedBefore(sql), Math.max(0, ...first.values()) * DAY_MS);
 }
 
 interface PartitionRow {
