@@ -1,5 +1,6 @@
 import { createReadStream } from "node:fs";
 import { createInterface } from "node:readline";
+import type postgres from "postgres";
 import { UsageError } from "../runtime/errors.ts";
 import { ORDERS_STREAM } from "../store/entry-record.ts";
 import { readEntry } from "../store/journal.ts";
@@ -11,7 +12,7 @@ import { parseOrderId, type Place } from "../stream/position.ts";
 import { WireError } from "../stream/wire.ts";
 import type { Findings } from "./findings.ts";
 import { number } from "./report.ts";
-import type { Scope } from "./scope.ts";
+import type { Kept, Scope } from "./scope.ts";
 
 /** Lines that are looked up at once. */
 const CHUNK = 10_000;
@@ -46,8 +47,8 @@ type Row = {
  * with tabs between; what follows is the client's own. The order id is "unknown" where there was no answer: such an order may be
  * there once, or not at all; only with its account can it be looked for.
  */
-export async function auditAcknowledged(file: string, scopes: readonly Scope[], findings: Findings): Promise<void> {
-  const audit = new AcknowledgedAudit(scopes, findings);
+export async function auditAcknowledged(file: string, servers: AskedServers, findings: Findings): Promise<void> {
+  const audit = new AcknowledgedAudit(servers, findings);
   let chunk: Answer[] = [];
   for await (const line of createInterface({ input: createReadStream(file), crlfDelay: Infinity })) {
     if (line === "") continue;
@@ -58,6 +59,16 @@ export async function auditAcknowledged(file: string, scopes: readonly Scope[], 
   }
   await audit.check(chunk);
   audit.conclude();
+}
+
+/** Where the orders are looked for. */
+export interface AskedServers {
+  readonly sql: postgres.Sql;
+  readonly kept: Kept;
+  /** Of all partitions; none where nothing says that there are any. */
+  readonly scopes: readonly Scope[];
+  /** Whether Redis answered. */
+  readonly hasRedis: boolean;
 }
 
 function readLine(file: string, line: string): Answer {
@@ -71,7 +82,7 @@ function readLine(file: string, line: string): Answer {
 }
 
 class AcknowledgedAudit {
-  readonly #scopes: readonly Scope[];
+  readonly #servers: AskedServers;
   readonly #findings: Findings;
   #acknowledged = 0;
   #rows = 0;
@@ -85,8 +96,8 @@ class AcknowledgedAudit {
   /** Found nowhere, while Redis could not be asked. */
   #unknown = 0;
 
-  constructor(scopes: readonly Scope[], findings: Findings) {
-    this.#scopes = scopes;
+  constructor(servers: AskedServers, findings: Findings) {
+    this.#servers = servers;
     this.#findings = findings;
   }
 
@@ -100,7 +111,8 @@ class AcknowledgedAudit {
       }
       this.#acknowledged++;
       const place = parseOrderId(answer.orderId);
-      if (place !== undefined && place.partition < this.#scopes.length) acknowledged.push({ ...answer, place });
+      const { length } = this.#servers.scopes;
+      if (place !== undefined && (length === 0 || place.partition < length)) acknowledged.push({ ...answer, place });
       else this.#findings.add("an id that is no place in the log", `the answer to ${nameOf(answer)}`);
     }
     const rows = await this.#rowsOf(acknowledged);
@@ -120,16 +132,18 @@ class AcknowledgedAudit {
       ...(this.#tooOld > 0 ? [`${number(this.#tooOld)} are of days that are kept no more`] : []),
       ...(this.#unanswered > 0 ? [`${number(this.#unanswered)} had no answer`] : []),
     ];
-    this.#findings.proved("I1", parts.join(", "));
+    if (this.#acknowledged > 0) this.#findings.proved("I1", parts.join(", "));
+    else this.#findings.unproved("the client's record has no order that was acknowledged", "I1");
     if (this.#unknown > 0) {
       const words = `${number(this.#unknown)} acknowledged orders are not in Postgres, and Redis, which may hold them, has no log`;
       this.#findings.unproved(words, "I1");
     }
-    this.#findings.proved("I2", "each id of the client's record stands for one order at most");
+    if (this.#acknowledged > 0)
+      this.#findings.proved("I2", "each id of the client's record stands for one order at most");
   }
 
   async #rowsOf(answers: readonly Acknowledged[]): Promise<Map<string, Row>> {
-    const { sql } = this.#scopes[0]!;
+    const { sql } = this.#servers;
     const ids = textArray(answers.map(({ orderId }) => orderId));
     const rows = await sql<Row[]>`
       SELECT order_id, client_order_id, symbol, account FROM orders WHERE order_id = ANY(${ids}::uuid[])`;
@@ -147,8 +161,9 @@ class AcknowledgedAudit {
   /** It is no row, or was none a moment ago. */
   async #lookFor(answer: Acknowledged): Promise<void> {
     const { place } = answer;
-    const { redis, sql, keys, kept } = this.#scopes[place.partition]!;
-    const logged = redis && (await findEntry(redis, keys, place));
+    const { sql, kept, hasRedis } = this.#servers;
+    const scope = this.#servers.scopes[place.partition];
+    const logged = scope?.redis && (await findEntry(scope.redis, scope.keys, place));
     // The log is trimmed when an entry is written: what left it meanwhile is found in the order of its way.
     const entry = logged ?? (await readEntry(sql, ORDERS_STREAM, place.partition, place));
     const command = submitAt(entry?.payload ?? Buffer.alloc(0), place.index);
@@ -167,25 +182,27 @@ class AcknowledgedAudit {
     const row = (await this.#rowsOf([answer])).get(answer.orderId.toLowerCase());
     if (row !== undefined) this.#compare(answer, row);
     else if (!(await kept.has(place.ms))) this.#tooOld++;
-    else if (redis === undefined) this.#unknown++;
+    else if (scope === undefined ? !hasRedis : scope.redis === undefined) this.#unknown++;
     else this.#findings.add("acknowledged and lost", `${nameOf(answer)}: order ${answer.orderId}`);
   }
 
   /** By the client's ids: each must stand for one order only. */
   async #checkDoubles(chunk: readonly Answer[], acknowledged: readonly Acknowledged[]): Promise<void> {
-    const { sql } = this.#scopes[0]!;
+    const { sql } = this.#servers;
     const ids = textArray(acknowledged.map(({ orderId }) => orderId));
     const keys = plainArray(
       chunk.flatMap(({ account, symbol, clientOrderId }) =>
         account === "" ? [] : [BigInt(clientKeyOf(idempotencyKey("submit", account, symbol, clientOrderId)))],
       ),
     );
+    // Kept apart by OFFSET 0: a look into each day's index for each key, 0.4 s for 10,000 of them over 10 days, however many orders
+    // there are. By itself the planner reads all orders each time, up to tens of millions: 0.4 s and more a million.
     const doubled = await sql<{ client_order_id: string; symbol: string; account: string; orders: string }[]>`
       WITH keys AS (
         SELECT client_key FROM orders WHERE order_id = ANY(${ids}::uuid[]) UNION SELECT unnest(${keys}::bigint[])
       )
       SELECT client_order_id, symbol, account, string_agg(order_id::text, ', ' ORDER BY order_id) AS orders
-      FROM orders JOIN keys USING (client_key)
+      FROM keys CROSS JOIN LATERAL (SELECT * FROM orders WHERE orders.client_key = keys.client_key OFFSET 0) AS orders
       GROUP BY client_order_id, symbol, account HAVING count(*) > 1`;
     for (const { account, symbol, client_order_id: id, orders } of doubled)
       this.#findings.add("one id, several orders", `${account} ${symbol} ${id}: ${orders}`);

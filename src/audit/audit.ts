@@ -6,20 +6,22 @@ import { EVENTS_STREAM, ORDERS_STREAM } from "../store/entry-record.ts";
 import { partitionCount } from "../store/settings.ts";
 import type { Instruments } from "../stream/instrument.ts";
 import { PARTITION_COUNT_KEY } from "../stream/keys.ts";
-import { compareEntryIds, START } from "../stream/position.ts";
+import { compareEntryIds, formatEntryId, START } from "../stream/position.ts";
 import { connectRedis } from "../stream/redis.ts";
 import { auditAcknowledged } from "./acknowledged-audit.ts";
+import { auditChain, auditPartitions, auditStrange } from "./chain-audit.ts";
 import { auditEvents } from "./event-audit.ts";
 import { storedInstruments } from "./expected.ts";
 import { Findings, type Verdict } from "./findings.ts";
-import { auditGaps, auditJournal, auditStrange, type JournalFigures } from "./journal-audit.ts";
+import { auditJournal, type JournalFigures } from "./journal-audit.ts";
 import { auditIds } from "./key-audit.ts";
+import { type Invariant, INVARIANTS } from "./kinds.ts";
 import { countOrphans } from "./letters.ts";
 import { auditLog, type LogFigures } from "./log-audit.ts";
 import { Progress } from "./progress.ts";
 import { auditReplay } from "./replay-audit.ts";
 import { number, verdictLines } from "./report.ts";
-import { Kept, sameHead, type Scope, takeScope } from "./scope.ts";
+import { Kept, ReopenedError, sameHead, type Scope, type StreamScope, takeScope } from "./scope.ts";
 import { auditStates } from "./state-audit.ts";
 
 export interface AuditOptions {
@@ -46,8 +48,8 @@ const STATEMENT_TIMEOUT_MS = 2 * 3_600_000;
  * Proves I1 to I9 (docs/invariants.md) on what stands in Redis and Postgres, whether the roles run or not. Works in pages, or
  * within Postgres; the replay holds the open orders: so in bounded memory. Changes nothing.
  *
- * Where Redis does not answer, or has no log, it looks at what Postgres has, and says what it cannot prove. Throws where Postgres does
- * not answer, and where the log is opened anew meanwhile.
+ * Where Redis does not answer, or has no log, it looks at what Postgres has, and says what it cannot prove. Where it cannot go on
+ * it tells what was found by then; it throws where nothing was, and where the log is opened anew meanwhile.
  */
 export async function audit({
   redisUrl,
@@ -79,10 +81,11 @@ class Audit {
   readonly #sql: postgres.Sql;
   readonly #progress: Progress;
   readonly #findings = new Findings();
-  #incomplete: string | undefined;
   /** Sums over the partitions. */
   #journaled = { entries: 0, orders: 0, rows: 0, deadLetters: 0, keys: 0 };
   #replayed = { entries: 0, rows: 0, deadLetters: 0 };
+  #events = 0;
+  #states = 0;
   #hasEngine = false;
 
   constructor(options: AuditOptions, sql: postgres.Sql, progress: Progress) {
@@ -92,28 +95,65 @@ class Audit {
   }
 
   async run(connection: Redis): Promise<AuditOutcome> {
+    try {
+      await this.#look(connection);
+    } catch (error) {
+      // Where the log was opened anew, it is that which may have been found.
+      if (this.#findings.count === 0 || error instanceof ReopenedError) throw error;
+      this.#findings.missed(`it ended early: ${messageOf(error)}`, ...INVARIANTS);
+    }
+    return this.#conclude();
+  }
+
+  async #look(connection: Redis): Promise<void> {
     const redis = await this.#reach(connection);
-    const recorded = (await redis?.get(PARTITION_COUNT_KEY)) ?? (await partitionCount(this.#sql));
-    const partitions = Number(recorded ?? 0);
-    if (partitions === 0) this.#say("nothing was ever started here: no partitions are recorded");
+    const partitions = await this.#countPartitions(redis);
     const kept = await Kept.read(this.#sql);
     const scopes: Scope[] = [];
     for (let partition = 0; partition < partitions; partition++)
       scopes.push(await takeScope(redis, this.#sql, { partition, partitions, kept }));
     const instruments = await storedInstruments(this.#sql);
-    for (const scope of scopes) await this.#auditPartition(scope, instruments);
-    if (partitions > 0) await this.#auditTables(partitions, kept);
+    for (const scope of scopes) {
+      if (redis !== undefined && scope.redis === undefined) {
+        const words = `Redis has no log of partition ${scope.partition}: it is put back when an ingest opens it`;
+        this.#findings.missed(words, "I1", "I2", "I4");
+      }
+      this.#tellStuck(scope.partition, "entry", scope.orders, "I2", "I3", "I4", "I5");
+      this.#tellStuck(scope.partition, "events", scope.events, "I5", "I8", "I9");
+      await this.#auditPartition(scope, instruments);
+    }
+    if (partitions > 0) await this.#auditTables(scopes, kept);
     const { acknowledged } = this.#options;
     if (acknowledged === undefined) {
       this.#findings.unproved("there is no record of a client (--acknowledged FILE)", "I1");
-    } else if (scopes.length > 0) {
+    } else {
       this.#progress.begin("the clients' record");
-      await auditAcknowledged(acknowledged, scopes, this.#findings);
+      const servers = { sql: this.#sql, kept, scopes, hasRedis: redis !== undefined };
+      await auditAcknowledged(acknowledged, servers, this.#findings);
       this.#progress.end();
     }
     for (const scope of scopes) if (scope.redis !== undefined) await sameHead(scope.redis, scope);
     this.#sumUp();
-    return this.#conclude();
+  }
+
+  /** As many as either says, since each has recorded its number at the first start. */
+  async #countPartitions(redis: Redis | undefined): Promise<number> {
+    const inRedis = Number((await redis?.get(PARTITION_COUNT_KEY)) ?? 0);
+    const inPostgres = (await partitionCount(this.#sql)) ?? 0;
+    if (inRedis === 0 && inPostgres === 0) {
+      const words = "no partitions are recorded: nothing was ever started here, or nothing is left of it";
+      this.#findings.missed(words, "I1", "I2", "I3", "I4", "I5");
+    }
+    if (inRedis > 0 && inPostgres > 0 && inRedis !== inPostgres)
+      this.#findings.add("another number of partitions", `Redis says ${inRedis}, Postgres says ${inPostgres}`);
+    return Math.max(inRedis, inPostgres);
+  }
+
+  #tellStuck(partition: number, what: string, { stuck }: StreamScope, ...invariants: readonly Invariant[]): void {
+    if (stuck === undefined) return;
+    const age = `${number(Math.round(stuck.ageMs / 60_000))} minutes`;
+    const words = `partition ${partition}: ${what} ${formatEntryId(stuck)} has been under way for ${age}, and what is written behind it was not looked at`;
+    this.#findings.missed(words, ...invariants);
   }
 
   /** The connection, where there is somebody at its other end. */
@@ -125,7 +165,7 @@ class Audit {
       await redis.ping();
       return redis;
     } catch (error) {
-      this.#incomplete = `Redis cannot be reached: ${messageOf(trouble ?? error)}`;
+      this.#findings.missed(`Redis cannot be reached: ${messageOf(trouble ?? error)}`, "I1", "I2", "I4");
       return undefined;
     } finally {
       redis.off("error", note);
@@ -139,11 +179,9 @@ class Audit {
       events: await auditLog(scope, redis, "events", findings, this.#progress),
       orders: await auditLog(scope, redis, "orders", findings, this.#progress),
     };
-    if (logs === undefined)
-      this.#incomplete ??= `Redis has no log of partition ${partition}: it is put back when an ingest opens it`;
     this.#progress.begin(`partition ${partition}: the chain of the journal`);
-    await auditGaps(scope, "orders", findings);
-    await auditGaps(scope, "events", findings);
+    await auditChain(scope, "orders", findings);
+    await auditChain(scope, "events", findings);
     await auditStrange(scope, ORDERS_STREAM, findings);
     await auditStrange(scope, EVENTS_STREAM, findings);
     const journaled = await auditJournal(scope, instruments, findings, this.#progress);
@@ -156,6 +194,7 @@ class Audit {
     this.#hasEngine = true;
     this.#progress.begin(`partition ${partition}: entries, events and their numbers`);
     const told = await auditEvents(scope, findings);
+    this.#events += told.entries;
     const replayed = await auditReplay({
       ...{ scope, instruments, findings, progress: this.#progress, commands: journaled.commands },
       voided: new Set([...journaled.voided, ...(logs?.orders.voided ?? [])]),
@@ -191,61 +230,74 @@ class Audit {
   }
 
   /** What concerns the tables as a whole. */
-  async #auditTables(partitions: number, { sinceMs }: Kept): Promise<void> {
+  async #auditTables(scopes: readonly Scope[], kept: Kept): Promise<void> {
+    const tables = { sql: this.#sql, scopes, kept };
     this.#progress.begin("ids of all orders");
-    await auditIds(this.#sql, partitions, sinceMs, this.#findings);
+    await auditIds(tables, scopes.length, this.#findings);
+    await auditPartitions(this.#sql, scopes.length, this.#findings);
     if (this.#hasEngine) {
       this.#progress.begin("states, reports and trades");
-      const states = await auditStates(this.#sql, sinceMs, this.#findings);
-      this.#tell({ states }, `${number(states)} orders have a state`);
-      this.#findings.proved(
-        "I9",
-        `${number(states)} states are the newest reports, whose amounts fit, and trades balance`,
-      );
+      this.#states = await auditStates(tables, this.#findings);
+      this.#tell({ states: this.#states }, `${number(this.#states)} orders have a state`);
     }
     this.#progress.end();
   }
 
   /** What was looked at, for each invariant. */
   #sumUp(): void {
-    const findings = this.#findings;
     const { entries, orders, rows, keys } = this.#journaled;
-    findings.proved("I2", "no order took the id of one that was open");
-    if (keys > 0) findings.proved("I2", `${number(keys)} idempotency keys stand for the places of their commands`);
-    findings.proved("I3", `${number(rows)} rows of orders have the ids of their commands' places`);
-    findings.proved("I4", `${number(entries)} entries are journaled along one chain`);
-    findings.proved("I5", `${number(orders)} orders of the journal are rows, or dead letters`);
-    findings.unproved("it is a property of how rows are written, which the tests hold (docs/invariants.md)", "I6");
+    const states = this.#states;
+    this.#prove(
+      "I2",
+      [states, "no order took the id of one that was open"],
+      [keys, `${number(keys)} idempotency keys stand for the places of their commands`],
+    );
+    this.#prove("I3", [rows, `${number(rows)} rows of orders have the ids of their commands' places`]);
+    this.#prove("I4", [entries, `${number(entries)} entries are journaled along one chain`]);
+    this.#prove(
+      "I5",
+      [orders, `${number(orders)} orders of the journal are rows, or dead letters`],
+      [this.#replayed.rows, `${number(this.#replayed.rows)} reports and trades are rows as the replay makes them`],
+    );
+    this.#findings.unproved(
+      "it is a property of how rows are written, which the tests hold (docs/invariants.md)",
+      "I6",
+    );
     if (this.#hasEngine) {
-      const replayed = number(this.#replayed.rows);
-      findings.proved("I5", `${replayed} reports and trades are rows as the replay makes them`);
-      findings.proved("I8", "each entry has one event entry, and reports and trades are numbered without a gap");
+      this.#prove("I8", [
+        this.#events,
+        "each entry has one event entry, and reports and trades are numbered without a gap",
+      ]);
+      const words = `${number(states)} states are the newest reports, whose amounts fit, and trades balance`;
+      this.#prove("I9", [states, words]);
     } else {
-      findings.unproved("no engine has worked here", "I7", "I8", "I9");
+      this.#findings.unproved("no engine has worked here", "I7", "I8", "I9");
     }
-    if (this.#incomplete !== undefined) findings.unproved(this.#incomplete, "I1", "I2", "I4");
+  }
+
+  /** Nothing is proved by having looked at nothing. */
+  #prove(invariant: Invariant, ...claims: readonly (readonly [count: number, words: string])[]): void {
+    const proved = claims.filter(([count]) => count > 0);
+    for (const [, words] of proved) this.#findings.proved(invariant, words);
+    if (proved.length === 0) this.#findings.unproved("there is nothing here of which it says anything", invariant);
   }
 
   #conclude(): AuditOutcome {
     const verdicts = this.#findings.verdicts();
-    const { count } = this.#findings;
+    const { count, incomplete } = this.#findings;
     for (const verdict of verdicts) {
       if (this.#options.json) this.#print(JSON.stringify(verdict));
       else for (const line of verdictLines(verdict)) this.#print(line);
     }
     const end = count === 0 ? "all is well" : `${number(count)} findings`;
-    const doubt = this.#incomplete === undefined ? "" : `, but not all could be looked at: ${this.#incomplete}`;
-    this.#tell({ findings: count, incomplete: this.#incomplete ?? null }, `${end}${doubt}`);
-    return { findings: count, incomplete: this.#incomplete, verdicts };
+    const doubt = incomplete === undefined ? "" : `, but not all could be looked at: ${incomplete}`;
+    this.#tell({ findings: count, incomplete: incomplete ?? null }, `${end}${doubt}`);
+    return { findings: count, incomplete, verdicts };
   }
 
   /** Figures, as JSON or as a line. */
   #tell(figures: object, line: string): void {
     this.#print(this.#options.json ? JSON.stringify(figures) : line);
-  }
-
-  #say(line: string): void {
-    if (!this.#options.json) this.#print(line);
   }
 
   #print(line: string): void {

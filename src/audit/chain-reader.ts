@@ -27,18 +27,25 @@ export class ChainReader {
 
   /** The next entries; none where the log ends, or has a gap. */
   async next(after: EntryPosition): Promise<readonly Entry[]> {
+    const journaled = await this.#journaled(after);
+    if (journaled.length > 0) return journaled;
+    const logged = this.#chained(after, await this.#logged(after));
+    // It may have been written and trimmed between the two looks.
+    return logged.length > 0 ? logged : await this.#journaled(after);
+  }
+
+  async #journaled(after: EntryPosition): Promise<readonly Entry[]> {
     for (let position = after; ;) {
-      const page = await this.#journaled(position);
+      const page = await this.#page(position);
       const entries = this.#chained(after, page);
       if (entries.length > 0) return entries;
       const last = page.at(-1);
-      if (last === undefined || !page.every((entry) => isOffChain(this.#scope, entry))) break;
+      if (last === undefined || !page.every((entry) => isOffChain(this.#scope, entry))) return [];
       position = last;
     }
-    return this.#chained(after, await this.#logged(after));
   }
 
-  async #journaled(position: EntryPosition): Promise<Entry[]> {
+  async #page(position: EntryPosition): Promise<Entry[]> {
     const { sql, partition } = this.#scope;
     const after = compareEntries(position, LOG_BEGIN) < 0 ? LOG_BEGIN : position;
     const page = await readJournal(sql, { stream: ORDERS_STREAM, partition, after, limit: this.#size.limit });

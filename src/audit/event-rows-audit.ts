@@ -9,13 +9,14 @@ import { Letters } from "./letters.ts";
 import { compareRows } from "./row-comparison.ts";
 import type { Scope } from "./scope.ts";
 
-/** Rows that are compared at once; an entry more may come on top, of 50,000 events at most. */
-const ROWS = 20_000;
+/** Entries, rows and dead letters that are compared at once; an entry more may come on top, of 50,000 events at most. */
+const WAITING = 20_000;
 
 /**
  * I5: the reports and trades of event entries are the rows that stand there.
  *
- * Always true: of all entries up to `#compared` every row was compared; the others that were given wait, at most some 70,000 rows.
+ * Always true: of all entries up to `#compared` every row was compared; the others that were given wait: at most some 70,000 entries,
+ * rows and dead letters.
  */
 export class EventRows {
   rows = 0;
@@ -39,8 +40,8 @@ export class EventRows {
 
   async add(record: EntryRecord): Promise<void> {
     this.#records.push(record);
-    this.#waiting += record.executions.length;
-    if (this.#waiting >= ROWS) await this.flush();
+    this.#waiting += 1 + record.executions.length + record.deadLetters.length;
+    if (this.#waiting >= WAITING) await this.flush();
   }
 
   /** Compares what waits. */
@@ -71,6 +72,7 @@ export class EventRows {
         else this.#findings.add("neither row nor dead letter", where);
       }
     }
+    for (const where of letters.altered(records)) this.#findings.add("a row is not what it must be", where);
     this.#compared = last;
     this.#records = [];
     this.#waiting = 0;

@@ -1,27 +1,40 @@
 import { ORDER_ROWS } from "../consumers/order-rows.ts";
-import { type EntryRecord, ORDERS_STREAM, type StreamNumber } from "../store/entry-record.ts";
-import { findGaps, type JournalEntry, readJournal } from "../store/journal.ts";
+import { type EntryRecord, ORDERS_STREAM } from "../store/entry-record.ts";
+import { type JournalEntry, readJournal } from "../store/journal.ts";
 import { ORDERS } from "../store/order-table.ts";
-import { firstOrderId } from "../store/partitions.ts";
+import { firstOrderId, orderTime } from "../store/partitions.ts";
 import { storedLines } from "../store/stored-lines.ts";
 import type { Instruments } from "../stream/instrument.ts";
 import { Partitioning } from "../stream/partition.ts";
 import { PageSize } from "../stream/page-size.ts";
-import { compareEntryIds, formatEntryId, orderIdAt, orderIdPrefix } from "../stream/position.ts";
+import {
+  compareEntries,
+  compareEntryIds,
+  type EntryPosition,
+  formatEntryId,
+  orderIdAt,
+  orderIdPrefix,
+} from "../stream/position.ts";
 import { voidedBy } from "../stream/voids.ts";
 import { expectedRecord, toEntry } from "./expected.ts";
 import type { Findings } from "./findings.ts";
 import { KeyAudit } from "./key-audit.ts";
-import { hasLetter, Letters } from "./letters.ts";
+import { Letters } from "./letters.ts";
 import { JOURNAL_PAGE } from "./pages.ts";
 import type { Progress } from "./progress.ts";
 import { compareRows } from "./row-comparison.ts";
 import { isOffChain, type Scope } from "./scope.ts";
+import { NO_ORDER, suspectsOf } from "./suspects.ts";
 
-/** Of each question so many answers are told. */
-const REPORTED = 100;
 /** No command has this index: an entry has 500 at most. */
 const BEYOND = 0xffff;
+
+/** The newest definition of a symbol, and where it stands. */
+interface Definition extends EntryPosition {
+  readonly version: number;
+  readonly index: number;
+  readonly definition: Buffer;
+}
 
 export interface JournalFigures {
   readonly entries: number;
@@ -33,36 +46,6 @@ export interface JournalFigures {
   readonly keys: number;
   /** IDs of entries that commands in here void. */
   readonly voided: ReadonlySet<string>;
-}
-
-/** I4: the chain of a stream's journal is unbroken, up to where all is written. */
-export async function auditGaps(scope: Scope, name: "orders" | "events", findings: Findings): Promise<void> {
-  const { sql, partition, kept, redis } = scope;
-  const { stream, settled } = scope[name];
-  const range = { stream, partition, fromMs: kept.sinceMs, toMs: settled.ms, oldestMs: kept.sinceMs, limit: REPORTED };
-  for (const gap of await findGaps(sql, range)) {
-    if (compareEntryIds(gap, settled) > 0) continue;
-    const previous = { ms: gap.prevMs, seq: gap.prevSeq };
-    if ((await hasLetter(sql, stream, partition, previous)) || !(await kept.has(previous.ms))) continue;
-    const where = `partition ${partition}, ${name === "orders" ? "entry" : "events"} ${formatEntryId(gap)}`;
-    const words = `${formatEntryId(previous)} before it is missing`;
-    const doubt = redis === undefined ? ", and there is no log in Redis that may have it" : "";
-    findings.add(name === "orders" ? "a gap in the journal" : "a gap in the events", `${where}: ${words}${doubt}`);
-  }
-}
-
-/** I4: what stands in the stream and is no entry of the log, or was lost there, is a dead letter. */
-export async function auditStrange({ sql, partition }: Scope, stream: StreamNumber, findings: Findings): Promise<void> {
-  const rows = await sql<{ ms: string; seq: string }[]>`
-    SELECT ms, seq FROM journal WHERE stream = ${stream} AND partition = ${partition} AND epoch = 0
-      AND NOT EXISTS (
-        SELECT FROM dead_letters AS letter
-        WHERE letter.stream = ${stream} AND letter.partition = ${partition} AND letter.epoch = 0
-          AND letter.ms = journal.ms AND letter.seq = journal.seq
-      )
-    LIMIT ${REPORTED}`;
-  for (const { ms, seq } of rows)
-    findings.add("neither row nor dead letter", `partition ${partition}, ${ms}-${seq}: what was no entry of the log`);
 }
 
 /**
@@ -113,8 +96,8 @@ class JournalAudit implements JournalFigures {
   readonly #partitioning: Partitioning;
   readonly #findings: Findings;
   readonly #keys: KeyAudit | undefined;
-  /** The newest definition of each symbol, with its entry. */
-  readonly #definitions = new Map<string, { version: number; definition: Buffer; entry: string }>();
+  /** By symbol. */
+  readonly #definitions = new Map<string, Definition>();
   /** The newest entry that was checked; of what begins there no row was looked at. */
   #before: JournalEntry | undefined;
   /** What was looked at of each epoch: ids from the first one to the last. */
@@ -154,6 +137,7 @@ class JournalAudit implements JournalFigures {
         else this.#findings.add("neither row nor dead letter", `${this.#where(record.receipt)}, command ${index}`);
       }
     }
+    for (const where of letters.altered(records)) this.#findings.add("a row is not what it must be", where);
     await this.#keys?.check(page);
   }
 
@@ -181,9 +165,10 @@ class JournalAudit implements JournalFigures {
       if (this.#partitioning.of(symbol) !== partition)
         this.#findings.add("a symbol of another partition", `${symbol} in partition ${partition}: order ${orderId}`);
     }
-    for (const { symbol, version, definition } of record.instruments) {
+    const { epoch, ms, seq } = entry;
+    for (const { symbol, version, index, definition } of record.instruments) {
       if (version >= (this.#definitions.get(symbol)?.version ?? 0))
-        this.#definitions.set(symbol, { version, definition, entry: this.#where(entry) });
+        this.#definitions.set(symbol, { version, epoch, ms, seq, index, definition });
     }
     return record;
   }
@@ -216,28 +201,63 @@ class JournalAudit implements JournalFigures {
         sql`(substr(order_id::text, 16, 8) = ${place} AND order_id BETWEEN ${first} AND ${last})`,
     );
     const isKnown = known.reduce((all, one) => sql`${all} OR ${one}`, sql`false`);
-    const rows = await sql<{ order_id: string }[]>`
-      SELECT order_id FROM orders
-      WHERE order_id >= ${firstOrderId(kept.sinceMs)} AND order_id < ${firstOrderId(orders.settled.ms)}
-        AND substr(order_id::text, 16, 3) = ${digits} AND NOT (${isKnown})
-      LIMIT ${REPORTED}`;
-    for (const { order_id: id } of rows) this.#findings.add("a row of no command", `orders, order_id ${id}`);
+    const suspects = await suspectsOf<{ order_id: string }>(kept, {
+      keyOf: ({ order_id: id }) => id,
+      timeOf: ({ order_id: id }) => orderTime(id),
+      ask: ({ sinceMs, after, limit }) => sql<{ order_id: string }[]>`
+        SELECT order_id FROM orders
+        WHERE order_id >= ${firstOrderId(sinceMs)} AND order_id < ${firstOrderId(orders.settled.ms)}
+          AND order_id > ${after?.order_id ?? NO_ORDER} AND substr(order_id::text, 16, 3) = ${digits} AND NOT (${isKnown})
+        ORDER BY order_id LIMIT ${limit}`,
+    });
+    for (const { order_id: id } of suspects) this.#findings.add("a row of no command", `orders, order_id ${id}`);
   }
 
-  /** I5: the newest definition is what everybody reads. Others may have come since. */
+  /** I5: the newest definition is what everybody reads. */
   async #auditDefinitions(): Promise<void> {
-    const { sql } = this.#scope;
-    for (const [symbol, { version, definition, entry }] of this.#definitions) {
-      const [row] = await sql<{ version: string; definition: Buffer }[]>`
-        SELECT version, definition FROM instruments WHERE symbol = ${symbol}`;
-      if (row !== undefined && Number(row.version) > version) continue;
-      if (row !== undefined && Number(row.version) === version && row.definition.equals(definition)) continue;
-      const words = row === undefined ? "is missing" : `has version ${row.version}, must be ${version} of ${entry}`;
-      this.#findings.add("an instrument is not its newest definition", `${symbol} ${words}`);
+    const { sql, partition } = this.#scope;
+    for (const [symbol, newest] of this.#definitions) {
+      const [row] = await sql<DefinitionRow[]>`
+        SELECT version, partition, epoch, ms, seq, index, definition FROM instruments WHERE symbol = ${symbol}`;
+      const stored = row && { ...row, version: Number(row.version), ms: Number(row.ms), seq: Number(row.seq) };
+      if (stored === undefined) {
+        this.#complain(symbol, newest, "is missing");
+        continue;
+      }
+      const isSame =
+        stored.version === newest.version &&
+        stored.definition.equals(newest.definition) &&
+        stored.partition === partition &&
+        stored.index === newest.index &&
+        compareEntries(stored, newest) === 0;
+      if (isSame || (await this.#isNewer(stored, newest))) continue;
+      this.#complain(symbol, newest, `has version ${stored.version} of ${formatEntryId(stored)}`);
     }
+  }
+
+  /** Others may have come since; and what came before may have been of a day that was dropped. */
+  async #isNewer(stored: Omit<Definition, "definition">, newest: Definition): Promise<boolean> {
+    if (compareEntryIds(stored, this.#scope.orders.settled) > 0) return stored.version >= newest.version;
+    return stored.version > newest.version && !(await this.#scope.kept.has(stored.ms));
+  }
+
+  #complain(symbol: string, { version, ...place }: Definition, words: string): void {
+    const must = `must be version ${version} of ${formatEntryId(place)}, command ${place.index}`;
+    const where = `partition ${this.#scope.partition}, ${symbol}`;
+    this.#findings.add("an instrument is not its newest definition", `${where} ${words}, ${must}`);
   }
 
   #where(entry: { readonly ms: number; readonly seq: number }): string {
     return `partition ${this.#scope.partition}, entry ${formatEntryId(entry)}`;
   }
+}
+
+interface DefinitionRow {
+  readonly version: string;
+  readonly partition: number;
+  readonly epoch: number;
+  readonly ms: string;
+  readonly seq: string;
+  readonly index: number;
+  readonly definition: Buffer;
 }

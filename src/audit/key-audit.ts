@@ -1,7 +1,7 @@
 import type { Redis } from "ioredis";
 import type postgres from "postgres";
 import type { JournalEntry } from "../store/journal.ts";
-import { firstOrderId } from "../store/partitions.ts";
+import { firstOrderId, orderTime } from "../store/partitions.ts";
 import { MAX_CLOCK_AHEAD_MS } from "../stream/append.ts";
 import { decodeBatch, keyOfLogged } from "../stream/logged-command.ts";
 import type { Head } from "../stream/head.ts";
@@ -9,10 +9,10 @@ import { formatEntryId, formatOrderId } from "../stream/position.ts";
 import { decodeSeen, type Seen } from "../stream/seen.ts";
 import { WireError } from "../stream/wire.ts";
 import type { Findings } from "./findings.ts";
-import { isOffChain, sameHead, type Scope } from "./scope.ts";
+import { withoutLetters } from "./letters.ts";
+import { isOffChain, sameHead, type Scope, settledEvents, type Tables } from "./scope.ts";
+import { NO_ORDER, REPORTED, suspectsOf } from "./suspects.ts";
 
-/** Of each question so many answers are told. */
-const REPORTED = 100;
 /** A clock that was ahead by less than this, and set back, has given entries times beyond a turn of the generation. */
 const CLOCK_MS = MAX_CLOCK_AHEAD_MS;
 /** Keys that are asked for at once: under a millisecond of Redis' time. */
@@ -112,42 +112,63 @@ function isPlace(seen: Seen, entry: JournalEntry, index: number): boolean {
  * I2, I3: of all orders of one id that the engine took, each had ended before the next one came, however long ago; and every id of
  * an order names a partition and an epoch.
  */
-export async function auditIds(
-  sql: postgres.Sql,
-  partitions: number,
-  sinceMs: number,
-  findings: Findings,
-): Promise<void> {
-  const since = firstOrderId(sinceMs);
-  const digits = (from: number, count: number) =>
-    sql`('x' || substr(replace(order_id::text, '-', ''), ${from}, ${count}))`;
-  const again = await sql<{ order_id: string; before: string; account: string; symbol: string; id: string }[]>`
-    WITH several AS (
-      SELECT client_key FROM orders WHERE order_id >= ${since} GROUP BY client_key HAVING count(*) > 1
-    ), taken AS (
-      SELECT order_id, orders.account, orders.symbol, client_order_id AS id, open, ms, seq,
-             ${digits(1, 12)}::bit(48)::bigint AS born_ms, ${digits(21, 8)}::bit(32)::bigint AS born_seq
-      FROM orders JOIN several USING (client_key) JOIN order_states USING (order_id)
-      WHERE order_id >= ${since} AND status <> 'REJECTED'
-    ), following AS (
-      SELECT *, lag(order_id) OVER log AS before, lag(open) OVER log AS before_open, lag(ms) OVER log AS before_ms,
-             lag(seq) OVER log AS before_seq
-      FROM taken WINDOW log AS (PARTITION BY account, symbol, id ORDER BY order_id)
-    )
-    SELECT order_id, before, account, symbol, id FROM following
-    WHERE before IS NOT NULL AND (before_open OR (before_ms, before_seq) > (born_ms, born_seq))
-    LIMIT ${REPORTED}`;
-  for (const { order_id: order, before, account, symbol, id } of again) {
-    const where = `${account} ${symbol} ${id}: order ${order}`;
-    findings.add("a live order's id was taken again", `${where}, while ${before} was open`);
-  }
-
+export async function auditIds(tables: Tables, partitions: number, findings: Findings): Promise<void> {
+  await auditTaken(tables, findings);
+  const { sql, kept } = tables;
   const strange = await sql<{ order_id: string }[]>`
     SELECT order_id FROM orders
-    WHERE order_id >= ${since} AND NOT (
-      ${digits(13, 1)} = 'x7' AND ${digits(14, 3)}::bit(12)::integer < ${partitions}
-      AND ${digits(17, 1)} IN ('x8', 'x9', 'xa', 'xb') AND ${digits(17, 4)} <> 'x8000'
+    WHERE order_id >= ${firstOrderId(kept.sinceMs)} AND NOT (
+      ${digits(sql, 13, 1)} = 'x7' AND ${digits(sql, 14, 3)}::bit(12)::integer < ${partitions}
+      AND ${digits(sql, 17, 1)} IN ('x8', 'x9', 'xa', 'xb') AND ${digits(sql, 17, 4)} <> 'x8000'
     )
     LIMIT ${REPORTED}`;
   for (const { order_id: id } of strange) findings.add("an id that is no place in the log", `orders, order_id ${id}`);
+}
+
+/** Of an order's id, as hexadecimal digits. */
+function digits(sql: postgres.Sql, from: number, count: number) {
+  return sql`('x' || substr(replace(order_id::text, '-', ''), ${from}, ${count}))`;
+}
+
+interface Taken {
+  readonly order_id: string;
+  /** The one that had its id before it. */
+  readonly before: string;
+  readonly account: string;
+  readonly symbol: string;
+  readonly id: string;
+}
+
+/** Of orders before which all events are written: else the end of the one before may be under way. */
+async function auditTaken({ sql, scopes, kept }: Tables, findings: Findings): Promise<void> {
+  const suspects = await suspectsOf<Taken>(kept, {
+    keyOf: ({ order_id: id }) => id,
+    timeOf: ({ before }) => orderTime(before),
+    ask: ({ sinceMs, after, limit }) => sql<Taken[]>`
+      WITH several AS (
+        SELECT client_key FROM orders WHERE order_id >= ${firstOrderId(sinceMs)} GROUP BY client_key HAVING count(*) > 1
+      ), taken AS (
+        SELECT order_id, orders.account, orders.symbol, client_order_id AS id, open, ms, seq,
+               ${digits(sql, 1, 12)}::bit(48)::bigint AS born_ms, ${digits(sql, 21, 8)}::bit(32)::bigint AS born_seq,
+               ${digits(sql, 14, 3)}::bit(12)::integer AS partition
+        FROM orders JOIN several USING (client_key) JOIN order_states USING (order_id)
+        WHERE order_id >= ${firstOrderId(sinceMs)} AND status <> 'REJECTED'
+      ), following AS (
+        SELECT taken.*, lag(order_id) OVER log AS before, lag(open) OVER log AS before_open, lag(ms) OVER log AS before_ms,
+               lag(seq) OVER log AS before_seq
+        FROM taken JOIN ${settledEvents(sql, scopes)} USING (partition)
+        WHERE (born_ms, born_seq) <= (until_ms, until_seq)
+        WINDOW log AS (PARTITION BY account, symbol, id ORDER BY order_id)
+      )
+      SELECT order_id, before, account, symbol, id FROM following
+      WHERE before IS NOT NULL AND (before_open OR (before_ms, before_seq) > (born_ms, born_seq))
+        AND order_id > ${after?.order_id ?? NO_ORDER}
+      ORDER BY order_id LIMIT ${limit}`,
+    // The end of the one before may be a dead letter.
+    unexplained: (rows) => withoutLetters(sql, rows, ({ before }) => before),
+  });
+  for (const { order_id: order, before, account, symbol, id } of suspects) {
+    const where = `${account} ${symbol} ${id}: order ${order}`;
+    findings.add("a live order's id was taken again", `${where}, while ${before} was open`);
+  }
 }

@@ -17,6 +17,7 @@ export const KINDS = {
   "an id that is no place in the log": "I3",
   "two entries in one place": "I3",
   "a symbol of another partition": "I3",
+  "another number of partitions": "I3",
 
   "a gap in the journal": "I4",
   "a gap in the log": "I4",

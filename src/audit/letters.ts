@@ -1,5 +1,6 @@
+import { hash } from "node:crypto";
 import type postgres from "postgres";
-import { EVENTS_STREAM, type LogPosition, type StreamNumber } from "../store/entry-record.ts";
+import { type EntryRecord, EVENTS_STREAM, type LogPosition, type StreamNumber } from "../store/entry-record.ts";
 import { orderTime } from "../store/partitions.ts";
 import type { EngineEvent } from "../stream/event-batch.ts";
 import { decodeEvents } from "../stream/event-decoder.ts";
@@ -11,10 +12,12 @@ import { WireError, WireWriter } from "../stream/wire.ts";
  * in the log no more.
  */
 export class Letters {
+  readonly #letters: readonly StoredLetter[];
   readonly #places: ReadonlySet<string>;
 
-  private constructor(places: ReadonlySet<string>) {
-    this.#places = places;
+  private constructor(letters: readonly StoredLetter[]) {
+    this.#letters = letters;
+    this.#places = new Set(letters.map((letter) => `${entryText(letter)}/${letter.index}`));
   }
 
   /** From one entry to another, both included. */
@@ -25,20 +28,46 @@ export class Letters {
     from: LogPosition,
     to: LogPosition,
   ): Promise<Letters> {
-    const rows = await sql<{ epoch: number; ms: string; seq: string; index: number }[]>`
-      SELECT epoch, ms, seq, index FROM dead_letters
+    const rows = await sql<StoredLetter[]>`
+      SELECT id, epoch, ms, seq, index, sha256(raw) AS hash FROM dead_letters
       WHERE stream = ${stream} AND partition = ${partition}
         AND (epoch, ms, seq) >= (${from.epoch}::smallint, ${from.ms}::bigint, ${from.seq}::bigint)
         AND (epoch, ms, seq) <= (${to.epoch}::smallint, ${to.ms}::bigint, ${to.seq}::bigint)
         AND kind NOT IN ('fork', 'orphaned') AND state <> 'redriven'`;
-    return new Letters(new Set(rows.map(({ epoch, ms, seq, index }) => `${epoch}/${ms}-${seq}/${index}`)));
+    return new Letters(rows);
   }
 
   /** Whether the command or event at that index is one, or the whole entry is. */
-  has({ epoch, ms, seq }: LogPosition, index: number): boolean {
-    const entry = `${epoch}/${ms}-${seq}`;
-    return this.#places.has(`${entry}/${index}`) || this.#places.has(`${entry}/-1`);
+  has(entry: LogPosition, index: number): boolean {
+    const text = entryText(entry);
+    return this.#places.has(`${text}/${index}`) || this.#places.has(`${text}/-1`);
   }
+
+  /** Which of them keep other bytes than these entries have there: such a letter cannot be redriven. */
+  altered(records: readonly EntryRecord[]): string[] {
+    if (this.#letters.length === 0) return [];
+    const entries = new Map(records.map((record) => [entryText(record.receipt), record]));
+    return this.#letters.flatMap((letter) => {
+      const raw = entries.get(entryText(letter))?.raw(letter.index);
+      if (raw === undefined || letter.hash.equals(hash("sha256", raw, "buffer"))) return [];
+      const place = `of ${letter.ms}-${letter.seq}, ${letter.index < 0 ? "the whole entry" : `index ${letter.index}`}`;
+      return [`dead_letters, id ${letter.id}, ${place}: its bytes are not those of the log`];
+    });
+  }
+}
+
+interface StoredLetter {
+  readonly id: string;
+  readonly epoch: number;
+  readonly ms: string;
+  readonly seq: string;
+  readonly index: number;
+  /** SHA-256 of its bytes. */
+  readonly hash: Buffer;
+}
+
+function entryText({ epoch, ms, seq }: { epoch: number; ms: number | string; seq: number | string }): string {
+  return `${epoch}/${ms}-${seq}`;
 }
 
 /** How many entries of the partition are dead letters because the log lost them and went on. Nobody has put them away yet. */
@@ -62,39 +91,68 @@ export async function hasLetter(
   return rows.length > 0;
 }
 
-/** Whether an event of the order is a dead letter: then its reports and its state lack something. For suspects, so seldom asked. */
-export async function hasLetterOfOrder(sql: postgres.Sql, orderId: string): Promise<boolean> {
-  const isIts = (event: EngineEvent) => event.orderId === orderId || event.otherOrderId === orderId;
-  return hasLetterOf(sql, orderTime(orderId), Number.MAX_SAFE_INTEGER, isIts);
+/** Those rows of orders none of whose events is a dead letter: of the others the reports and the state lack something. */
+export async function withoutLetters<Row>(
+  sql: postgres.Sql,
+  rows: readonly Row[],
+  orderOf: (row: Row) => string,
+): Promise<readonly Row[]> {
+  const left = new Set(rows.map(orderOf));
+  const sinceMs = rows.reduce((oldest, row) => Math.min(oldest, orderTime(orderOf(row))), Number.MAX_SAFE_INTEGER);
+  for await (const { event } of letterEvents(sql, sinceMs, Number.MAX_SAFE_INTEGER)) {
+    left.delete(event.orderId);
+    left.delete(event.otherOrderId);
+    if (left.size === 0) return [];
+  }
+  return rows.filter((row) => left.has(orderOf(row)));
 }
 
-/** Whether an event of a trade of the symbol is one, of that time. */
-export async function hasLetterOfTrade(
+/** What lies between two trades of a symbol, both included. */
+export interface TradeSpan {
+  readonly symbol: string;
+  readonly fromMs: number;
+  readonly toMs: number;
+}
+
+/** Those rows in whose time no event of a trade of their symbol is a dead letter. */
+export async function withoutTradeLetters<Row>(
   sql: postgres.Sql,
-  symbol: string,
-  fromMs: number,
-  toMs: number,
-): Promise<boolean> {
-  return hasLetterOf(sql, fromMs, toMs, (event) => event.symbol === symbol && event.trade > 0);
+  rows: readonly Row[],
+  spanOf: (row: Row) => TradeSpan,
+): Promise<readonly Row[]> {
+  const left = new Map<string, Map<Row, TradeSpan>>();
+  let [fromMs, toMs] = [Number.MAX_SAFE_INTEGER, 0];
+  for (const row of rows) {
+    const span = spanOf(row);
+    const spans = left.get(span.symbol) ?? new Map<Row, TradeSpan>();
+    left.set(span.symbol, spans.set(row, span));
+    [fromMs, toMs] = [Math.min(fromMs, span.fromMs), Math.max(toMs, span.toMs)];
+  }
+  for await (const { ms, event } of letterEvents(sql, fromMs, toMs)) {
+    if (event.trade === 0) continue;
+    const spans = left.get(event.symbol);
+    for (const [row, span] of spans ?? []) if (span.fromMs <= ms && ms <= span.toMs) spans?.delete(row);
+  }
+  return rows.filter((row) => left.get(spanOf(row).symbol)?.has(row) === true);
 }
 
 /** So many are read at once; one holds an event, or a whole entry. */
 const PAGE = 100;
 
-async function hasLetterOf(
+/** The events of that time that are dead letters. */
+async function* letterEvents(
   sql: postgres.Sql,
   fromMs: number,
   toMs: number,
-  isIts: (event: EngineEvent) => boolean,
-): Promise<boolean> {
+): AsyncGenerator<{ readonly ms: number; readonly event: EngineEvent }> {
   for (let after = "0"; ;) {
-    const rows = await sql<{ id: string; index: number; raw: Buffer }[]>`
-      SELECT id, index, raw FROM dead_letters
+    const rows = await sql<{ id: string; ms: string; index: number; raw: Buffer }[]>`
+      SELECT id, ms, index, raw FROM dead_letters
       WHERE stream = ${EVENTS_STREAM} AND ms BETWEEN ${fromMs} AND ${toMs} AND state <> 'redriven' AND id > ${after}
       ORDER BY id LIMIT ${PAGE}`;
-    for (const { index, raw } of rows) if (eventsOf(index, raw).some(isIts)) return true;
+    for (const { ms, index, raw } of rows) for (const event of eventsOf(index, raw)) yield { ms: Number(ms), event };
     const last = rows.at(-1);
-    if (last === undefined || rows.length < PAGE) return false;
+    if (last === undefined || rows.length < PAGE) return;
     after = last.id;
   }
 }

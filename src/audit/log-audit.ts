@@ -154,16 +154,29 @@ class LogAudit implements LogFigures {
     const receipts = new Map<string, JournalReceipt>();
     for (const receipt of await readReceipts(sql, stream, partition, first, last))
       receipts.set(keyOf(receipt), receipt);
+    const missing: Entry[] = [];
     for (const entry of entries) {
       const receipt = receipts.get(keyOf(entry));
       const isDone = compareEntryIds(entry, delivered) <= 0 && !held.has(entry.id);
       if (!isDone) this.underWay++;
-      if (receipt === undefined) {
-        if (isDone && !(await this.#isExplained(entry)))
-          this.#findings.add("done by the workers, and not journaled", this.#where(entry.id));
-      } else if (!receipt.hash.equals(hash("sha256", entry.payload, "buffer"))) {
-        this.#findings.add("two entries in one place", `${this.#where(entry.id)}: log and journal differ`);
-      }
+      if (receipt !== undefined) this.#compare(entry, receipt);
+      else if (isDone) missing.push(entry);
+    }
+    if (missing.length === 0) return;
+    await this.#scope.kept.refresh();
+    for (const entry of missing) {
+      if (!(await this.#isExplained(entry)))
+        this.#findings.add("done by the workers, and not journaled", this.#where(entry.id));
+    }
+  }
+
+  #compare(entry: Entry, receipt: JournalReceipt): void {
+    const before = { ms: receipt.prevMs, seq: receipt.prevSeq };
+    if (!receipt.hash.equals(hash("sha256", entry.payload, "buffer"))) {
+      this.#findings.add("two entries in one place", `${this.#where(entry.id)}: log and journal differ`);
+    } else if (compareEntryIds(before, entry.previous) !== 0) {
+      const words = `it has ${formatEntryId(before)} before it, in the log it names ${formatEntryId(entry.previous)}`;
+      this.#findings.add("a receipt is not its entry's", `${this.#where(entry.id)}: ${words}`);
     }
   }
 
@@ -175,7 +188,7 @@ class LogAudit implements LogFigures {
   /** An entry whose receipt could not be written is a dead letter; one of a day that was dropped meanwhile is gone. */
   async #isExplained(entry: Entry): Promise<boolean> {
     const { sql, partition, kept } = this.#scope;
-    return (await hasLetter(sql, this.#stream.stream, partition, entry)) || !(await kept.has(entry.ms));
+    return !kept.keeps(entry.ms) || (await hasLetter(sql, this.#stream.stream, partition, entry));
   }
 
   #where(id: string): string {

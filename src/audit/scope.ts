@@ -2,13 +2,28 @@ import type { Redis } from "ioredis";
 import type postgres from "postgres";
 import { EVENTS_STREAM, ORDERS_STREAM, type StreamNumber } from "../store/entry-record.ts";
 import { epochBegins, journalEnd } from "../store/journal.ts";
+import { plainArray } from "../store/parameters.ts";
 import { keptSince } from "../store/partitions.ts";
 import { EntryError, readEntry, type StreamReply } from "../stream/entry.ts";
 import { PERSIST_GROUP } from "../stream/groups.ts";
 import { type Head, readHead } from "../stream/head.ts";
 import { PartitionKeys } from "../stream/keys.ts";
-import { compareEntryIds, type EntryId, type EntryPosition, parseEntryId, START } from "../stream/position.ts";
+import {
+  compareEntryIds,
+  type EntryId,
+  type EntryPosition,
+  formatEntryId,
+  parseEntryId,
+  START,
+} from "../stream/position.ts";
+import { earlierClock } from "../stream/redis.ts";
 import { readGroups } from "../stream/status.ts";
+
+/**
+ * An entry that is under way is told of from this age on. A worker that died is followed after PENSTOCK_MIN_IDLE_MS and a claim
+ * interval, 75 s together, and a transaction takes 20 s at the most: three of them in a row take 5 minutes.
+ */
+const STUCK_MS = 300_000;
 
 /** How far one of a partition's streams had come when the audit began. */
 export interface StreamScope {
@@ -20,6 +35,12 @@ export interface StreamScope {
   readonly delivered: EntryId;
   /** The newest entry; START where there is none. */
   readonly newest: EntryId;
+  /** The entry behind `settled`, where it has been under way for long, and keeps journaled ones behind it from being looked at. */
+  readonly stuck: StuckEntry | undefined;
+}
+
+export interface StuckEntry extends EntryId {
+  readonly ageMs: number;
 }
 
 /** A partition as the audit found it. Positions are taken before anything is read, so that what is under way is not looked for. */
@@ -88,21 +109,31 @@ async function streamScope(
   stream: StreamNumber,
 ): Promise<StreamScope> {
   const journaled = (await journalEnd(sql, stream, partition)) ?? START;
-  if (redis === undefined) return { key, stream, settled: journaled, delivered: journaled, newest: journaled };
+  if (redis === undefined)
+    return { key, stream, settled: journaled, delivered: journaled, newest: journaled, stuck: undefined };
   const group = (await readGroups(redis, key)).find((state) => state.group === PERSIST_GROUP);
   const [last] = await redis.xrevrange(key, "+", "-", "COUNT", 1);
   const logged = last === undefined ? START : parseEntryId(last[0]);
   // What was trimmed is written, also where the group was lost and begins anew.
   const trimmed = await trimmedTo(redis, key);
-  const finished = parseEntryId(group?.finished ?? "0-0");
+  const settled = later(parseEntryId(group?.finished ?? "0-0"), trimmed);
   return {
     key,
     stream,
-    settled: later(finished, trimmed),
+    settled,
     delivered: parseEntryId(group?.delivered ?? "0-0"),
     // Redis may have lost what the journal has.
     newest: later(logged, journaled),
+    stuck: compareEntryIds(journaled, settled) > 0 ? await stuckBehind(redis, key, settled) : undefined,
   };
+}
+
+async function stuckBehind(redis: Redis, key: string, settled: EntryId): Promise<StuckEntry | undefined> {
+  const [first] = await redis.xrange(key, `(${formatEntryId(settled)}`, "+", "COUNT", 1);
+  if (first === undefined) return undefined;
+  const entry = parseEntryId(first[0]);
+  const ageMs = (await earlierClock(redis)) - entry.ms;
+  return ageMs > STUCK_MS ? { ...entry, ageMs } : undefined;
 }
 
 function later(a: EntryId, b: EntryId): EntryId {
@@ -120,14 +151,10 @@ async function trimmedTo(redis: Redis, key: string): Promise<EntryId> {
   }
 }
 
-/** The retention drops a day an hour at most; much may be missing. */
-const FRESH_MS = 1_000;
-
-/** From when on the tables have their days; the retention may drop one while the audit runs. */
+/** From when on the tables have their days. The retention may drop one at any moment, so what is missing is asked of anew. */
 export class Kept {
   readonly #sql: postgres.Sql;
   #sinceMs: number;
-  #readAt = performance.now();
 
   private constructor(sql: postgres.Sql, sinceMs: number) {
     this.#sql = sql;
@@ -142,12 +169,35 @@ export class Kept {
     return this.#sinceMs;
   }
 
-  /** Whether rows of that moment were still there a second ago. Asked of what is missing. */
-  async has(ms: number): Promise<boolean> {
-    if (ms >= this.#sinceMs && performance.now() - this.#readAt > FRESH_MS) {
-      this.#sinceMs = await keptSince(this.#sql);
-      this.#readAt = performance.now();
-    }
+  /** Asks anew. What is missing from a day that is kept by then was missing when it was looked for. */
+  async refresh(): Promise<number> {
+    this.#sinceMs = await keptSince(this.#sql);
+    return this.#sinceMs;
+  }
+
+  /** Whether rows of that moment were kept when it was last asked. */
+  keeps(ms: number): boolean {
     return ms >= this.#sinceMs;
   }
+
+  /** Whether they are now. */
+  async has(ms: number): Promise<boolean> {
+    return this.keeps(ms) && ms >= (await this.refresh());
+  }
+}
+
+/** The tables of a system as a whole. */
+export interface Tables {
+  readonly sql: postgres.Sql;
+  readonly scopes: readonly Pick<Scope, "partition" | "events">[];
+  readonly kept: Kept;
+}
+
+/** Up to where the events of each partition are written, as rows behind FROM: settled (partition, until_ms, until_seq). */
+export function settledEvents(sql: Tables["sql"], scopes: Tables["scopes"]) {
+  return sql`
+    unnest(${plainArray(scopes.map(({ partition }) => partition))}::smallint[],
+           ${plainArray(scopes.map(({ events }) => events.settled.ms))}::bigint[],
+           ${plainArray(scopes.map(({ events }) => events.settled.seq))}::bigint[])
+      AS settled (partition, until_ms, until_seq)`;
 }

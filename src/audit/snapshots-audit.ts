@@ -15,28 +15,33 @@ export class Snapshots {
   readonly onChain: readonly SnapshotPlace[];
   readonly #scope: Scope;
   readonly #findings: Findings;
-  readonly #hashes: ReadonlyMap<string, bigint>;
-  readonly #restored = new Set<SnapshotPlace>();
+  readonly #byPlace: ReadonlyMap<string, SnapshotPlace>;
+  /** Those that were restored, or found to be of another state. */
+  readonly #checked = new Set<SnapshotPlace>();
 
   private constructor(onChain: readonly SnapshotPlace[], scope: Scope, findings: Findings) {
     this.onChain = onChain;
     this.#scope = scope;
     this.#findings = findings;
-    this.#hashes = new Map(onChain.map((snapshot) => [placeOf(snapshot), snapshot.stateHash]));
+    this.#byPlace = new Map(onChain.map((snapshot) => [placeOf(snapshot), snapshot]));
   }
 
   static async list(scope: Scope, findings: Findings): Promise<Snapshots> {
     const onChain: SnapshotPlace[] = [];
     for (const snapshot of (await listSnapshots(scope.sql, scope.partition)).toReversed()) {
       if (isOffChain(scope, snapshot)) continue;
-      if ((await entryHash(scope, snapshot))?.equals(snapshot.entryHash) === true) onChain.push(snapshot);
+      const stored = await entryHash(scope, snapshot);
+      if (stored === undefined) continue; // its entry was dropped by the retention
+      if (stored.equals(snapshot.entryHash)) onChain.push(snapshot);
+      else
+        findings.add("a snapshot of another state", `${whereOf(scope, snapshot)}: it was taken behind another entry`);
     }
     return new Snapshots(onChain, scope, findings);
   }
 
   /** The engine of a snapshot; undefined where it cannot be made, which is a finding. */
   async restore(snapshot: SnapshotPlace): Promise<MatchingEngine | undefined> {
-    this.#restored.add(snapshot);
+    this.#checked.add(snapshot);
     const trouble = (words: string) => this.#complain(snapshot, words);
     try {
       const { sql, partition } = this.#scope;
@@ -50,17 +55,17 @@ export class Snapshots {
     return undefined;
   }
 
-  /** The one from which an engine would start now. */
-  async checkNewest(): Promise<void> {
-    const newest = this.onChain.at(-1);
-    if (newest !== undefined && !this.#restored.has(newest)) await this.restore(newest);
+  /** Those that the replay had no need of: an engine starts from the newest that is good, and old history from each of them. */
+  async checkOthers(): Promise<void> {
+    for (const snapshot of this.onChain) if (!this.#checked.has(snapshot)) await this.restore(snapshot);
   }
 
   /** The replay has worked this entry, and come to this state. */
   compare(entry: EntryPosition, stateHash: bigint): void {
-    const stored = this.#hashes.get(placeOf(entry));
-    if (stored === undefined || stored === stateHash) return;
-    const where = `partition ${this.#scope.partition}, the snapshot at ${formatEntryId(entry)}`;
+    const stored = this.#byPlace.get(placeOf(entry));
+    if (stored === undefined || stored.stateHash === stateHash) return;
+    this.#checked.add(stored);
+    const where = whereOf(this.#scope, entry);
     this.#findings.add("a snapshot of another state", `${where}: the replay comes to another state there`);
   }
 
@@ -69,9 +74,12 @@ export class Snapshots {
     const { sql, partition } = this.#scope;
     const present = await listSnapshots(sql, partition);
     if (!present.some((other) => compareEntries(other, snapshot) === 0)) return;
-    const where = `partition ${partition}, the snapshot at ${formatEntryId(snapshot)}`;
-    this.#findings.add("a snapshot that cannot be restored", `${where}: ${words}`);
+    this.#findings.add("a snapshot that cannot be restored", `${whereOf(this.#scope, snapshot)}: ${words}`);
   }
+}
+
+function whereOf({ partition }: Scope, snapshot: EntryPosition): string {
+  return `partition ${partition}, the snapshot at ${formatEntryId(snapshot)}`;
 }
 
 async function entryHash({ redis, sql, keys, partition }: Scope, at: EntryPosition): Promise<Buffer | undefined> {
