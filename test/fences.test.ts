@@ -257,6 +257,69 @@ test("I4, I11: a worker that has stalled within a COPY does not keep the log shu
   assert.equal((await orphans(scene)).length, 1);
 });
 
+/** Takes the files of Redis away, and gives what brings them back in the place of those that it has then. */
+async function putAside(t: TestContext, { server }: LogScene): Promise<() => Promise<void>> {
+  const copy = `${server.folder}-copy`;
+  t.after(() => rmSync(copy, { recursive: true, force: true }));
+  await server.stop();
+  cpSync(server.folder, copy, { recursive: true });
+  await server.restart({ empty: true });
+  return async () => {
+    await server.kill();
+    rmSync(server.folder, { recursive: true });
+    cpSync(copy, server.folder, { recursive: true });
+    await server.start();
+  };
+}
+
+test("I3, I4, I8: the right Redis comes back after a wrong one whose orders are written: its end is given up, and told; all else agrees", async (t) => {
+  const venue = await Venue.open(t);
+  const { scene, log } = venue;
+  await log.one(order("given up 1")); // in the stream alone: no worker is left
+  await log.one(order("given up 2"));
+  await untilMatched(scene);
+  const end = (await scene.entries()).slice(-2);
+  const bringBack = await putAside(t, scene);
+  await log.one(order("elsewhere 1"));
+  await log.one(order("elsewhere 2"));
+  const workers = [await venue.start("orders"), await venue.start("events")];
+  await venue.untilWritten();
+  for (const { worker } of workers) await worker.stop();
+  assert.equal(log.losses.length, 1);
+
+  await bringBack();
+  // Two openers, of which the first is stopped before it drops what is given up, and then comes too late.
+  const proxy = await Proxy.start(t, scene.server.url, { wire: () => new RedisWire() });
+  const slow = scene.appender({ url: proxy.url });
+  const atDrop = proxy.holdAt(({ direction, name }) => direction === "up" && name === "script drop");
+  const opening = slow.appender.open();
+  const held = await Promise.race([atDrop, opening.then(() => assert.fail("it dropped nothing"))]);
+  assert.equal((await log.one(order("next"))).outcome, "new");
+  held.release();
+  assert.equal((await opening).head.epoch, 3);
+
+  const [told] = log.lines.filter(({ msg }) => msg.startsWith("THE END OF THIS LOG IS GIVEN UP"));
+  assert.deepEqual(
+    [told?.level, told?.["entries"], told?.["first"], told?.["last"]],
+    ["error", 2, end[0]!.id, end[1]!.id],
+  );
+  assert.equal(log.logged("GAP IN THE LOG"), 0);
+  assert.deepEqual(await orphans(scene), orphansOf(0, end));
+  for (const stream of ["orders", "events"] as const) await venue.start(stream);
+  await venue.untilWritten();
+  const names = ["written", "elsewhere 1", "elsewhere 2", "next"];
+  assert.deepEqual(
+    (await scene.orders()).map(({ clientOrderId }) => clientOrderId),
+    names,
+  );
+  assert.deepEqual(await venue.rows(), names);
+  assert.deepEqual(await orphans(scene), orphansOf(0, end));
+  assert.equal((await log.one(order("given up 1"))).outcome, "new");
+  assert.equal((await log.one(order("elsewhere 1"))).outcome, "duplicate");
+  await venue.untilWritten();
+  await venue.assertFound();
+});
+
 test("where nothing was lost what workers hold is written, though the epoch is raised (I1, I4)", async (t) => {
   const durability: Durability = { level: "everysec", replicas: 0, replicaTimeoutMs: 1_000 };
   const venue = await Venue.open(t, { durability, server: ["--appendfsync", "everysec"] });
@@ -376,19 +439,13 @@ suite("gaps and rival openers", { concurrency: true }, () => {
     const scene = await openJournaled(t);
     const { server, redis, keys } = scene;
     await scene.appender().one(order("in the stream alone"));
-    const copy = `${server.folder}-copy`;
-    t.after(() => rmSync(copy, { recursive: true, force: true }));
-    await server.stop();
-    cpSync(server.folder, copy, { recursive: true });
-    await server.restart({ empty: true });
+    const bringBack = await putAside(t, scene);
     const { opening, release } = await stoppedOpener(t, scene);
     const failed = assert.rejects(opening);
     await server.kill();
     release();
     await failed;
-    rmSync(server.folder, { recursive: true });
-    cpSync(copy, server.folder, { recursive: true });
-    await server.start();
+    await bringBack();
     const next = scene.appender();
     await next.one(order("next"));
     assert.equal((await readHead(redis, keys)).epoch, 3, "a fence has the number of epoch 2");

@@ -49,6 +49,8 @@ async function measureFlushes(redis: Redis): Promise<void> {
       raiseFence: async () => "raised",
       withdrawLost: async () => ({ entries: 0, isAll: true }),
       endOfEvents: async () => undefined,
+      fenceWithout: async () => undefined,
+      keepOrphans: async () => {},
       instruments: async () => [],
     },
     durability: { level: "always", replicas: 0, replicaTimeoutMs: 0 },

@@ -1,8 +1,9 @@
 import type postgres from "postgres";
 import { EVENTS_STREAM, ORDERS_STREAM, type StreamNumber } from "../store/entry-record.ts";
-import { newestFence, raiseFence, withdrawLost } from "../store/fences.ts";
+import { fenceWithout, newestFence, raiseFence, withdrawLost } from "../store/fences.ts";
 import { listInstruments } from "../store/instruments.ts";
 import { journalEnd, readEntry, readJournal } from "../store/journal.ts";
+import { keepOrphans } from "../store/orphans.ts";
 import { Writer } from "../store/writer.ts";
 import type { Journal } from "../stream/journal.ts";
 import type { Partitioning } from "../stream/partition.ts";
@@ -54,6 +55,8 @@ export function storeJournal({ sql, databaseUrl, partitioning, stalledMs }: Stor
     newestFence: (partition) => newestFence(sql, partition),
     raiseFence: (partition, fence) => written((writer) => raiseFence(writer, partition, fence, stalledMs)),
     withdrawLost: (partition, fence) => written((writer) => withdrawLost(writer, partition, fence, stalledMs)),
+    fenceWithout: (partition, place, epoch) => fenceWithout(sql, partition, place, epoch),
+    keepOrphans: (partition, epoch, entries) => keepOrphans(sql, partition, epoch, entries),
     async instruments(partition) {
       return (await listInstruments(sql)).filter(({ symbol }) => partitioning.of(symbol) === partition);
     },

@@ -9,6 +9,7 @@ import { upsertInstruments } from "./instruments.ts";
 import { deadLetter, type Refused, writeIsolated, writeRowsIsolated } from "./isolation.ts";
 import { lockStates, newestChanges, upsertStates, writeStates } from "./order-states.ts";
 import { ORDERS } from "./order-table.ts";
+import { orphanReason } from "./orphans.ts";
 import { ensurePartitions, OrderDays, partitionsKnown } from "./partitions.ts";
 import { writeReceipts } from "./receipts.ts";
 import type { ReceiptOutcome } from "./receipts.ts";
@@ -180,8 +181,7 @@ function lettersOf({ fresh, forks }: ReceiptOutcome): EntryDeadLetter[] {
 
 /** No rows, no receipt: what nobody will ever match must not look like an order. The whole entry is kept. */
 function orphanLetter({ entry, epoch }: Orphan): EntryDeadLetter {
-  const reason = `ORPHANED: the log had lost the entry when it was opened in epoch ${epoch}, and went on without it`;
-  return { entry, letter: deadLetter(entry, -1, null, reason) };
+  return { entry, letter: deadLetter(entry, -1, null, orphanReason(epoch)) };
 }
 
 function outcomeOf(

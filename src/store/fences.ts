@@ -154,6 +154,22 @@ export async function newestFence(
   return row;
 }
 
+/**
+ * The fence that left this place out of the log to which entries of `epoch` belong; undefined where it is part of that log, or
+ * before it.
+ */
+export async function fenceWithout(
+  sql: postgres.Sql,
+  partition: number,
+  place: LogPosition,
+  epoch: number,
+): Promise<Pick<Fence, "epoch" | "base"> | undefined> {
+  const fences = (await sql.unsafe<FenceRow[]>(FIND_FENCES, [partition, place.epoch])).map(toFence);
+  const own = fences.filter((fence) => fence.epoch <= epoch);
+  const without = epochWithout({ ...place, stream: ORDERS_STREAM, partition }, own);
+  return own.find((fence) => fence.epoch === without);
+}
+
 /** What became of a fence (stream/journal.ts). */
 type Raising = "raised" | "grown" | "overtaken";
 

@@ -45,6 +45,21 @@ export interface Journal {
    * and whether these were all: it does not go on for ever.
    */
   withdrawLost(partition: number, fence: Fence): Promise<{ readonly entries: number; readonly isAll: boolean }>;
+  /**
+   * The fence that left this place out of the log to which entries of `epoch` belong; undefined where it is part of that log, or
+   * before it.
+   */
+  fenceWithout(
+    partition: number,
+    place: EntryPosition,
+    epoch: number,
+  ): Promise<Pick<Fence, "epoch" | "base"> | undefined>;
+  /** Keeps entries of the orders stream that the log gives up, without the epoch that the fence began, as dead letters. */
+  keepOrphans(
+    partition: number,
+    epoch: number,
+    entries: readonly (EntryPosition & { readonly payload: Buffer })[],
+  ): Promise<void>;
   /** The newest definition of each instrument of the partition: encoded penstock.v1.Instrument. */
   instruments(partition: number): Promise<readonly { symbol: string; version: number; definition: Buffer }[]>;
 }

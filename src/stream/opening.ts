@@ -8,6 +8,7 @@ import { SCHEMA_VERSION } from "./command.ts";
 import { decodeBatch, keyOfLogged } from "./logged-command.ts";
 import { type Durability, verifyDurability } from "./durability.ts";
 import { EntryError, readEntry, type StreamReply } from "./entry.ts";
+import { giveUp } from "./given-up.ts";
 import { EVENTS_GROUPS } from "./groups.ts";
 import { type Head, readHead } from "./head.ts";
 import { type Fence, type Journal, type JournalEntry, successor } from "./journal.ts";
@@ -42,7 +43,8 @@ import { WireError } from "./wire.ts";
  *    to a lower epoch from here on, so a fence can never stand in the way of a log that is alive. The next opener goes on
  *    with this claim where the server has run ever since (then that epoch was surely not opened), else makes one of a
  *    higher epoch, and this one opens nothing any more.
- * 2. The journal's entries are put back. The next opener goes on behind them; the head says from where on they were.
+ * 2. The journal's entries are put back. The next opener goes on behind them; the head says from where on they were. Where the
+ *    journal goes on from a place before the stream's end, the stream is given up first (`giveUp`), and all of it comes from there.
  * 3. The fence. Of no effect on what stands before it, and what stands behind it is lost already. Where the journal has grown
  *    by then, back to 2. Then events of it that were written before their commands are taken back. It also keeps the number of its epoch: no other opening ever has it again, whatever Redis forgets.
  * 4. The log is opened. Refused where the claim is another's or gone, because Redis was emptied once more: back to 1.
@@ -119,6 +121,14 @@ export async function openPartition(options: OpeningOptions, acknowledged?: Entr
       const claim = await shut(redis, keys, { head, server: server.runId, known, fenced });
       if (claim === undefined) continue;
       ({ run, epoch } = claim);
+      // Another server took this one's place for a while: the journal has what that one was given, and the log is that. A stream of
+      // which nothing says the epoch is kept.
+      const toEpoch = before.epoch === 0 ? 0 : (journalEnd?.epoch ?? 0);
+      const other = await options.journal.fenceWithout(keys.partition, before, toEpoch);
+      if (other !== undefined) {
+        await giveUp(options, { ...head, run }, before, other);
+        continue;
+      }
       const from = head.restored ?? before;
       const maxKeys = options.generationKeys(server.maxMemoryBytes);
       const restored = await restore(options, maxKeys, { ...head, run }, before, from, journalEnd ?? before);

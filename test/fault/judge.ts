@@ -42,7 +42,8 @@ export interface Told {
 }
 
 /** What roles say where entries are gone. */
-const ENTRIES_LOST = /ACKNOWLEDGED ENTRIES LOST|GAP IN THE LOG|ENTRIES LOST|ENTRIES ORPHANED|DEAD LETTER/;
+const ENTRIES_LOST =
+  /ACKNOWLEDGED ENTRIES LOST|GAP IN THE LOG|LOG IS GIVEN UP|ENTRIES LOST|ENTRIES ORPHANED|DEAD LETTER/;
 /** Says nothing of orders: where the log is gone, its groups are, too. */
 const GROUP_LOST = /GROUP LOST/;
 
