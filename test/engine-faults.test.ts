@@ -293,12 +293,15 @@ test("what the stream has trimmed is read from the journal; what neither has is 
   }));
   await until("it misses them", () => engine.trouble?.name === "GapError");
   assert.match(engine.status.detail, new RegExp(`no entry follows ${entries[9]!.id} of epoch 1`));
+  const [after, missing] = [entries[9]!, entries[11]!].map(({ ms, seq }) => ({ ms, seq }));
+  assert.deepEqual(engine.status.gap, { after: { epoch: 1, ...after }, missing });
   assert.equal((await eventsOf(scene)).length, 0, "nothing was worked behind the gap");
   await scene.sql`INSERT INTO journal SELECT * FROM saved ON CONFLICT DO NOTHING`;
   await flow.append(appender, 5);
   await untilMatched(scene);
   await assertMatched(scene, entries.slice(0, 20));
   assert.equal(engine.trouble, undefined);
+  assert.equal(engine.status.gap, undefined);
   assert.ok(logged("the engine has to start again") > 0);
 });
 
@@ -317,6 +320,7 @@ test("a gap that comes while it runs is an alarm, and no way on (I4)", async (t)
   const id = await scene.redis.xadd(scene.keys.orders, "*", ...odd);
   await until("it is noticed", () => engine.trouble?.name === "GapError");
   assert.equal(started.logged("GAP IN THE LOG"), 1);
+  assert.equal(engine.status.gap, undefined, "it is none that could be closed");
   await scene.redis.xdel(scene.keys.orders, id!);
   await appender.append(order("behind"));
   await untilMatched(scene);

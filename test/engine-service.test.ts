@@ -39,6 +39,7 @@ class TestEngine implements AskedEngine {
       openOrders,
       snapshot: undefined,
       unworkable,
+      gap: undefined,
     };
   }
 

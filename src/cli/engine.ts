@@ -2,6 +2,7 @@ import { toJsonString } from "@bufbuild/protobuf";
 
 import {
   AdminService,
+  CloseGapResponseSchema,
   PartitionStatusSchema,
   VoidEntryResponseSchema,
   type PartitionStatus,
@@ -17,7 +18,8 @@ export interface EngineOptions {
   readonly json?: true;
 }
 
-export interface VoidOptions extends EngineOptions {
+/** What an operator says beside it. */
+export interface ReasonOptions extends EngineOptions {
   readonly reason: string;
 }
 
@@ -35,7 +37,7 @@ export async function printEngineStatus(options: EngineOptions): Promise<boolean
 }
 
 /** Tells the engine to pass over an entry that it stands still at, and prints where that stands in the log. */
-export async function voidEntry(partition: number, entryId: string, options: VoidOptions): Promise<void> {
+export async function voidEntry(partition: number, entryId: string, options: ReasonOptions): Promise<void> {
   await asAdmin(options, async (api) => {
     // The same for the same entry, so that a retry finds its first try.
     const requestId = `void-${partition}-${entryId}`;
@@ -43,6 +45,18 @@ export async function voidEntry(partition: number, entryId: string, options: Voi
     const answer = await api.call(AdminService.method.voidEntry, { requestId, partition, entryId, reason });
     const said = `${entryId} is passed over, by ${answer.commandId}${answer.duplicate ? " as before" : ""}`;
     process.stdout.write(`${options.json ? toJsonString(VoidEntryResponseSchema, answer) : said}\n`);
+  });
+}
+
+/** Has the log go on as if what is missing had never been, up to this entry; prints what that took. */
+export async function closeGap(partition: number, entryId: string, options: ReasonOptions): Promise<void> {
+  await asAdmin(options, async (api) => {
+    const { reason } = options;
+    const answer = await api.call(AdminService.method.closeGap, { partition, entryId, reason });
+    const { previousEntryId, withdrawn, snapshots, duplicate } = answer;
+    const said = `the gap from ${previousEntryId} to ${entryId} is closed${duplicate ? " as before" : ""}`;
+    const taken = `events of ${withdrawn} entries were taken back, ${snapshots} snapshots removed`;
+    process.stdout.write(`${options.json ? toJsonString(CloseGapResponseSchema, answer) : `${said}; ${taken}`}\n`);
   });
 }
 
@@ -72,7 +86,9 @@ function statusRow({ partition, engine, groups, lastEntryId }: PartitionStatus) 
 }
 
 function detailOf({ partition, engine }: PartitionStatus): string[] {
-  return engine === undefined || engine.detail === "" ? [] : [`partition ${partition}: ${engine.detail}`];
+  if (engine === undefined || engine.detail === "") return [];
+  const missing = engine.gap === undefined ? "" : `; it waits for entry ${engine.gap.missing}, which is missing`;
+  return [`partition ${partition}: ${engine.detail}${missing}`];
 }
 
 function msOf(entryId: string): number {

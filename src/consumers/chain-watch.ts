@@ -33,6 +33,8 @@ const FIRST_LOOK_MS = 3_600_000;
 /** No entry is given an ID of a millisecond that is so long past, whatever the clocks say to each other. */
 const SETTLED_MS = 10_000;
 const REPORTED = 10;
+/** Of a stream's gaps that are not filled: where there are more, `penstock audit` counts them. */
+const REMEMBERED = 100;
 const DAY_MS = 86_400_000;
 
 /** What a look at a stream found, where its journal lacks what Redis still has. */
@@ -60,8 +62,8 @@ export class ChainWatch implements Service {
   readonly #options: ChainWatchOptions;
   readonly #checked = new Map<string, number>();
   #behind: ReadonlySet<string> = new Set();
-  /** How many are known, by the key of their stream. */
-  readonly #gapCounts = new Map<string, number>();
+  /** Those that were found and not filled since, by the key of their stream. */
+  readonly #open = new Map<string, readonly Gap[]>();
   /** Nothing is known before the first look, nor after one that failed. */
   #isBlind = true;
   readonly #rounds: Periodic;
@@ -121,12 +123,13 @@ export class ChainWatch implements Service {
   /** Tells the gaps in what was written since the last time; returns what lies before those that Redis can fill. */
   async #gaps({ partition, stream, key }: WatchedStream, toMs: number): Promise<EntryId[]> {
     const { sql, log } = this.#options;
+    const open = await this.#unfilled({ partition, stream, key });
     const fromMs = this.#checked.get(key) ?? toMs - FIRST_LOOK_MS;
     if (toMs < fromMs) return [];
     const gaps = await findGaps(sql, { stream, partition, fromMs, toMs, oldestMs: this.#oldestMs, limit: REPORTED });
     this.#checked.set(key, toMs + 1);
     if (gaps.length === 0) return [];
-    this.#count(key, (this.#gapCounts.get(key) ?? 0) + gaps.length);
+    this.#keep(key, [...open, ...gaps]);
     log.error({ partition, stream: key, gaps }, "GAP IN THE LOG: entries whose predecessor is not in the journal");
     return await this.#fillable({ partition, stream, key }, gaps);
   }
@@ -145,13 +148,24 @@ export class ChainWatch implements Service {
     const fromMs = oldest === undefined ? toMs : parseEntryId(oldest[0]).ms;
     const range = { stream, partition, fromMs, toMs, oldestMs: this.#oldestMs, limit: REPORTED };
     const gaps = await findGaps(sql, range);
-    this.#count(key, gaps.length);
+    this.#keep(key, gaps);
     return await this.#fillable(watched, gaps);
   }
 
-  #count(key: string, gaps: number): void {
-    this.#gapCounts.set(key, gaps);
-    this.#options.metrics.gaps.set([...this.#gapCounts.values()].reduce((sum, count) => sum + count, 0));
+  /** The gaps that are still open of those that are known: a worker that was late may have filled one, or an operator closed it. */
+  async #unfilled({ partition, stream, key }: WatchedStream): Promise<readonly Gap[]> {
+    const known = this.#open.get(key) ?? [];
+    if (known.length === 0) return known;
+    const missing = known.map(({ prevMs, prevSeq }) => ({ ms: prevMs, seq: prevSeq }));
+    const written = new Set((await findWritten(this.#options.sql, stream, partition, missing)).map(formatEntryId));
+    const open = known.filter((_, i) => !written.has(formatEntryId(missing[i]!)));
+    this.#keep(key, open);
+    return open;
+  }
+
+  #keep(key: string, gaps: readonly Gap[]): void {
+    this.#open.set(key, gaps.slice(0, REMEMBERED));
+    this.#options.metrics.gaps.set([...this.#open.values()].reduce((sum, { length }) => sum + length, 0));
   }
 
   async #fillable(watched: WatchedStream, gaps: readonly Gap[]): Promise<EntryId[]> {

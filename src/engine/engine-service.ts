@@ -159,11 +159,12 @@ function positionOf(partition: number, position: EntryPosition): MessageInitShap
 }
 
 function statusOf(status: EngineStatus): MessageInitShape<typeof EnginePartitionStatusSchema> {
-  const { partition, state, detail, position, stateHash, rules, openOrders, snapshot, unworkable } = status;
+  const { partition, state, detail, position, stateHash, rules, openOrders, snapshot, unworkable, gap } = status;
   return {
     ...{ partition, state: STATES[state], detail, stateHash, rules, openOrders },
     ...(position && { position: positionOf(partition, position) }),
     ...(snapshot && { snapshot: positionOf(partition, snapshot) }),
     unworkable: unworkable ?? "",
+    ...(gap && { gap: { after: positionOf(partition, gap.after), missing: formatEntryId(gap.missing) } }),
   };
 }

@@ -27,9 +27,24 @@ export interface LogReaderOptions {
   readonly log: Logger;
 }
 
+/** What is missing between two entries of the log. */
+export interface LogGap {
+  /** The last entry before it. */
+  readonly after: EntryPosition;
+  /** The last one in it: the first entry behind it names that as the one before. */
+  readonly missing: EntryId;
+}
+
 /** Neither the stream nor the journal has the entry that comes next, though there are later ones. */
 export class GapError extends Error {
   override readonly name = "GapError";
+  /** Undefined where the chain is broken in another way. */
+  readonly gap: LogGap | undefined;
+
+  constructor(message: string, gap?: LogGap) {
+    super(message);
+    this.gap = gap;
+  }
 }
 
 /** Entries read at once: at most 1 MiB each, and a few kilobytes nearly always. */
@@ -124,7 +139,10 @@ export class LogReader {
     }
     if (entries.length > 0) return entries;
     const words = `no entry follows ${formatEntryId(after)} of epoch ${after.epoch}`;
-    throw new GapError(`${words}: ${first.id} follows ${formatEntryId(first.previous)}, and the journal has no other`);
+    throw new GapError(
+      `${words}: ${first.id} follows ${formatEntryId(first.previous)}, and the journal has no other`,
+      gapBehind(after, [first, ...page]),
+    );
   }
 
   /** The log's head, unless it is that of another run or epoch by now. */
@@ -147,6 +165,19 @@ export class LogReader {
     }
     return entries;
   }
+}
+
+/** Of what comes behind a place in the stream and in the journal, the first names what is missing. */
+function gapBehind(
+  { epoch, ms, seq }: EntryPosition,
+  later: readonly { readonly previous: EntryId }[],
+): LogGap | undefined {
+  const after = { epoch, ms, seq };
+  const [missing] = later
+    .map(({ previous }) => previous)
+    .filter((previous) => compareEntryIds(previous, after) > 0)
+    .sort(compareEntryIds);
+  return missing && { after, missing };
 }
 
 function assertKnown(id: string, version: number): void {

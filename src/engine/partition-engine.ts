@@ -11,7 +11,7 @@ import { voidedBy } from "../stream/voids.ts";
 import type { EngineJournal } from "./engine-journal.ts";
 import { EngineRun, EngineUnavailableError } from "./engine-run.ts";
 import { PoisonError } from "./entry-outcome.ts";
-import { LogReader } from "./log-reader.ts";
+import { GapError, type LogGap, LogReader } from "./log-reader.ts";
 import { Engine } from "./matching/engine.ts";
 import type { MatchingEngine } from "./matching/interface.ts";
 import { Divergence, Halt, Setback } from "./setback.ts";
@@ -41,6 +41,8 @@ export interface EngineStatus {
   readonly snapshot: EntryPosition | undefined;
   /** The entry ("<ms>-<seq>") at which it stopped because it cannot work it: an operator may have it voided. */
   readonly unworkable: string | undefined;
+  /** What it waits for, though nobody may have it any more: an operator may have the gap closed. */
+  readonly gap: LogGap | undefined;
 }
 
 export interface PartitionEngineOptions {
@@ -147,6 +149,7 @@ export class PartitionEngine implements Service {
       ...{ stateHash, rules, openOrders },
       snapshot: this.#run?.snapshot,
       unworkable: this.#stopped?.unworkable,
+      gap: this.trouble instanceof GapError ? this.trouble.gap : undefined,
     };
   }
 

@@ -40,6 +40,7 @@ import { EngineCommands } from "./engine-commands.ts";
 import { EventFollower, FOLLOW_BLOCK_MS } from "./event-follower.ts";
 import { EventWaits } from "./event-waits.ts";
 import { ensureAdmin } from "./first-admin.ts";
+import { GapClosing } from "./gap-closing.ts";
 import { Gate } from "./gate.ts";
 import { GrpcDoor } from "./grpc-door.ts";
 import { HttpDoor } from "./http-door.ts";
@@ -211,6 +212,7 @@ async function runProcess(config: Config, log: Log, number: number | undefined):
   const marketData = new MarketData({ sql, engines, instruments, books, trades: new TradeWatches(news) });
   const watches = new Watches(metrics);
   const engineCommands = new EngineCommands({ ...logged, orderLog, trail, log, engines });
+  const gaps = new GapClosing({ ...logged, databaseUrl: config.databaseUrl, engines, log });
   const status = new PipelineStatus(admission, engines, sql);
   const letters = new Letters({ databaseUrl: config.databaseUrl, sql, instruments });
   const deadLetters = new DeadLetterMethods({ letters, instruments, settled: metrics.lettersSettled, log });
@@ -265,6 +267,7 @@ async function runProcess(config: Config, log: Log, number: number | undefined):
       setTradingStatus: ["admin", engineCommands.setTradingStatus],
       setAccountLimits: ["admin", engineCommands.setAccountLimits],
       voidEntry: ["admin", engineCommands.voidEntry],
+      closeGap: ["admin", gaps.closeGap],
       getPipelineStatus: ["admin", status.getPipelineStatus],
       listDeadLetters: ["admin", deadLetters.listDeadLetters],
       getDeadLetter: ["admin", deadLetters.getDeadLetter],
@@ -316,6 +319,7 @@ async function runProcess(config: Config, log: Log, number: number | undefined):
       for (const redis of [reading, ...appending, ...following]) redis.disconnect();
       await changes.close();
       await letters.close();
+      await gaps.close();
       await Promise.all([sql, sampling].map((pool) => pool.end({ timeout: 1 })));
     },
   };

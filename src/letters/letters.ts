@@ -20,8 +20,8 @@ import {
 import { type EntryRecord, EVENTS_STREAM, ORDERS_STREAM, type Receipt } from "../store/entry-record.ts";
 import { isMissingPartition } from "../store/errors.ts";
 import { findTradeSide } from "../store/executions.ts";
-import { holdPartition } from "../store/fences.ts";
 import { readEntry } from "../store/journal.ts";
+import { holdPartition } from "../store/journal-lock.ts";
 import { ensurePartitions } from "../store/partitions.ts";
 import { findReceipt } from "../store/receipts.ts";
 import type { Transaction, Writer } from "../store/writer.ts";

@@ -1,10 +1,3 @@
-import postgres from "postgres";
-
-import { type EntryKey, type EntryRecord, EVENTS_STREAM, type LogPosition, ORDERS_STREAM } from "./entry-record.ts";
-import { plainArray } from "./parameters.ts";
-import { withdrawEvents } from "./withdraw.ts";
-import type { Transaction, Writer } from "./writer.ts";
-
 /**
  * Fences keep from the journal what the log has lost (stream/opening.ts, migrations/0008_log_fences.sql).
  *
@@ -12,7 +5,14 @@ import type { Transaction, Writer } from "./writer.ts";
  * reads the fences until it has ended; whoever raises a fence holds it alone. So each entry is either in the journal when the
  * opener reads its end, or meets the fence.
  */
-const LOCK = 7_366_514;
+import postgres from "postgres";
+
+import { type Closing, findClosings, isClosedOut } from "./closings.ts";
+import { type EntryKey, type EntryRecord, EVENTS_STREAM, type LogPosition, ORDERS_STREAM } from "./entry-record.ts";
+import { holdPartition, JOURNAL_LOCK, lockJournal } from "./journal-lock.ts";
+import { plainArray } from "./parameters.ts";
+import { withdrawEvents } from "./withdraw.ts";
+import type { Transaction, Writer } from "./writer.ts";
 
 /** A worker's transactions take some tens of milliseconds. Others wait behind one who waits for the lock, so not for long at once. */
 const LOCK_WAIT_MS = 1_000;
@@ -43,10 +43,10 @@ interface Fenced {
   readonly orphans: readonly Orphan[];
 }
 
-/** An entry that the log had lost when this epoch began. */
+/** An entry that the log had lost when this epoch began; undefined where it stood in a gap that was closed since. */
 export interface Orphan {
   readonly entry: EntryRecord;
-  readonly epoch: number;
+  readonly epoch: number | undefined;
 }
 
 interface FenceRow {
@@ -66,7 +66,7 @@ const FIND_FENCES = `
  * Tells the entries that the log has from those that it has lost, and keeps it so until the transaction ends: first in each
  * transaction that writes entries. Throws what the transaction throws.
  *
- * Two statements, since what the second one sees is settled when it begins; sent together, they cost one way.
+ * Statements of their own, since what each sees is settled when it begins; sent together, they cost one way.
  */
 export async function holdFences(transaction: Transaction, entries: readonly EntryRecord[]): Promise<Fenced> {
   const lowest = new Map<number, number>();
@@ -75,35 +75,32 @@ export async function holdFences(transaction: Transaction, entries: readonly Ent
     lowest.set(receipt.partition, Math.min(lowest.get(receipt.partition) ?? Infinity, receipt.epoch));
   }
   const fences = new Map<number, readonly Fence[]>();
+  const closings = new Map<number, readonly Closing[]>();
   for (const [partition, epoch] of [...lowest].sort(([a], [b]) => a - b)) {
-    const [, { rows }] = await Promise.all([
+    const [, { rows }, closed] = await Promise.all([
       holdPartition(transaction, partition),
       transaction.query<FenceRow>(FIND_FENCES, [partition, epoch]),
+      findClosings(transaction, partition),
     ]);
     if (rows.length > 0) fences.set(partition, rows.map(toFence));
+    if (closed.length > 0) closings.set(partition, closed);
   }
-  if (fences.size === 0) return { welcome: entries, orphans: [] };
+  if (fences.size === 0 && closings.size === 0) return { welcome: entries, orphans: [] };
 
   const suspects = new Map<EntryRecord, number>();
+  const orphans: Orphan[] = [];
   for (const entry of entries) {
-    const epoch = epochWithout(entry.receipt, fences.get(entry.receipt.partition) ?? []);
-    if (epoch !== undefined) suspects.set(entry, epoch);
+    const { partition } = entry.receipt;
+    const epoch = epochWithout(entry.receipt, fences.get(partition) ?? []);
+    if (isClosedOut(entry.receipt, closings.get(partition) ?? [])) orphans.push({ entry, epoch: undefined });
+    else if (epoch !== undefined) suspects.set(entry, epoch);
   }
-  if (suspects.size === 0) return { welcome: entries, orphans: [] };
-  const journaled = await findJournaled(transaction, [...suspects.keys()]);
-  const orphans = [...suspects].flatMap(([entry, epoch]) =>
-    journaled.has(placeOf(entry.receipt)) ? [] : [{ entry, epoch }],
-  );
+  if (suspects.size > 0) {
+    const journaled = await findJournaled(transaction, [...suspects.keys()]);
+    for (const [entry, epoch] of suspects) if (!journaled.has(placeOf(entry.receipt))) orphans.push({ entry, epoch });
+  }
   const without = new Set(orphans.map(({ entry }) => entry));
   return { welcome: entries.filter((entry) => !without.has(entry)), orphans };
-}
-
-/**
- * Keeps fences from being raised until the transaction ends: first in each transaction that reads receipts and writes by them.
- * Waits for one that is being raised.
- */
-export async function holdPartition(transaction: Transaction, partition: number): Promise<void> {
-  await transaction.query("SELECT pg_advisory_xact_lock_shared($1, $2)", [LOCK, partition]);
 }
 
 /**
@@ -219,8 +216,7 @@ async function alone<T>(
   for (;;) {
     try {
       return await writer.transaction(async (transaction) => {
-        await transaction.query(`SET LOCAL lock_timeout = ${LOCK_WAIT_MS}`);
-        await transaction.query("SELECT pg_advisory_xact_lock($1, $2)", [LOCK, partition]);
+        await lockJournal(transaction, partition, LOCK_WAIT_MS);
         return await work(transaction);
       });
     } catch (error) {
@@ -305,7 +301,7 @@ const NOT_PERMITTED = "42501";
 
 async function endHolders(writer: Writer, partition: number, stalledMs: number): Promise<void> {
   try {
-    await writer.transaction((transaction) => transaction.query(END_HOLDERS, [LOCK, partition, stalledMs]));
+    await writer.transaction((transaction) => transaction.query(END_HOLDERS, [JOURNAL_LOCK, partition, stalledMs]));
   } catch (error) {
     if (!(error instanceof postgres.PostgresError) || error.code !== NOT_PERMITTED) throw error;
   }

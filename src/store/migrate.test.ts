@@ -27,7 +27,7 @@ async function createEmpty(t: TestContext) {
 
 async function undoBehindThird(sql: ReturnType<typeof openSql>): Promise<void> {
   await sql`DROP TABLE settings, accounts, instruments, account_keys, account_revision, revocations, admin_actions, executions,
-    trades, order_states, engine_snapshots, engine_snapshot_parts, log_fences CASCADE`;
+    trades, order_states, engine_snapshots, engine_snapshot_parts, log_fences, log_closings CASCADE`;
   await sql`ALTER TABLE dead_letters DROP COLUMN state CASCADE, DROP COLUMN settled_at CASCADE,
     DROP COLUMN settled_by CASCADE, DROP COLUMN note CASCADE, DROP COLUMN kind CASCADE`;
   await sql`DELETE FROM schema_migrations WHERE number > 3`;

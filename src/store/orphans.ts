@@ -2,9 +2,11 @@ import type postgres from "postgres";
 import { type LogPosition, ORDERS_STREAM } from "./entry-record.ts";
 import { packBytes, plainArray } from "./parameters.ts";
 
-/** Why an entry is an orphan; by its first word it is known as one. `epoch`: began without it. */
-export function orphanReason(epoch: number): string {
-  return `ORPHANED: the log had lost the entry when it was opened in epoch ${epoch}, and went on without it`;
+/** Why an entry is an orphan; by its first word it is known as one. `epoch`: began without it; undefined where its gap was closed. */
+export function orphanReason(epoch: number | undefined): string {
+  return epoch === undefined
+    ? "ORPHANED: the log had lost the entry, and the gap in which it stood was closed without it"
+    : `ORPHANED: the log had lost the entry when it was opened in epoch ${epoch}, and went on without it`;
 }
 
 const INSERT = `

@@ -78,7 +78,7 @@ async function compareHashes(
 }
 
 /**
- * The receipt of an entry, which stays as it is until the transaction ends, where that holds the partition (fences.ts); undefined
+ * The receipt of an entry, which stays as it is until the transaction ends, where that holds the partition (journal-lock.ts); undefined
  * where there is none.
  */
 export async function findReceipt(

@@ -49,7 +49,8 @@ import { WireError } from "./wire.ts";
  *    by then, back to 2. Then events of it that were written before their commands are taken back. It also keeps the number of its epoch: no other opening ever has it again, whatever Redis forgets.
  * 4. The log is opened. Refused where the claim is another's or gone, because Redis was emptied once more: back to 1.
  *
- * A gap in what was put back stays open: the entries that fill it stand before the base, and the engine waits for them.
+ * A gap in what was put back stays open: the entries that fill it stand before the base, and the engine waits for them, or until an
+ * operator has it closed (store/closings.ts).
  */
 export interface OpeningOptions {
   readonly redis: Redis;

@@ -11,7 +11,7 @@ import { Script } from "./script.ts";
 const tickScript = new Script("tick");
 
 /** One command, which is nobody's and has no key. */
-const TICK_BATCH = Buffer.from(
+export const TICK_BATCH = Buffer.from(
   toBinary(CommandBatchSchema, create(CommandBatchSchema, { commands: [{ kind: { case: "tick", value: {} } }] })),
 );
 

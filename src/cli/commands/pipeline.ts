@@ -1,6 +1,6 @@
 import type { Command } from "commander";
 import { exitCodes } from "../../runtime/errors.ts";
-import type { EngineOptions, VoidOptions } from "../engine.ts";
+import type { EngineOptions, ReasonOptions } from "../engine.ts";
 import type { TailOptions } from "../tail.ts";
 import type { TopOptions } from "../top.ts";
 import { client, example, wholeNumber } from "./arguments.ts";
@@ -25,8 +25,21 @@ export function addPipelineCommands(program: Command): void {
     .argument("<partition>", "the number of it", wholeNumber(0, 4_095))
     .argument("<entry>", "the ID of it, as engine-status tells")
     .requiredOption("--reason <text>", "for those who read the log later")
-    .action(async (partition: number, entry: string, options: VoidOptions) =>
+    .action(async (partition: number, entry: string, options: ReasonOptions) =>
       (await import("../engine.ts")).voidEntry(partition, entry, options),
+    );
+  example(
+    client(program.command("close-gap")),
+    'penstock close-gap 0 1735689600000-0 --reason "lost in the power cut: ticket 4712"',
+  )
+    .description(
+      "have the log go on without entries that nobody has any more, and for which the engine waits (as admin); what comes later of them is a dead letter",
+    )
+    .argument("<partition>", "the number of it", wholeNumber(0, 4_095))
+    .argument("<entry>", "the ID of the last one that is missing, as engine-status tells")
+    .requiredOption("--reason <text>", "for those who read the audit trail later")
+    .action(async (partition: number, entry: string, options: ReasonOptions) =>
+      (await import("../engine.ts")).closeGap(partition, entry, options),
     );
   example(program.command("tail"), "penstock tail --follow", "penstock tail --partition 3 --from 1735689600000-0")
     .description("print entries of the log, a line of JSON each: the last ten, or those from an ID on")

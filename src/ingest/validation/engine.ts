@@ -4,6 +4,7 @@
 import * as v from "valibot";
 
 import type {
+  CloseGapRequest,
   SetAccountLimitsRequest,
   SetTradingStatusRequest,
   VoidEntryRequest,
@@ -15,7 +16,7 @@ import { compareEntryIds, type EntryId, formatEntryId, parseEntryId, START } fro
 import { enumeration } from "./enumeration.ts";
 import { AccountName, ClientId, Reason, requiredEnum, shapeFaults } from "./shape.ts";
 import { readSymbol } from "./target.ts";
-import type { Fields, Violations } from "./violation.ts";
+import type { Fields, Violation, Violations } from "./violation.ts";
 import { REQUIRED } from "./violation.ts";
 
 const Status = v.object({ requestId: ClientId, status: requiredEnum(enumeration(TradingStatus)) });
@@ -74,14 +75,40 @@ export interface VoidFields {
 export function validateVoid(request: Fields<VoidEntryRequest>, partitions: number): VoidFields | Violations {
   const faults = shapeFaults(Void, request);
   const { requestId, partition, reason } = request;
-  if (partition >= partitions) faults.push({ field: "partition", description: `must be less than ${partitions}` });
-  const entry = readEntryId(request.entryId);
-  if (entry === undefined) {
-    const description = request.entryId === "" ? REQUIRED : "must be an entry ID such as 1735689600000-0";
-    faults.push({ field: "entry_id", description });
-  }
+  const entry = readPlace(request, partitions, faults);
   if (faults.length > 0 || entry === undefined) return { violations: faults };
   return { requestId, partition, entryId: formatEntryId(entry), reason };
+}
+
+const Closing = v.object({ reason: Reason });
+
+export interface ClosingFields {
+  readonly partition: number;
+  readonly missing: EntryId;
+  readonly reason: string;
+}
+
+export function validateCloseGap(request: Fields<CloseGapRequest>, partitions: number): ClosingFields | Violations {
+  const faults = shapeFaults(Closing, request);
+  const { partition, reason } = request;
+  const missing = readPlace(request, partitions, faults);
+  if (faults.length > 0 || missing === undefined) return { violations: faults };
+  return { partition, missing, reason };
+}
+
+/** The entry that a request names; undefined where it names none, which is a fault. */
+function readPlace(
+  { partition, entryId }: { readonly partition: number; readonly entryId: string },
+  partitions: number,
+  faults: Violation[],
+): EntryId | undefined {
+  if (partition >= partitions) faults.push({ field: "partition", description: `must be less than ${partitions}` });
+  const entry = readEntryId(entryId);
+  if (entry === undefined) {
+    const description = entryId === "" ? REQUIRED : "must be an entry ID such as 1735689600000-0";
+    faults.push({ field: "entry_id", description });
+  }
+  return entry;
 }
 
 function readEntryId(text: string): EntryId | undefined {
