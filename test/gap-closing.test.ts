@@ -30,7 +30,7 @@ import { type Scene, untilFinished } from "./support/worker.ts";
 
 const ENV = { PENSTOCK_READ_BLOCK_MS: "100" };
 
-const { closeGap, getPipelineStatus, listAdminActions } = AdminService.method;
+const { closeGap, getPipelineStatus, listAdminActions, redriveDeadLetter } = AdminService.method;
 
 /** All roles but workers, which come and go. */
 class Deployment {
@@ -171,6 +171,10 @@ test("I4, I7, I8: a gap that nobody fills is closed by an operator; the engine g
     `orphaned 0 ${two.id}`,
     `orphaned 1 ${one.id}`,
   ]);
+  for (const { id } of letters) {
+    const { message } = await refusalOf(admin.call(redriveDeadLetter, { id: BigInt(id) }));
+    assert.match(message, /no engine will ever come to it/);
+  }
   const audit = async () => {
     const { code, output } = await runbook.run("penstock audit");
     assert.equal(code, 0, output);

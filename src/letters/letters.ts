@@ -190,7 +190,8 @@ function whyNot(letter: StoredLetter, receipt: Pick<Receipt, "version" | "hash">
     return `its entry has schema version ${receipt.version}, this ingest knows ${version}: upgrade it`;
   }
   const isWhole = letter.index < 0;
-  return isWhole && !receipt.hash.equals(hash("sha256", letter.raw, "buffer")) ? NEVER.fork : undefined;
+  if (!isWhole || receipt.hash.equals(hash("sha256", letter.raw, "buffer"))) return undefined;
+  return letter.kind === "orphaned" ? ORPHANED : NEVER.fork; // what stands there may be what a gap was closed with
 }
 
 function withoutReceipt({ kind, index, ...id }: StoredLetter): string {
