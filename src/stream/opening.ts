@@ -46,7 +46,8 @@ import { WireError } from "./wire.ts";
  * 2. The journal's entries are put back. The next opener goes on behind them; the head says from where on they were. Where the
  *    journal goes on from a place before the stream's end, the stream is given up first (`giveUp`), and all of it comes from there.
  * 3. The fence. Of no effect on what stands before it, and what stands behind it is lost already. Where the journal has grown
- *    by then, back to 2. Then events of it that were written before their commands are taken back. It also keeps the number of its epoch: no other opening ever has it again, whatever Redis forgets.
+ *    by then, back to 2. It also keeps the number of its epoch: no other opening ever has it again, whatever Redis forgets. Then
+ *    events behind it that were written before their commands are taken back.
  * 4. The log is opened. Refused where the claim is another's or gone, because Redis was emptied once more: back to 1.
  *
  * A gap in what was put back stays open: the entries that fill it stand before the base, and the engine waits for them, or until an
