@@ -5,6 +5,7 @@ import { messageOf } from "../runtime/errors.ts";
 import type { Service } from "../runtime/service.ts";
 import { EventLog } from "../stream/event-log.ts";
 import { NewerEventsError } from "../stream/event-pages.ts";
+import { NotOpenError, openHead } from "../stream/head.ts";
 import type { PartitionKeys } from "../stream/keys.ts";
 import { type EntryPosition } from "../stream/position.ts";
 import { voidedBy } from "../stream/voids.ts";
@@ -16,7 +17,7 @@ import { Engine } from "./matching/engine.ts";
 import type { MatchingEngine } from "./matching/interface.ts";
 import { Divergence, Halt, Setback } from "./setback.ts";
 import type { SnapshotStore } from "./snapshots.ts";
-import { type EngineFactory, findStart, NotOpenError, openHead } from "./start.ts";
+import { type EngineFactory, findStart } from "./start.ts";
 
 /**
  * - `starting`: comes to the present: waits for the log to be opened, restores a snapshot, replays what is behind it.

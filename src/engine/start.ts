@@ -1,9 +1,8 @@
 import { hash } from "node:crypto";
 import type { Redis } from "ioredis";
 import type { Logger } from "pino";
-import { parseInfo } from "../stream/durability.ts";
 import type { EventLog } from "../stream/event-log.ts";
-import { type Head, readHead } from "../stream/head.ts";
+import type { Head } from "../stream/head.ts";
 import type { PartitionKeys } from "../stream/keys.ts";
 import { findEntry } from "../stream/lookup.ts";
 import { compareEntries, compareEntryIds, type EntryPosition, formatEntryId, START } from "../stream/position.ts";
@@ -43,20 +42,7 @@ export interface Start {
   readonly voided: ReadonlySet<string>;
 }
 
-/** The log is not open at present: an ingest opens it. */
-export class NotOpenError extends Error {
-  override readonly name = "NotOpenError";
-}
-
 const BEGINNING: EntryPosition = { epoch: 0, ...START };
-
-/** The log's head, where the log is open on this server. Throws a NotOpenError. */
-export async function openHead(redis: Redis, keys: PartitionKeys): Promise<Head> {
-  const head = await readHead(redis, keys);
-  const run = parseInfo(await redis.info("server")).get("run_id");
-  if (head.run === "" || head.run !== run) throw new NotOpenError("the log is not open: no ingest has opened it yet");
-  return head;
-}
 
 /**
  * The newest good snapshot that lies on the chain, and behind which no event entry can be missing:

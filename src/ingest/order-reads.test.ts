@@ -49,6 +49,9 @@ test("an open order whose rows were dropped is found in the engine's book, by it
   const notFound = { code: "NOT_FOUND" };
 
   const old = placeOf(31);
+  await assert.rejects(find(old), { code: "UNAVAILABLE" }, "the log is not open: nobody knows what it has");
+  const run = /run_id:(\w+)/.exec(await redis.info("server"))?.[1] ?? "";
+  await redis.hset(partitions[0].head, { run, epoch: 1 });
   await assert.rejects(find(old), notFound, "no engine is part of the deployment");
   assert.deepEqual(asked, []);
   await redis.hset(partitions[0].engine, "snapshot", "0-0");

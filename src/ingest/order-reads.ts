@@ -10,6 +10,7 @@ import { clientKeyOf, idempotencyKey, SCHEMA_VERSION } from "../stream/command.t
 import { decodeBatch } from "../stream/logged-command.ts";
 import { fromUnits } from "../stream/decimal.ts";
 import { PERSIST_GROUP } from "../stream/groups.ts";
+import { NotOpenError, openHead } from "../stream/head.ts";
 import type { TradedInstrument } from "../stream/instrument.ts";
 import type { InstrumentBook } from "../stream/instrument-book.ts";
 import type { PartitionKeys } from "../stream/keys.ts";
@@ -55,6 +56,7 @@ export interface OrderReadsOptions {
 }
 
 const DAY_MS = 86_400_000;
+const NOT_OPEN = "the log is being opened, and whether the order is there is not known by then: ask again";
 
 /**
  * Reads of orders. An acknowledged order is never NOT_FOUND: it is in Postgres, or still in the log at its place, or by then
@@ -133,8 +135,11 @@ export class OrderReads implements Pick<OrderMethods, "getOrder" | "listOrders">
 
   /** The order that a request means, if it is the account's own, as far as it never changes. Throws NOT_FOUND. */
   async find({ place }: Target & { readonly by: "order_id" }, account: string): Promise<{ readonly symbol: string }> {
-    const { event } = (await this.#newestIn(place)) ?? {};
-    const order = event ?? (await this.#beyond(place)) ?? (await this.#inBook(place));
+    const kept = await this.#surely(
+      place.partition,
+      async () => (await this.#newestIn(place))?.event ?? (await this.#beyond(place)),
+    );
+    const order = kept ?? (await this.#inBook(place));
     return { symbol: own(order, account).symbol ?? "" };
   }
 
@@ -154,11 +159,36 @@ export class OrderReads implements Pick<OrderMethods, "getOrder" | "listOrders">
 
   /** The order that a request means, if it is the account's own. Throws NOT_FOUND. */
   async read(target: Target, account: string): Promise<OrderInit> {
-    const order =
-      target.by === "order_id"
-        ? await this.orderAt(target.place)
-        : await this.#byClientId(account, target.instrument.symbol, target.clientOrderId);
-    return own(order, account);
+    if (target.by === "order_id") {
+      const { place } = target;
+      return own(await this.#surely(place.partition, () => this.orderAt(place)), account);
+    }
+    const { symbol } = target.instrument;
+    const look = () => this.#byClientId(account, symbol, target.clientOrderId);
+    return own(await this.#surely(this.#options.partitioning.of(symbol), look), account);
+  }
+
+  /**
+   * What there is in a partition. Only of a log that was open all the while it counts that there is nothing: where Redis has lost an
+   * order, a worker may have it in hand, and it is put back before the log is open again. Throws UNAVAILABLE of any other.
+   */
+  async #surely<Found>(partition: number, look: () => Promise<Found | undefined>): Promise<Found | undefined> {
+    const found = await look();
+    const keys = this.#options.partitions[partition];
+    if (found !== undefined || keys === undefined) return found;
+    const epoch = await this.#openEpoch(keys);
+    const foundAgain = await look();
+    if (foundAgain !== undefined || (await this.#openEpoch(keys)) === epoch) return foundAgain;
+    throw new RequestError("UNAVAILABLE", NOT_OPEN);
+  }
+
+  async #openEpoch(keys: PartitionKeys): Promise<number> {
+    try {
+      return (await openHead(this.#options.redis, keys)).epoch;
+    } catch (error) {
+      if (error instanceof NotOpenError) throw new RequestError("UNAVAILABLE", NOT_OPEN);
+      throw error;
+    }
   }
 
   async #byClientId(account: string, symbol: string, clientOrderId: string): Promise<OrderInit | undefined> {

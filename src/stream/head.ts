@@ -1,4 +1,5 @@
 import type { Redis } from "ioredis";
+import { parseInfo } from "./durability.ts";
 import type { PartitionKeys } from "./keys.ts";
 import { type EntryId, formatEntryId, parseEntryId, START } from "./position.ts";
 
@@ -31,6 +32,19 @@ export async function readHead(redis: Redis, keys: PartitionKeys): Promise<Head>
     recognisedSince: Number(hash["previous"] ?? hash["turned"] ?? 0),
     restored: hash["restored"] === undefined ? undefined : restoredFrom(hash["restored"], hash["last"]),
   };
+}
+
+/** The log is not open at present: an ingest opens it. */
+export class NotOpenError extends Error {
+  override readonly name = "NotOpenError";
+}
+
+/** The log's head, where the log is open on this server. Throws a NotOpenError. */
+export async function openHead(redis: Redis, keys: PartitionKeys): Promise<Head> {
+  const head = await readHead(redis, keys);
+  const run = parseInfo(await redis.info("server")).get("run_id");
+  if (head.run === "" || head.run !== run) throw new NotOpenError("the log is not open: no ingest has opened it yet");
+  return head;
 }
 
 /** An older version says only that something was put back: then all that is there counts as what was. */
