@@ -56,7 +56,7 @@ export interface OrderReadsOptions {
 }
 
 const DAY_MS = 86_400_000;
-const NOT_OPEN = "the log is being opened, and whether the order is there is not known by then: ask again";
+const NOT_OPEN = "the log is being opened, and whether the order is there is not known until then: ask again";
 
 /**
  * Reads of orders. An acknowledged order is never NOT_FOUND: it is in Postgres, or still in the log at its place, or by then
