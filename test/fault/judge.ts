@@ -103,14 +103,14 @@ export class Judge {
         findings.push(`${role}: ${message}: ${line.slice(0, 600)}`);
     }
     findings.push(...this.#stack.takeCrashes());
-    findings.push(...this.#stack.troubles.splice(0).map(String));
+    findings.push(...this.#stack.servers.troubles.splice(0).map(String));
     return { lost, forgiven: [...forgiven], isTold, doubled, findings };
   }
 
   /** What `penstock audit` finds, with the clients' record. Rejects where it could not look at all of it. */
   async audit(): Promise<AuditFinding[]> {
-    const { redisServer, postgresServer } = this.#stack;
-    return await audit({ redisUrl: redisServer.url, databaseUrl: postgresServer.url, record: this.#record.file });
+    const { redis, postgres } = this.#stack.servers;
+    return await audit({ redisUrl: redis.url, databaseUrl: postgres.url, record: this.#record.file });
   }
 
   /** Of each partition the first opening since then that lacks something. */

@@ -39,7 +39,7 @@ export class Probe {
    */
   async untilHealthy(limitMs: number): Promise<void> {
     const deadline = performance.now() + limitMs;
-    await this.#stack.serversUp();
+    await this.#stack.servers.up();
     await Promise.all(this.#stack.roles.map((role) => role.untilReady(limitMs)));
     const sent = this.#callers.flatMap((caller) =>
       this.#symbols.map((symbol) => this.#matched(caller, symbol, deadline)),

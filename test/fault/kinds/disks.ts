@@ -18,8 +18,8 @@ function isUp({ sql }: FaultStack): Promise<boolean> {
 }
 
 /** Turns to the next segments of WAL until there is none: then every session ends, or all of Postgres. */
-async function exhaustWal({ sql, postgresServer }: FaultStack): Promise<void> {
-  for (let i = 0; i < 200 && postgresServer.pid !== undefined; i++) {
+async function exhaustWal({ sql, servers }: FaultStack): Promise<void> {
+  for (let i = 0; i < 200 && servers.postgres.pid !== undefined; i++) {
     const code = await sql`SELECT pg_logical_emit_message(false, 'fault', repeat('x', 1000)), pg_switch_wal()`.then(
       () => "",
       (error: { code?: string }) => error.code ?? "gone",
@@ -40,11 +40,10 @@ export const DISKS: readonly Kind[] = [
     stack: { disks: { redis: 64 } },
     missing,
     inject: async (stack, random) => {
-      const { redisServer } = stack;
       stack.disk("redis").fill(random.between(0, 4) * 4_096);
-      await inTime(redisServer.exited, "the end of Redis on a full disk", FULL_LIMIT_MS);
+      await inTime(stack.servers.redis.exited, "the end of Redis on a full disk", FULL_LIMIT_MS);
       await sleep(random.between(500, 2_000));
-      await stack.killServer("redis", async () => stack.disk("redis").relieve());
+      await stack.servers.kill("redis", async () => stack.disk("redis").relieve());
       return { where: "redis" };
     },
   },
@@ -62,7 +61,7 @@ export const DISKS: readonly Kind[] = [
       await sleep(random.between(1_000, 4_000));
       stack.disk("postgres").relieve();
       // It comes back by itself where it has only ended its sessions; and it may yet end while it tries.
-      stack.startUntil("postgres", () => isUp(stack));
+      stack.servers.startUntil("postgres", () => isUp(stack));
       return { where: "postgres" };
     },
   },

@@ -2,7 +2,8 @@ import { setTimeout as sleep } from "node:timers/promises";
 
 import type { Kind } from "../fault.ts";
 import type { Role } from "../role.ts";
-import type { FaultStack, ServerName } from "../stack.ts";
+import type { ServerName } from "../servers.ts";
+import type { FaultStack } from "../stack.ts";
 
 /** Processes that die at a random moment, or are asked to end. A supervisor starts them again. */
 
@@ -55,7 +56,7 @@ const killServer = (name: ServerName, attacks: readonly string[]): Kind => ({
   what: `kill -9 of ${name}, started again at once`,
   attacks,
   inject: async (stack) => {
-    await stack.killServer(name);
+    await stack.servers.kill(name);
     return { where: name };
   },
 });
@@ -67,7 +68,7 @@ const down = (name: ServerName, attacks: readonly string[]): Kind => ({
   alone: true,
   turns: 3,
   inject: async (stack) => {
-    await stack.stopServer(name, 10_000);
+    await stack.servers.stop(name, 10_000);
     return { where: name };
   },
 });
@@ -89,7 +90,7 @@ export const KILLS: readonly Kind[] = [
     what: "kill -9 of Redis and of every ingest: nobody knows any more what was acknowledged last",
     attacks: ["I1", "I2", "I3"],
     inject: async (stack) => {
-      await Promise.all([stack.killServer("redis"), ...stack.ingests.map((role) => role.kill())]);
+      await Promise.all([stack.servers.kill("redis"), ...stack.ingests.map((role) => role.kill())]);
       return { where: "redis, all ingests" };
     },
   },
@@ -101,8 +102,8 @@ export const KILLS: readonly Kind[] = [
     inject: async (stack, random) => {
       const kills = random.shuffled([
         ...stack.roles.map((role) => () => role.kill()),
-        () => stack.killServer("redis"),
-        () => stack.killServer("postgres"),
+        () => stack.servers.kill("redis"),
+        () => stack.servers.kill("postgres"),
       ]);
       await Promise.all(
         kills.map(async (kill) => {

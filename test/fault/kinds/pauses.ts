@@ -5,7 +5,8 @@ import { PERSIST_GROUP } from "../../../src/stream/groups.ts";
 import type { Kind } from "../fault.ts";
 import { MissedError } from "../points.ts";
 import type { Role } from "../role.ts";
-import type { FaultStack, ServerName } from "../stack.ts";
+import type { ServerName } from "../servers.ts";
+import type { FaultStack } from "../stack.ts";
 
 /** Processes that stand still, and then go on as if nothing had been. */
 
@@ -88,9 +89,9 @@ const pauseServer = (name: ServerName, what: string, attacks: readonly string[],
   what,
   attacks,
   inject: async (stack, random) => {
-    stack.signalServer(name, "SIGSTOP");
+    stack.servers.signal(name, "SIGSTOP");
     await sleep(random.between(...ms));
-    stack.signalServer(name, "SIGCONT");
+    stack.servers.signal(name, "SIGCONT");
     return { where: name };
   },
 });

@@ -5,7 +5,8 @@ import type { Message } from "../../support/wire.ts";
 import type { Kind } from "../fault.ts";
 import { caught, caughtAtAny, inTime, listen } from "../points.ts";
 import type { Role } from "../role.ts";
-import type { FaultStack, ServerName } from "../stack.ts";
+import type { ServerName } from "../servers.ts";
+import type { FaultStack } from "../stack.ts";
 
 /**
  * Processes that die at a named point: what passes between two of them is seen on its way and held there, and the process whose it is
@@ -53,7 +54,7 @@ const serverKilledAt = ({ name, what, attacks, of, to, picks }: Point): Kind => 
   inject: async (stack, random) => {
     const role = random.pick(of(stack));
     const held = await caught(stack.link(role.name, to), picks, what);
-    await stack.killServer(to);
+    await stack.servers.kill(to);
     held.drop();
     return { where: `${to}, at ${role.name}` };
   },
@@ -283,7 +284,7 @@ const KINDS: readonly Kind[] = [
       const ways = waysOf(stack, stack.ingests, "redis");
       const opening = caughtAtAny(ways, sent("script open"), "the opening of a partition");
       opening.catch(() => {}); // awaited below
-      await stack.killServer("redis");
+      await stack.servers.kill("redis");
       const { role, held } = await opening;
       await role.kill();
       held.drop();

@@ -92,7 +92,7 @@ export const POSTGRES: readonly Kind[] = [
     what: "a clean restart of Postgres (fast shutdown) under load",
     attacks: ["I4", "I5"],
     inject: async (stack) => {
-      await stack.stopServer("postgres", 0);
+      await stack.servers.stop("postgres", 0);
       return { where: "postgres" };
     },
   },
@@ -103,7 +103,7 @@ export const POSTGRES: readonly Kind[] = [
     alone: true,
     inject: async (stack, random) => {
       // Not by a pool: its ROLLBACK on a connection that is gone would end this process (store/connection.ts).
-      const writer = new Writer(stack.postgresServer.url, { timeoutMs: 10_000 });
+      const writer = new Writer(stack.servers.postgres.url, { timeoutMs: 10_000 });
       try {
         await writer.transaction(async (transaction) => {
           await transaction.query("LOCK TABLE orders IN EXCLUSIVE MODE");

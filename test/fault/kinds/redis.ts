@@ -86,7 +86,7 @@ export const REDIS: readonly Kind[] = [
     what: "a clean restart of Redis (SIGTERM) under load",
     attacks: ["I1", "I3", "I8"],
     inject: async (stack) => {
-      await stack.stopServer("redis", 0);
+      await stack.servers.stop("redis", 0);
       return { where: "redis" };
     },
   },
@@ -102,7 +102,7 @@ export const REDIS: readonly Kind[] = [
         await stack.redis.config("SET", "rdb-key-save-delay", 0);
         throw new MissedError("Redis did not rewrite its file");
       }
-      await stack.killServer("redis"); // with the delay, which was in no file
+      await stack.servers.kill("redis"); // with the delay, which was in no file
       return { where: "redis" };
     },
   },
@@ -163,7 +163,7 @@ export const REDIS: readonly Kind[] = [
     },
     alone: true,
     inject: async (stack) => {
-      await stack.killServer("redis", async ({ folder }) => {
+      await stack.servers.kill("redis", async ({ folder }) => {
         const file = newestAof(folder);
         truncateSync(file, Math.max(0, statSync(file).size - LOST_BYTES));
       });
@@ -180,7 +180,7 @@ export const REDIS: readonly Kind[] = [
     },
     alone: true,
     inject: async (stack) => {
-      await stack.killServer("redis", async ({ folder }) => {
+      await stack.servers.kill("redis", async ({ folder }) => {
         await rm(join(folder, "appendonlydir"), { recursive: true });
       });
       return { where: "redis" };
