@@ -27,6 +27,8 @@ export interface RedisOptions {
 const LEAST_VERSION = 7;
 const MIB = 1024 * 1024;
 
+// How often it is asked while it reads its file back (stream/redis.ts).
+const LOADING_POLL_MS = 200;
 // Redis needs no grace to keep what it acknowledged; ten seconds let it finish its file.
 const ORPHAN_GRACE_SECONDS = 10;
 
@@ -87,6 +89,7 @@ export class RedisServer extends DataServer {
       ...(password !== undefined && { password }),
       lazyConnect: true,
       connectTimeout: 1_000,
+      maxLoadingRetryTime: LOADING_POLL_MS,
       maxRetriesPerRequest: 0,
       retryStrategy: () => null,
     });

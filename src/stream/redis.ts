@@ -7,6 +7,8 @@ import { Redis } from "ioredis";
  *   in flight again, and one XADD became two entries. A command on a lost connection rejects at once; whether it is sent
  *   again is decided here, where it is known to be safe.
  * - A server that goes silent without closing is noticed: `socketTimeout` cuts the connection where an answer is that late.
+ * - A server that reads its file back is asked again and again: the time that it says it needs is a guess of its first moments, and the
+ *   driver would stay away for so long, from one second to ten.
  * - No autopipelining: a command behind a blocking read waits for it.
  */
 export interface RedisOptions {
@@ -20,6 +22,7 @@ export interface RedisOptions {
 
 const CONNECT_TIMEOUT_MS = 2_000; // a server on the same network answers in a few
 const MAX_RECONNECT_DELAY_MS = 1_000; // a restarted server should be found within about a second
+const LOADING_POLL_MS = 200; // and one that has read back its file in the same time
 
 /** The server's clock, ms since 1970. */
 export async function readClock(redis: Redis): Promise<number> {
@@ -43,6 +46,7 @@ export function connectRedis(url: string, options: RedisOptions): Redis {
     enableAutoPipelining: false,
     connectTimeout: CONNECT_TIMEOUT_MS,
     socketTimeout: options.socketTimeoutMs,
+    maxLoadingRetryTime: LOADING_POLL_MS,
     retryStrategy: (times) => Math.min(50 * 2 ** Math.min(times, 5), MAX_RECONNECT_DELAY_MS),
     // A master that was demoted answers READONLY: connect again (to the new one), without sending again.
     reconnectOnError: (error) => (error.message.startsWith("READONLY") ? 1 : false),
