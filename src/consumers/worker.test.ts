@@ -12,6 +12,7 @@ import { pino } from "pino";
 
 import type { HandLog } from "../../test/support/hand-log.ts";
 import { eventually } from "../../test/support/pipeline.ts";
+import { Proxy } from "../../test/support/proxy.ts";
 import { pendingOf, type Scene, setScene, unfinishedOf, untilFinished } from "../../test/support/worker.ts";
 import { InstrumentSchema } from "../gen/penstock/v1/instrument_pb.ts";
 import type { OrderType, SelfTradePrevention, Side, TimeInForce } from "../gen/penstock/v1/order_pb.ts";
@@ -290,6 +291,25 @@ test("I4: what a worker holds that is cut off from Postgres is taken over, altho
   assert.deepEqual(await countRows(scene.sql), { journal: 21, orders: 60, deadLetters: 0 });
   assert.equal(await other.count("entries_written_total"), 21);
   assert.ok(cutOff.worker.trouble !== undefined);
+});
+
+test("I4: what is in hand is written though Redis is away, and acknowledged when it is back", async (t) => {
+  const scene = await setScene(t);
+  const toPostgres = await Proxy.start(t, scene.databaseUrl);
+  const toRedis = await Proxy.start(t, scene.server.url);
+  toPostgres.closed = true;
+  await scene.log.fill(30);
+  const worker = await scene.worker({ count: 10, redisUrl: toRedis.url, databaseUrl: toPostgres.url });
+  await eventually(async () => (await pendingOf(scene)) === 20, "two deliveries in hand");
+  toRedis.closed = true;
+  toPostgres.closed = false;
+  await eventually(async () => (await countRows(scene.sql)).journal === 20, "both of them written");
+  assert.equal(await pendingOf(scene), 20);
+  await eventually(async () => worker.worker.trouble !== undefined, "trouble");
+  toRedis.closed = false;
+  await untilFinished(scene);
+  assert.deepEqual(await countRows(scene.sql), { journal: 31, orders: 30, deadLetters: 0 });
+  assert.equal(await worker.count("entries_written_total"), 31);
 });
 
 test("I5: a stop writes and acknowledges what was read; what cannot be written stays pending", async (t) => {

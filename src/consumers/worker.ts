@@ -63,6 +63,7 @@ const MOST_BACKOFF_MS = 5_000;
  *   and where this worker alone cannot write, another one takes it over. The receipts absorb what both write.
  * - After a read that failed, what this consumer holds is read again.
  * - Two deliveries are in hand at most: the one that is written, and the next.
+ * - What is in hand is written whether Redis answers or not: it may be all that is left, where Redis comes back without its end.
  */
 export class Worker implements Service {
   readonly name: string;
@@ -73,6 +74,8 @@ export class Worker implements Service {
   #running: Promise<void> | undefined;
   /** The error that is being retried, or that stopped it, for readiness; undefined while all is well. */
   #trouble: Error | undefined;
+  /** Written, and not yet acknowledged: of the deliveries in hand. */
+  #written: string[] = [];
   /** How many rows the next transaction should have at most: fewer than `transactionRows` after one that failed. */
   #rows: number;
 
@@ -117,7 +120,17 @@ export class Worker implements Service {
       ahead = this.#stopping.signal.aborted ? undefined : this.#next(delivery.entries.length);
       ahead?.catch(() => {}); // it is awaited, though perhaps only after another error
       await this.#process(delivery);
-    } while (ahead !== undefined);
+      if (this.#written.length > 0) {
+        // Redis is away. Nothing of what was read before that waits for it to come back.
+        const next = await ahead?.catch(() => {
+          reader.rewind();
+          return undefined;
+        });
+        ahead = undefined;
+        if (next !== undefined) await this.#process(next);
+        await this.#untilDone("acknowledging", () => this.#acknowledge());
+      }
+    } while (!this.#stopping.signal.aborted || ahead !== undefined);
   }
 
   /** The next delivery. An order that comes to an idle worker is read at once; where they trickle in, some are awaited. */
@@ -139,21 +152,36 @@ export class Worker implements Service {
   }
 
   async #process({ lost, entries }: Delivery): Promise<void> {
-    const { reader, metrics } = this.#options;
-    if (lost.length > 0) await this.#untilDone("writing lost entries", () => this.#writeLost(lost));
+    const { metrics } = this.#options;
     for (let from = 0; from < entries.length;) {
       const { records, newer } = await this.#untilDone("writing", () => this.#writeNext(entries, from));
       if (records.length > 0) {
-        const ids = entries.slice(from, from + records.length).map(({ id }) => id);
-        const acknowledged = await this.#untilDone("acknowledging", () => reader.acknowledge(ids));
-        if (acknowledged < ids.length) {
-          this.#log.warn({ acknowledged, of: ids.length }, "some entries were no longer ours to acknowledge");
-        }
+        for (const { id } of entries.slice(from, from + records.length)) this.#written.push(id);
         metrics.observeAges(records, Date.now());
+        await this.#acknowledge().catch((error: unknown) => this.#fail("acknowledging", error));
       }
-      if (newer !== undefined) throw newer;
+      if (newer !== undefined) {
+        await this.#untilDone("acknowledging", () => this.#acknowledge());
+        throw newer;
+      }
       from += records.length;
     }
+    if (lost.length > 0) await this.#untilDone("writing lost entries", () => this.#writeLost(lost));
+  }
+
+  /** What was written so far. */
+  async #acknowledge(): Promise<void> {
+    const ids = this.#written;
+    const acknowledged = await this.#options.reader.acknowledge(ids);
+    this.#written = [];
+    if (acknowledged < ids.length)
+      this.#log.warn({ acknowledged, of: ids.length }, "some entries were no longer ours to acknowledge");
+  }
+
+  #fail(what: string, error: unknown): void {
+    this.#trouble = error instanceof Error ? error : new Error(String(error));
+    this.#options.metrics.add("retries");
+    this.#log.warn({ err: error }, `${what} failed: entries stay pending, and it is tried again`);
   }
 
   /** What the work resolves with once it succeeds. Throws its error only where the worker is being stopped. */
@@ -166,9 +194,7 @@ export class Worker implements Service {
         this.#backoff.reset();
         return result;
       } catch (error) {
-        this.#trouble = error instanceof Error ? error : new Error(String(error));
-        this.#options.metrics.add("retries");
-        this.#log.warn({ err: error }, `${what} failed: entries stay pending, and it is tried again`);
+        this.#fail(what, error);
         if (signal.aborted) throw error;
         await delay(this.#backoff.next(), signal);
       }

@@ -97,10 +97,15 @@ export class GroupReader {
     }
   }
 
-  /** Returns how many of them the group really held: fewer means that it was lost, or that others took them over. */
+  /**
+   * Returns how many of them the group really held: fewer means that it was lost, or that others took them over. Throws at once
+   * where Redis is away, or reads its file back: whoever acknowledges has other things to write.
+   */
   async acknowledge(ids: readonly string[]): Promise<number> {
     if (ids.length === 0) return 0;
-    return await this.#options.redis.xack(this.#options.stream, this.#options.group, ...ids);
+    const { redis, stream, group } = this.#options;
+    if (redis.status !== "ready") throw new Error(`Redis is not ready: ${redis.status}`);
+    return await redis.xack(stream, group, ...ids);
   }
 
   /** From the beginning, never from "$": what is in the log must reach the group. */
