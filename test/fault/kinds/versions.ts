@@ -53,10 +53,13 @@ const older = (
     let hasWorked = false;
     const stop = listen(stack.link(role.name, "redis"), (message) => (hasWorked ||= works(message)));
     await role.untilReady(READY_LIMIT_MS);
-    // An engine stands by for as long as another one appends.
+    // An engine stands by for as long as another one appends; and one that starts again is quicker than one that stands by.
     const others = role.role === "engine" ? stack.engines.filter((other) => other !== role) : [];
-    await Promise.all(others.map((other) => other.kill()));
-    await until(`the older ${role.name} works`, () => hasWorked, WORK_LIMIT_MS).finally(stop);
+    for (const other of others) other.signal("SIGSTOP");
+    await until(`the older ${role.name} works`, () => hasWorked, WORK_LIMIT_MS).finally(() => {
+      for (const other of others) other.signal("SIGCONT");
+      stop();
+    });
     return {
       where: role.name,
       healed: async () => {
