@@ -18,8 +18,10 @@ import { claimPartitionCount } from "../src/store/settings.ts";
 import { allLetters } from "../src/store/test-entries.ts";
 import type { Durability } from "../src/stream/durability.ts";
 import type { Entry } from "../src/stream/entry.ts";
+import type { Placement } from "../src/stream/flush.ts";
 import { PERSIST_GROUP } from "../src/stream/groups.ts";
 import { readHead } from "../src/stream/head.ts";
+import { formatEntryId, parseOrderId } from "../src/stream/position.ts";
 import { eventsOf, FileSnapshots, startEngine, untilMatched } from "./support/engine.ts";
 import { Flow } from "./support/flow.ts";
 import { LogScene, order, type TestAppender, type TestAppenderOptions } from "./support/log.ts";
@@ -64,6 +66,10 @@ class HeldWorker {
     await eventually(async () => (await this.worker.count("orphans_total")) === entries, `${entries} orphans`);
     await this.worker.hasLogged("ENTRIES ORPHANED");
   }
+}
+
+function entryIdOf({ id }: Placement): string {
+  return formatEntryId(parseOrderId(id)!);
 }
 
 /** Waits until a worker has so many entries of the stream in hand. */
@@ -350,7 +356,7 @@ test("I4: a head that was deleted alone costs nothing of what the stream has", a
 
 // Each of these waits for a gap to be filled, or opens the log several times.
 suite("gaps and rival openers", { concurrency: true }, () => {
-  test("I4, I8: a worker may fill a gap in what was put back, however late; what is behind it is lost", async (t) => {
+  test("I2, I4, I8: a worker may fill a gap in what was put back, however late; what is behind it is lost", async (t) => {
     const venue = await Venue.open(t);
     const { scene, log } = venue;
     const { orders, events, entries } = await venue.hold("held-1", "held-2", "journaled", "held-3");
@@ -376,7 +382,51 @@ suite("gaps and rival openers", { concurrency: true }, () => {
       letters.map(({ stream, id }) => [stream, id]),
       [[0, entries[3]!.id], ...gap.map(({ id }) => [1, id])],
     );
+    for (const [i, name] of ["held-1", "held-2", "journaled"].entries()) {
+      const again = await log.one(order(name));
+      assert.deepEqual([again.outcome, entryIdOf(again)], ["duplicate", entries[i]!.id]);
+    }
     await venue.assertFound("a gap in the log"); // in Redis: the journal has them
+  });
+
+  test("I2: the ids of what has filled a gap are put back by a later opening, where Redis has lost them again", async (t) => {
+    const venue = await Venue.open(t);
+    const { scene, log } = venue;
+    const { orders, entries } = await venue.hold("held", "journaled");
+    await scene.persist(({ id }) => id === entries[1]!.id);
+    await scene.redis.flushall();
+    await log.appender.open();
+    const { generation } = await readHead(scene.redis, scene.keys);
+    const known = await scene.redis.hkeysBuffer(scene.keys.seen(generation));
+    orders.release();
+    await untilWritten(scene, "orders");
+    assert.deepEqual(await orphans(scene), []);
+    const recalled = (await scene.redis.hkeysBuffer(scene.keys.seen(generation))).filter(
+      (key) => !known.some((other) => other.equals(key)),
+    );
+    assert.equal(recalled.length, 1);
+    // As a replica is that was promoted before it had them.
+    await scene.redis.hdel(scene.keys.seen(generation), ...recalled);
+    await scene.redis.hdel(scene.keys.head, "run");
+    const again = await log.one(order("held"));
+    assert.deepEqual([again.outcome, entryIdOf(again)], ["duplicate", entries[0]!.id]);
+  });
+
+  test("I2, I4: an id that was sent again while its gap was open counts; the entry in hand is an orphan", async (t) => {
+    const venue = await Venue.open(t);
+    const { scene, log } = venue;
+    const { orders, entries } = await venue.hold("held", "journaled");
+    await scene.persist(({ id }) => id === entries[1]!.id);
+    await scene.redis.flushall();
+    await log.appender.open();
+    const again = await log.one(order("held"));
+    assert.equal(again.outcome, "new");
+    orders.release();
+    await orders.untilOrphaned(1);
+    await untilWritten(scene, "orders");
+    assert.deepEqual(await venue.rows(), ["written", "journaled", "held"]);
+    assert.deepEqual(await orphans(scene), orphansOf(0, [entries[0]!]));
+    assert.deepEqual(await log.one(order("held")), { ...again, outcome: "duplicate" });
   });
 
   /** A log whose first orders are journaled, and no worker. */

@@ -25,6 +25,7 @@ import { connect } from "../src/store/connection.ts";
 import { LogScene, order, orders, patient, TestAppender } from "./support/log.ts";
 import { eventually, Ingest } from "./support/pipeline.ts";
 import { Proxy } from "./support/proxy.ts";
+import { RedisWire } from "./support/redis-wire.ts";
 import { startTestRedis } from "./support/servers.ts";
 import { TestWorker } from "./support/worker.ts";
 
@@ -759,6 +760,22 @@ suite("while the log stays shut", { concurrency: true }, () => {
       ids(placements),
     );
     assert.equal(log.logged("GAP IN THE LOG"), 0);
+  });
+
+  test("I2, I4: what fills a gap that was passed over, before the fence stands, has its ids known as well", async (t) => {
+    const { scene, placements, missing, put } = await sceneWithGap(t);
+    const proxy = await Proxy.start(t, scene.server.url, { wire: () => new RedisWire() });
+    const log = scene.appender({ url: proxy.url });
+    const opened = log.appender.open();
+    await eventually(async () => (await scene.redis.xlen(scene.keys.orders)) === 2, "what stands before the gap");
+    const { release } = await proxy.holdAt(({ direction, name }) => direction === "up" && name === "script restore");
+    assert.equal(log.logged("GAP IN THE LOG"), 1);
+    await put();
+    release();
+    await opened;
+    const again = await log.one(order("o-2"));
+    assert.deepEqual([again.outcome, entryIdOf(again.id)], ["duplicate", missing]);
+    assert.equal(again.id, placements[2]!.id);
   });
 
   test("I4: a gap that nobody fills is alarmed, and the log goes on behind it", async (t) => {

@@ -9,6 +9,7 @@ import { claimPartitionCount as claimInStore } from "../store/settings.ts";
 import { Writer } from "../store/writer.ts";
 import { verifyDurability } from "../stream/durability.ts";
 import { GoneConsumers } from "../stream/gone-consumers.ts";
+import { recallLate } from "../stream/entry-keys.ts";
 import { ensureGroup, GroupReader } from "../stream/group-reader.ts";
 import { EVENTS_GROUPS, ORDERS_GROUPS, PERSIST_GROUP } from "../stream/groups.ts";
 import { InstrumentBook } from "../stream/instrument-book.ts";
@@ -59,10 +60,13 @@ export async function runConsumers(config: Config): Promise<void> {
   const { consumers: settings, log: logConfig } = config;
   const partitions = new Partitioning(logConfig.partitions).all().map((partition) => new PartitionKeys(partition));
   // A worker for each stream of each partition.
-  const streams = partitions.flatMap(({ partition, orders, events }) => [
-    { partition, rows: ORDER_ROWS, key: orders, transactionRows: settings.transactionRows },
-    { partition, rows: EVENT_ROWS, key: events, transactionRows: settings.transactionRows * ROWS_OF_AN_ORDER },
-  ]);
+  const streams = partitions.flatMap((keys) => {
+    const { partition, orders, events } = keys;
+    return [
+      { partition, keys, rows: ORDER_ROWS, key: orders, transactionRows: settings.transactionRows },
+      { partition, keys, rows: EVENT_ROWS, key: events, transactionRows: settings.transactionRows * ROWS_OF_AN_ORDER },
+    ];
+  });
   const metrics = new ConsumerMetrics(
     registry,
     () =>
@@ -92,7 +96,7 @@ export async function runConsumers(config: Config): Promise<void> {
     }),
   );
   const workers = streams.map(
-    ({ partition, rows, key, transactionRows }, i) =>
+    ({ partition, keys, rows, key, transactionRows }, i) =>
       new Worker({
         partition,
         rows,
@@ -121,6 +125,8 @@ export async function runConsumers(config: Config): Promise<void> {
         transactionRows,
         metrics: metricsOf[rows.name],
         onDeadLetters: alarm.tell,
+        recall: ({ payload, ...place }, epoch) =>
+          recallLate(redis, keys, { ...place, payload: payload ?? Buffer.alloc(0) }, epoch),
         log,
       }),
   );

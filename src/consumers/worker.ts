@@ -4,6 +4,7 @@ import type { Service } from "../runtime/service.ts";
 import { persist, type PersistOutcome } from "../store/batch.ts";
 import type { NewDeadLetter } from "../store/dead-letters.ts";
 import type { EntryRecord, StreamNumber } from "../store/entry-record.ts";
+import type { Recall } from "../store/fences.ts";
 import { endStalledCopies } from "../store/stalled.ts";
 import type { Writer } from "../store/writer.ts";
 import type { Delivered, Delivery, GroupReader } from "../stream/group-reader.ts";
@@ -24,6 +25,7 @@ export interface WorkerOptions {
   readonly metrics: WorkerMetrics;
   /** Told of each dead letter that is new, once it is committed. */
   readonly onDeadLetters: (letters: readonly NewDeadLetter[]) => void;
+  readonly recall: Recall;
   readonly log: Logger;
 }
 
@@ -219,10 +221,10 @@ export class Worker implements Service {
   }
 
   async #write(records: readonly EntryRecord[]): Promise<PersistOutcome> {
-    const { writer, metrics, onDeadLetters } = this.#options;
+    const { writer, metrics, onDeadLetters, recall } = this.#options;
     const committed = metrics.startTransaction();
     try {
-      const outcome = await persist(writer, records, onDeadLetters);
+      const outcome = await persist(writer, records, { told: onDeadLetters, recall });
       committed();
       return outcome;
     } catch (error) {
@@ -243,7 +245,7 @@ export class Worker implements Service {
         await persist(
           writer,
           missing.map((id) => lostRecord(rows, id, partition)),
-          onDeadLetters,
+          { told: onDeadLetters },
         ),
       );
       metrics.add("lost", missing.length);

@@ -4,7 +4,7 @@ import type { EntryDeadLetter, NewDeadLetter } from "./dead-letters.ts";
 import type { EntryRecord } from "./entry-record.ts";
 import { isAbortedBefore, isDatabaseError, isMissingPartition, isPoison, TransientStoreError } from "./errors.ts";
 import { EXECUTIONS } from "./execution-table.ts";
-import { holdFences, type Orphan } from "./fences.ts";
+import { holdFences, type Orphan, type Recall } from "./fences.ts";
 import { upsertInstruments } from "./instruments.ts";
 import { deadLetter, type Refused, writeIsolated, writeRowsIsolated } from "./isolation.ts";
 import { lockStates, newestChanges, upsertStates, writeStates } from "./order-states.ts";
@@ -32,14 +32,19 @@ export interface PersistOutcome {
   readonly orphans: number;
 }
 
+export interface PersistOptions {
+  /** Learns of the dead letters that are new, once they are committed. */
+  readonly told?: (letters: readonly NewDeadLetter[]) => void;
+  /** For entries that fill a gap of the log. */
+  readonly recall?: Recall;
+}
+
 /**
  * Makes entries durable: their receipts, their rows and their dead letters, in one transaction. When it resolves all of it is
  * committed and each entry may be acknowledged; entries that were written before change nothing.
  *
  * Where a row is refused, each entry gets a transaction of its own, in which the bad rows become dead letters beside the good
  * ones. Throws a TransientStoreError where the batch is to be given again later: whole, because parts of it may be written.
- *
- * `told` learns of the dead letters that are new, once they are committed.
  *
  * Larger is cheaper. The best of three or four runs with everything on 2 busy cores, so a lower bound (others took up to twice
  * that), fsync on, µs of CPU a row in Node and in Postgres:
@@ -52,13 +57,13 @@ export interface PersistOutcome {
 export async function persist(
   writer: Writer,
   entries: readonly EntryRecord[],
-  told: (letters: readonly NewDeadLetter[]) => void = () => {},
+  { told = () => {}, recall }: PersistOptions = {},
 ): Promise<PersistOutcome> {
   try {
     const moments = momentsOf(entries);
     if (!partitionsKnown(writer, moments)) await ensurePartitions(writer, moments);
     try {
-      const written = await writer.transaction((transaction) => writeTogether(transaction, entries));
+      const written = await writer.transaction((transaction) => writeTogether(transaction, entries, recall));
       if (written.letters.length > 0) told(written.letters);
       return written.outcome;
     } catch (error) {
@@ -70,7 +75,7 @@ export async function persist(
       const days = new OrderDays();
       for (const { orderId } of entry.orders) days.add(orderId);
       await ensurePartitions(writer, days.moments);
-      const written = await writer.transaction((transaction) => writeAlone(transaction, entry));
+      const written = await writer.transaction((transaction) => writeAlone(transaction, entry, recall));
       if (written.letters.length > 0) told(written.letters);
       total = sum(total, written.outcome);
     }
@@ -88,8 +93,12 @@ interface Written {
 }
 
 /** The usual way: everything by one statement a table. Tables always in this sequence, keys sorted within each. */
-async function writeTogether(transaction: Transaction, entries: readonly EntryRecord[]): Promise<Written> {
-  const { welcome, orphans } = await holdFences(transaction, entries);
+async function writeTogether(
+  transaction: Transaction,
+  entries: readonly EntryRecord[],
+  recall: Recall | undefined,
+): Promise<Written> {
+  const { welcome, orphans } = await holdFences(transaction, entries, recall);
   const receipts = await writeReceipts(transaction, welcome);
   const { fresh } = receipts;
   let rows = await copyRows(transaction, ORDERS, fresh);
@@ -102,8 +111,8 @@ async function writeTogether(transaction: Transaction, entries: readonly EntryRe
 }
 
 /** The careful way, for one entry. */
-async function writeAlone(transaction: Transaction, entry: EntryRecord): Promise<Written> {
-  const { welcome, orphans } = await holdFences(transaction, [entry]);
+async function writeAlone(transaction: Transaction, entry: EntryRecord, recall: Recall | undefined): Promise<Written> {
+  const { welcome, orphans } = await holdFences(transaction, [entry], recall);
   let receipts: ReceiptOutcome = { fresh: [], duplicates: [], forks: [] };
   const refused = await writeIsolated(transaction, welcome, async (entries) => {
     receipts = await writeReceipts(transaction, entries);

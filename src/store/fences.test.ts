@@ -7,7 +7,7 @@ import type postgres from "postgres";
 
 import { createTestDatabase } from "../../test/support/servers.ts";
 import { persist } from "./batch.ts";
-import type { EntryRecord, LogPosition, StreamNumber } from "./entry-record.ts";
+import type { EntryRecord, LogPosition, Receipt, StreamNumber } from "./entry-record.ts";
 import { TransientStoreError } from "./errors.ts";
 import { newestFence, type NewFence, raiseFence, withdrawLost } from "./fences.ts";
 import { type Conflict, rewrite } from "./rewrite.ts";
@@ -53,7 +53,9 @@ test("I4, I5: an entry behind a fence becomes one dead letter with its bytes, an
   assert.equal(await raise(fence(2, at(1, 4))), "raised");
   const [before, orphan, after] = [entry(1, 4), entry(1, 5), entry(2, 6)];
   const told: number[] = [];
-  const outcome = await persist(writer, [before, orphan, after], (letters) => told.push(letters.length));
+  const outcome = await persist(writer, [before, orphan, after], {
+    told: (letters) => told.push(letters.length),
+  });
   assert.deepEqual(outcome, { written: 1, duplicates: 1, rows: 1, deadLetters: 1, forks: 0, orphans: 1 });
   assert.deepEqual(told, [1]);
   const again = await persist(writer, [orphan]);
@@ -138,6 +140,31 @@ async function tells(sql: postgres.Sql) {
     states: states.map(({ state }) => state),
   };
 }
+
+test("I2, I4: what fills a gap is written once its ids are known again, and an orphan where one of them is taken", async (t) => {
+  const { writer, raise, sql } = await open(t);
+  await persist(writer, [entry(1, 4), entry(1, 7)]);
+  assert.equal(await raise(fence(2, at(1, 7), at(1, 4))), "raised");
+  const asked: string[] = [];
+  const recall = (answer: () => boolean) => async (receipt: Receipt, epoch: number) => {
+    asked.push(`${receipt.seq} of epoch ${receipt.epoch}, without it ${epoch}`);
+    return answer();
+  };
+  const away = recall(() => {
+    throw new Error("Redis is away");
+  });
+  const batch = [entry(1, 4), entry(1, 5), entry(1, 7), entry(1, 8), entry(2, 9)];
+  await assert.rejects(persist(writer, batch, { recall: away }), /Redis is away/);
+  assert.equal((await persist(writer, [entry(1, 4)], { recall: away })).duplicates, 1);
+  const outcome = await persist(writer, batch, { recall: recall(() => true) });
+  assert.deepEqual([outcome.written, outcome.duplicates, outcome.orphans], [2, 2, 1]);
+  assert.equal((await persist(writer, [entry(1, 6)], { recall: recall(() => false) })).orphans, 1);
+  assert.deepEqual(asked, ["5 of epoch 1, without it 2", "5 of epoch 1, without it 2", "6 of epoch 1, without it 2"]);
+  assert.deepEqual(
+    (await allLetters(sql)).map(({ seq }) => seq).toSorted((a, b) => a - b),
+    [6, 8],
+  );
+});
 
 test("of several fences each counts, unless the log went on behind an older one as if it had never been", async (t) => {
   const { writer, sql, raise } = await open(t);

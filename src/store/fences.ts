@@ -8,7 +8,14 @@
 import postgres from "postgres";
 
 import { type Closing, findClosings, isClosedOut } from "./closings.ts";
-import { type EntryKey, type EntryRecord, EVENTS_STREAM, type LogPosition, ORDERS_STREAM } from "./entry-record.ts";
+import {
+  type EntryKey,
+  type EntryRecord,
+  EVENTS_STREAM,
+  type LogPosition,
+  ORDERS_STREAM,
+  type Receipt,
+} from "./entry-record.ts";
 import { holdPartition, JOURNAL_LOCK, lockJournal } from "./journal-lock.ts";
 import { plainArray } from "./parameters.ts";
 import { withdrawEvents } from "./withdraw.ts";
@@ -52,6 +59,19 @@ export interface Orphan {
   readonly epoch: number | undefined;
 }
 
+/**
+ * Has the log know the client ids of an entry again that fills a gap in it: with its end Redis had lost them, and the log was opened
+ * without, in this epoch. False where one of them stands for another command by now. It may be told of the same entry again.
+ */
+export type Recall = (receipt: Receipt, epoch: number) => Promise<boolean>;
+
+/** How an epoch began without an entry. */
+interface Without {
+  readonly epoch: number;
+  /** It stood behind the end of the log; otherwise within what was put back, where the journal did not have it. */
+  readonly isBehind: boolean;
+}
+
 interface FenceRow {
   readonly epoch: number;
   readonly base_epoch: number;
@@ -67,11 +87,20 @@ const FIND_FENCES = `
 
 /**
  * Tells the entries that the log has from those that it has lost, and keeps it so until the transaction ends: first in each
- * transaction that writes entries. Throws what the transaction throws.
+ * transaction that writes entries. Throws what the transaction throws, and what `recall` does.
+ *
+ * An entry that fills a gap is welcome, once its ids are known again: before the commit, or a client that sends one of them once more
+ * would place a second order. A worker that dies between the two leaves ids that are answered with an order that nobody has: its gap
+ * has to be closed (docs/recovery.md). Where an id was sent once more while the gap was open, that order
+ * counts, and the entry is an orphan. Without `recall` it is taken as it is.
  *
  * Statements of their own, since what each sees is settled when it begins; sent together, they cost one way.
  */
-export async function holdFences(transaction: Transaction, entries: readonly EntryRecord[]): Promise<Fenced> {
+export async function holdFences(
+  transaction: Transaction,
+  entries: readonly EntryRecord[],
+  recall: Recall = () => Promise.resolve(true),
+): Promise<Fenced> {
   const lowest = new Map<number, number>();
   for (const { receipt } of entries) {
     if (receipt.epoch === 0) continue; // what is no entry of the log
@@ -90,38 +119,37 @@ export async function holdFences(transaction: Transaction, entries: readonly Ent
   }
   if (fences.size === 0 && closings.size === 0) return { welcome: entries, orphans: [] };
 
-  const suspects = new Map<EntryRecord, number>();
+  const suspects = new Map<EntryRecord, Without>();
   const orphans: Orphan[] = [];
   for (const entry of entries) {
     const { partition } = entry.receipt;
-    const epoch = epochWithout(entry.receipt, fences.get(partition) ?? []);
+    const without = epochWithout(entry.receipt, fences.get(partition) ?? []);
     if (isClosedOut(entry.receipt, closings.get(partition) ?? [])) orphans.push({ entry, epoch: undefined });
-    else if (epoch !== undefined) suspects.set(entry, epoch);
+    else if (without !== undefined) suspects.set(entry, without);
   }
-  if (suspects.size > 0) {
-    const journaled = await findJournaled(transaction, [...suspects.keys()]);
-    for (const [entry, epoch] of suspects) if (!journaled.has(placeOf(entry.receipt))) orphans.push({ entry, epoch });
+  const journaled = suspects.size > 0 ? await findJournaled(transaction, [...suspects.keys()]) : new Set<string>();
+  for (const [entry, { epoch, isBehind }] of suspects) {
+    if (journaled.has(placeOf(entry.receipt))) continue;
+    // Events of commands that are missing are made again, if these come; only the commands fill a gap.
+    const mayFill = !isBehind && entry.receipt.stream === ORDERS_STREAM;
+    if (!mayFill || !(await recall(entry.receipt, epoch))) orphans.push({ entry, epoch });
   }
   const without = new Set(orphans.map(({ entry }) => entry));
   return { welcome: entries.filter((entry) => !without.has(entry)), orphans };
 }
 
-/**
- * The epoch that began without the entry, unless the journal has its commands; undefined where none did. `fences`: of the
- * partition, the newest first.
- */
-function epochWithout(entry: EntryKey, fences: readonly Fence[]): number | undefined {
-  let doubtful: number | undefined;
+/** The epoch that began without the entry, unless the journal has its commands. `fences`: of the partition, the newest first. */
+function epochWithout(entry: EntryKey, fences: readonly Fence[]): Without | undefined {
+  let within: Without | undefined;
   let history = Infinity;
   for (const { epoch, base, from } of fences) {
     if (epoch <= entry.epoch) break;
     if (epoch > history) continue; // the log went on behind an older one, as if this had never been
-    if (entry.epoch > base.epoch || comparePlaces(entry, base) > 0) return epoch;
-    // Events of commands that were put back are made again. Of what is missing between, only the commands fill a gap.
-    if (entry.stream === EVENTS_STREAM && comparePlaces(entry, from) > 0) doubtful ??= epoch;
+    if (entry.epoch > base.epoch || comparePlaces(entry, base) > 0) return { epoch, isBehind: true };
+    if (comparePlaces(entry, from) > 0) within ??= { epoch, isBehind: false };
     history = base.epoch;
   }
-  return doubtful;
+  return within;
 }
 
 const FIND_COMMANDS = `
@@ -167,7 +195,7 @@ export async function fenceWithout(
   const fences = (await sql.unsafe<FenceRow[]>(FIND_FENCES, [partition, place.epoch])).map(toFence);
   const own = fences.filter((fence) => fence.epoch <= epoch);
   const without = epochWithout({ ...place, stream: ORDERS_STREAM, partition }, own);
-  return own.find((fence) => fence.epoch === without);
+  return without?.isBehind === true ? own.find(({ epoch }) => epoch === without.epoch) : undefined;
 }
 
 /** What became of a fence (stream/journal.ts). */

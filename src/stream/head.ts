@@ -1,7 +1,7 @@
 import type { Redis } from "ioredis";
 import { parseInfo } from "./durability.ts";
 import type { PartitionKeys } from "./keys.ts";
-import { type EntryId, formatEntryId, parseEntryId, START } from "./position.ts";
+import { type EntryId, type EntryPosition, formatEntryId, parseEntryId, START } from "./position.ts";
 
 /** The state of a partition's log, as its head key holds it. */
 export interface Head {
@@ -18,6 +18,8 @@ export interface Head {
   readonly recognisedSince: number;
   /** Where the log ended before entries were put back since it was last open; undefined where none were. */
   readonly restored: EntryId | undefined;
+  /** Where entries were missing among those that were ever put back: behind the one, before the other; undefined where nowhere. */
+  readonly gap: { readonly after: EntryPosition; readonly until: EntryId } | undefined;
 }
 
 export async function readHead(redis: Redis, keys: PartitionKeys): Promise<Head> {
@@ -31,6 +33,7 @@ export async function readHead(redis: Redis, keys: PartitionKeys): Promise<Head>
     turned: Number(hash["turned"] ?? 0),
     recognisedSince: Number(hash["previous"] ?? hash["turned"] ?? 0),
     restored: hash["restored"] === undefined ? undefined : restoredFrom(hash["restored"], hash["last"]),
+    gap: gapIn(hash),
   };
 }
 
@@ -50,4 +53,10 @@ export async function openHead(redis: Redis, keys: PartitionKeys): Promise<Head>
 /** An older version says only that something was put back: then all that is there counts as what was. */
 function restoredFrom(restored: string, last = formatEntryId(START)): EntryId {
   return parseEntryId(restored === "1" ? last : restored);
+}
+
+function gapIn({ gap, gap_until: until }: Readonly<Record<string, string>>): Head["gap"] {
+  if (gap === undefined || until === undefined) return undefined;
+  const [epoch = "", id = ""] = gap.split(" ");
+  return { after: { epoch: Number(epoch), ...parseEntryId(id) }, until: parseEntryId(until) };
 }

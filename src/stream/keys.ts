@@ -8,7 +8,7 @@ export class PartitionKeys {
   readonly orders: string;
   /** Stream: what the engine made of them. */
   readonly events: string;
-  /** Hash: the log's state. run, epoch, base (end of the log when the epoch began), last (newest ID), generation, turned and previous (ms when it and the one before began), defined (counts changes of instruments), restored (while entries are put back). */
+  /** Hash: the log's state. run, epoch, base (end of the log when the epoch began), last (newest ID), generation, turned and previous (ms when it and the one before began), defined (counts changes of instruments), restored (while entries are put back), gap and gap_until (where some were missing). */
   readonly head: string;
   /** Hash: symbol → encoded penstock.v1.Instrument. */
   readonly instruments: string;

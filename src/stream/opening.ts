@@ -4,28 +4,16 @@ import type { Redis } from "ioredis";
 import type { Logger } from "pino";
 import { InstrumentSchema } from "../gen/penstock/v1/instrument_pb.ts";
 import { claimIn, shut } from "./claim.ts";
-import { SCHEMA_VERSION } from "./command.ts";
-import { decodeBatch, keyOfLogged } from "./logged-command.ts";
 import { type Durability, verifyDurability } from "./durability.ts";
 import { EntryError, readEntry, type StreamReply } from "./entry.ts";
 import { giveUp } from "./given-up.ts";
 import { EVENTS_GROUPS } from "./groups.ts";
 import { type Head, readHead } from "./head.ts";
-import { type Fence, type Journal, type JournalEntry, successor } from "./journal.ts";
+import type { Fence, Journal } from "./journal.ts";
 import type { PartitionKeys } from "./keys.ts";
-import {
-  compareEntries,
-  compareEntryIds,
-  type EntryId,
-  type EntryPosition,
-  formatEntryId,
-  parseEntryId,
-  START,
-} from "./position.ts";
-import { earlierClock } from "./redis.ts";
+import { compareEntries, compareEntryIds, type EntryPosition, formatEntryId, parseEntryId, START } from "./position.ts";
+import { recallGaps, restore } from "./restoring.ts";
 import { Script } from "./script.ts";
-import { encodeSeen } from "./seen.ts";
-import { WireError } from "./wire.ts";
 
 /**
  * Opens a partition of the log: after the first start, and whenever the server restarted, failed over or lost its tail.
@@ -51,7 +39,8 @@ import { WireError } from "./wire.ts";
  * 4. The log is opened. Refused where the claim is another's or gone, because Redis was emptied once more: back to 1.
  *
  * A gap in what was put back stays open: the entries that fill it stand before the base, and the engine waits for them, or until an
- * operator has it closed (store/closings.ts).
+ * operator has it closed (store/closings.ts). Who fills it puts their keys back as well (store/fences.ts); what has filled it before
+ * the fence stood gets them from the opener.
  */
 export interface OpeningOptions {
   readonly redis: Redis;
@@ -77,14 +66,10 @@ export interface Opened {
   readonly maxMemoryBytes: number;
 }
 
-const PAGE = 100; // entries of at most 1 MiB each, sent to Redis together; usually a few hundred bytes
-const GAP_TRIES = 10; // a worker that still holds the entries in between commits within a few seconds
-const GAP_DELAY_MS = 500;
 // Each race that was lost means that another process made progress. A minute: 100,000 entries are put back in 45 s.
 const RACES = 600;
 const RACE_DELAY_MS = 100;
 
-const restoreScript = new Script("restore");
 const openScript = new Script("open");
 
 /** Resolves once the partition is open on the present server, whoever opened it. Throws where Redis or Postgres fails. */
@@ -138,6 +123,7 @@ export async function openPartition(options: OpeningOptions, acknowledged?: Entr
       end = restored;
       const fence = { epoch, base: end, from, claim: run };
       if ((await options.journal.raiseFence(keys.partition, fence)) !== "raised") continue;
+      if (!(await recallGaps(options))) continue;
       await withdrawLost(options, fence);
     }
 
@@ -193,114 +179,6 @@ function epochOf([id, fields]: StreamReply): number {
     return readEntry(id.toString(), fields ?? []).epoch;
   } catch (error) {
     if (error instanceof EntryError) return 0;
-    throw error;
-  }
-}
-
-/**
- * Puts back what the journal has behind `before`, along the chain. Returns the new end (`before` itself where nothing was
- * lost), or undefined where another opener was quicker. `from`: where the log ended before anything was put back.
- */
-async function restore(
-  options: OpeningOptions,
-  maxKeys: number,
-  head: Head,
-  before: EntryPosition,
-  from: EntryId,
-  journalEnd: EntryPosition,
-): Promise<EntryPosition | undefined> {
-  const { redis, keys, journal, log } = options;
-  // Commands older than both horizons are wanted neither for their rows nor for their keys. A clock that has jumped ahead
-  // would leave out what is wanted: the other one counts then.
-  const now = await earlierClock(redis);
-  const streamSince = now - options.replayHorizonMs;
-  const since = Math.min(streamSince, now - options.idempotencyHorizonMs);
-  let end = before;
-  let expected: EntryId = head.last;
-  let gapTries = 0;
-  let { generation } = head;
-  let held = await redis.hlen(keys.seen(generation));
-  const put = (entry: JournalEntry, payload: Buffer | "", identities: readonly Buffer[]): Promise<unknown> => {
-    // Turned by count, as the commit script does: however much there is to put back, the keys stay within their bound.
-    if (held >= maxKeys) [generation, held] = [generation + 1, 0];
-    held += identities.length / 2;
-    const place = [head.run, formatEntryId(expected), formatEntryId(entry), formatEntryId(entry.previous)];
-    end = expected = entry;
-    return restoreScript.run(
-      redis,
-      [keys.orders, keys.head, keys.seen(generation), keys.seen(generation - 2)],
-      [...place, entry.epoch, entry.version, payload, generation, formatEntryId(from), ...identities],
-    );
-  };
-
-  while (compareEntries(end, journalEnd) < 0) {
-    const page = await journal.read(keys.partition, end, since, PAGE);
-    const first = page[0];
-    if (first === undefined) {
-      // All that is left is older than the horizons: the log goes on behind it, so that IDs never go back.
-      const placeholder = { ...journalEnd, previous: end, version: 0, payload: Buffer.alloc(0) };
-      if ((await put(placeholder, "", [])) !== 1) return undefined;
-      break;
-    }
-    let next = successor(page, end);
-    // What stands before the first entry may be older than the horizons, and then is not missing.
-    const gap = next === undefined && first.previous.ms >= since;
-    if (gap && gapTries++ < GAP_TRIES) {
-      await delay(GAP_DELAY_MS);
-      continue;
-    }
-    if (gap) {
-      log.error(
-        {
-          partition: keys.partition,
-          after: formatEntryId(end),
-          missing: formatEntryId(first.previous),
-          next: formatEntryId(first),
-        },
-        "GAP IN THE LOG: neither Redis nor the journal has the entries before this one; going on behind the gap",
-      );
-    }
-    // Taken apart before any is sent: of one that is not known here nothing is put back, nor left behind on its way.
-    const chain: { readonly entry: JournalEntry; readonly keys: readonly Buffer[] }[] = [];
-    for (next ??= first; next !== undefined; next = successor(page, next)) {
-      chain.push({ entry: next, keys: keysOf(next) });
-    }
-    // Sent together: each is refused where the one before it was.
-    const puts = chain.map(({ entry, keys }) => put(entry, entry.ms >= streamSince ? entry.payload : "", keys));
-    if ((await Promise.all(puts)).some((done) => done !== 1)) return undefined;
-  }
-  if (end !== before) {
-    log.warn(
-      { partition: keys.partition, from: formatEntryId(before), to: formatEntryId(end) },
-      "put entries back from the journal",
-    );
-  }
-  return end;
-}
-
-/** Idempotency key and seen value of each command of an entry, in turns. */
-function keysOf(entry: JournalEntry): Buffer[] {
-  // A newer Penstock wrote it, and may make its keys in another way: that one has to open the partition.
-  if (entry.version > SCHEMA_VERSION) {
-    throw new Error(
-      `entry ${formatEntryId(entry)} has schema version ${entry.version}; this ingest knows ${SCHEMA_VERSION}`,
-    );
-  }
-  const pairs: Buffer[] = [];
-  for (const [index, command] of decodable(entry.payload).entries()) {
-    const key = command.kind === "undecodable" ? undefined : keyOfLogged(command);
-    if (key === undefined || command.kind === "undecodable") continue;
-    pairs.push(Buffer.from(key, "latin1"), encodeSeen(command.payloadHash, { ...entry, index }));
-  }
-  return pairs;
-}
-
-/** A batch that cannot be taken apart became a dead letter, and has no keys. It must not keep the partition shut. */
-function decodable(batch: Buffer): ReturnType<typeof decodeBatch> {
-  try {
-    return decodeBatch(batch);
-  } catch (error) {
-    if (error instanceof WireError) return [];
     throw error;
   }
 }

@@ -12,6 +12,7 @@ import { connect } from "../../src/store/connection.ts";
 import { listInstruments } from "../../src/store/instruments.ts";
 import { findWritten } from "../../src/store/journal.ts";
 import { Writer } from "../../src/store/writer.ts";
+import { recallLate } from "../../src/stream/entry-keys.ts";
 import { GroupReader } from "../../src/stream/group-reader.ts";
 import { PERSIST_GROUP } from "../../src/stream/groups.ts";
 import { InstrumentBook } from "../../src/stream/instrument-book.ts";
@@ -93,6 +94,8 @@ export class TestWorker {
       transactionRows: settings.transactionRows ?? 5_000,
       metrics,
       onDeadLetters: new LetterAlarm(log).tell,
+      recall: ({ payload, ...place }, epoch) =>
+        recallLate(redis, keys, { ...place, payload: payload ?? Buffer.alloc(0) }, epoch),
       log,
     });
     this.#close = () => {

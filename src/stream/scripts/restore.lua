@@ -8,7 +8,8 @@
 --       7 the batch, "" where only the keys are to be put back (the entry is older than the replay horizon)
 --       8 g, the generation of keys: the head's, or the next one, which then begins
 --       9 where the log ended before anything was put back
---      10… idempotency key and seen value (22 bytes) of each command
+--      10 where there is a gap before this entry: "<epoch> <ID>" of the one before it, else ""
+--      11… idempotency key and seen value (22 bytes) of each command
 --
 -- Returns 1, or 0 where another opener was quicker: then nothing was written.
 local ORDERS, HEAD, SEEN, DROPPED = unpack(KEYS)
@@ -23,8 +24,12 @@ if head[3] ~= ARGV[8] then
   redis.call('UNLINK', DROPPED)
   redis.call('HSET', HEAD, 'generation', ARGV[8], 'previous', head[4] or now, 'turned', now)
 end
-for i = 10, #ARGV, 2 do redis.call('HSETNX', SEEN, ARGV[i], ARGV[i + 1]) end
+for i = 11, #ARGV, 2 do redis.call('HSETNX', SEEN, ARGV[i], ARGV[i + 1]) end
 redis.call('HSET', HEAD, 'last', ARGV[3], 'epoch', ARGV[5])
 -- Whoever opens must know from where on the log had lost something, although it finds all of it there again.
 redis.call('HSETNX', HEAD, 'restored', ARGV[9])
+if ARGV[10] ~= '' then
+  redis.call('HSETNX', HEAD, 'gap', ARGV[10])
+  redis.call('HSET', HEAD, 'gap_until', ARGV[3])
+end
 return 1
