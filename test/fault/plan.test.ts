@@ -96,7 +96,7 @@ test("results are kept as they come; half a line is none; a repeat does not repl
   const results = new Results(file);
   assert.equal(results.next, 0);
   results.add(round(0));
-  results.add(round(1, { findings: ["it was not healthy"] }));
+  results.add(round(1, { findings: ["it was not healthy\n    at until (file:///x/until.ts:13:45)"] }));
   const last = results.add(round(1, { commit: "def" }));
   assert.equal(last.attempt, 1);
   results.amend({ ...last, findings: ["at the end of its stack: a gap"] });
