@@ -155,6 +155,8 @@ export class Worker implements Service {
 
   async #process({ lost, entries }: Delivery): Promise<void> {
     const { metrics } = this.#options;
+    // First, or what is written behind them would look like the end of a gap.
+    if (lost.length > 0) await this.#untilDone("writing lost entries", () => this.#writeLost(lost));
     for (let from = 0; from < entries.length;) {
       const { records, newer } = await this.#untilDone("writing", () => this.#writeNext(entries, from));
       if (records.length > 0) {
@@ -168,7 +170,6 @@ export class Worker implements Service {
       }
       from += records.length;
     }
-    if (lost.length > 0) await this.#untilDone("writing lost entries", () => this.#writeLost(lost));
   }
 
   /** What was written so far. */
@@ -251,7 +252,11 @@ export class Worker implements Service {
       metrics.add("lost", missing.length);
       this.#log.error({ entries: missing }, "ENTRIES LOST: they were removed from the stream before they were written");
     }
-    await reader.acknowledge(ids); // those that a claim found are no longer pending already
+    // Those that a claim found are no longer pending already.
+    await reader.acknowledge(ids).catch((error: unknown) => {
+      this.#written.push(...ids);
+      this.#fail("acknowledging", error);
+    });
   }
 
   #note(outcome: PersistOutcome): void {

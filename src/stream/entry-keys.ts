@@ -20,7 +20,7 @@ export function keysOf(entry: KeyedEntry): Buffer[] {
   // A newer Penstock wrote it, and may make its keys in another way: that one has to put them back.
   if (entry.version > SCHEMA_VERSION) {
     throw new Error(
-      `entry ${formatEntryId(entry)} has schema version ${entry.version}; this process knows ${SCHEMA_VERSION}`,
+      `entry ${formatEntryId(entry)} has schema version ${entry.version}; this ingest knows ${SCHEMA_VERSION}`,
     );
   }
   const pairs: Buffer[] = [];

@@ -180,7 +180,10 @@ function findingsOf(failed: readonly SeededRound[], words: string | undefined): 
 
 /** On one line, that markdown leaves as it is; without the places of an error, which name folders of the machine. */
 function lineOf(text: string): string {
-  const line = text.replaceAll(/\n\s+at .*/g, "").replaceAll(/\s+/g, " ").replaceAll("`", "'");
+  const line = text
+    .replaceAll(/\n\s+at .*/g, "")
+    .replaceAll(/\s+/g, " ")
+    .replaceAll("`", "'");
   return `\`${line.length > CHARACTERS ? `${line.slice(0, CHARACTERS)}…` : line}\``;
 }
 
