@@ -16,7 +16,7 @@ export interface AuditBenchOptions extends Durations {
   readonly rows: number;
 }
 
-/** Orders a second: what two cores keep up with. On a disk that stalls now and then they refused 0.6 of 20 million, which are in no log. */
+/** Orders a second: what two cores keep up with, nearly. Of the 20 million of one run they refused half a million. */
 const RATE = 12_000;
 
 /** What an audit takes of a log that grows: the sections of the results, each as soon as it is measured. */

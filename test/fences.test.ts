@@ -389,13 +389,19 @@ suite("gaps and rival openers", { concurrency: true }, () => {
     await venue.assertFound("a gap in the log"); // in Redis: the journal has them
   });
 
-  test("I2: the ids of what has filled a gap are put back by a later opening, where Redis has lost them again", async (t) => {
+  /** A worker has the first of two orders in hand, and the log was opened without it, behind the gap. */
+  async function openBehindGap(t: TestContext) {
     const venue = await Venue.open(t);
+    const held = await venue.hold("held", "journaled");
+    await venue.scene.persist(({ id }) => id === held.entries[1]!.id);
+    await venue.scene.redis.flushall();
+    await venue.log.appender.open();
+    return { venue, ...held };
+  }
+
+  test("I2: the ids of what has filled a gap are put back by a later opening, where Redis has lost them again", async (t) => {
+    const { venue, orders, entries } = await openBehindGap(t);
     const { scene, log } = venue;
-    const { orders, entries } = await venue.hold("held", "journaled");
-    await scene.persist(({ id }) => id === entries[1]!.id);
-    await scene.redis.flushall();
-    await log.appender.open();
     const { generation } = await readHead(scene.redis, scene.keys);
     const known = await scene.redis.hkeysBuffer(scene.keys.seen(generation));
     orders.release();
@@ -413,12 +419,8 @@ suite("gaps and rival openers", { concurrency: true }, () => {
   });
 
   test("I2, I4: an id that was sent again while its gap was open counts; the entry in hand is an orphan", async (t) => {
-    const venue = await Venue.open(t);
+    const { venue, orders, entries } = await openBehindGap(t);
     const { scene, log } = venue;
-    const { orders, entries } = await venue.hold("held", "journaled");
-    await scene.persist(({ id }) => id === entries[1]!.id);
-    await scene.redis.flushall();
-    await log.appender.open();
     const again = await log.one(order("held"));
     assert.equal(again.outcome, "new");
     orders.release();
