@@ -7,7 +7,7 @@ import { Client, credentials } from "@grpc/grpc-js";
 import { EngineUnavailableError } from "../src/engine/engine-run.ts";
 import { EngineServer } from "../src/engine/engine-server.ts";
 import { type AskedEngine, EngineAnswers } from "../src/engine/engine-service.ts";
-import { OrderType, Side } from "../src/engine/matching/interface.ts";
+import { OrderType, Side } from "../src/engine/matching/sets.ts";
 import { Desk } from "../src/engine/matching/reference/desk.ts";
 import type { EngineState, EngineStatus } from "../src/engine/partition-engine.ts";
 import { EnginePartitionStatus_State as State, EngineService } from "../src/gen/penstock/v1/engine_service_pb.ts";

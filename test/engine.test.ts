@@ -3,7 +3,8 @@ import { type TestContext, test } from "node:test";
 
 import { workEntry } from "../src/engine/entry-outcome.ts";
 import { Engine } from "../src/engine/matching/engine.ts";
-import { EventKind, type MatchingEngine, Reason } from "../src/engine/matching/interface.ts";
+import type { MatchingEngine } from "../src/engine/matching/interface.ts";
+import { EventKind, Reason } from "../src/engine/matching/sets.ts";
 import { RULES } from "../src/engine/matching/rules.ts";
 import type { EngineFactory } from "../src/engine/start.ts";
 import { OrderStatus, Side, TimeInForce } from "../src/gen/penstock/v1/order_pb.ts";

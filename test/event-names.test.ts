@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { EventKind, ExecType, OrderStatus, Reason } from "../src/engine/matching/interface.ts";
+import { EventKind, ExecType, OrderStatus, Reason } from "../src/engine/matching/sets.ts";
 import { ExecType as ApiExecType } from "../src/gen/penstock/v1/order_pb.ts";
 import { EVENT_KIND, EXEC_TYPE_NAMES, REASON_NAMES, reportTypeOf, STATUS_NAMES } from "../src/stream/event-names.ts";
 

@@ -12,7 +12,8 @@ import type postgres from "postgres";
 
 import { EVENT_ROWS } from "../src/consumers/event-rows.ts";
 import { recordOf } from "../src/consumers/record.ts";
-import { EventKind, ExecType, type MatchingEvent, OrderStatus, Reason } from "../src/engine/matching/interface.ts";
+import type { MatchingEvent } from "../src/engine/matching/interface.ts";
+import { EventKind, ExecType, OrderStatus, Reason } from "../src/engine/matching/sets.ts";
 import { persist } from "../src/store/batch.ts";
 import type { EntryRecord } from "../src/store/entry-record.ts";
 import { type EventPosition, readExecutions, type StoredExecution } from "../src/store/executions.ts";

@@ -19,7 +19,7 @@ import {
 import { formatOrderId, orderIdBytes } from "../stream/position.ts";
 import { commandsOf } from "./command-of.ts";
 import { Engine } from "./matching/engine.ts";
-import { EventKind, Reason } from "./matching/interface.ts";
+import { EventKind, Reason } from "./matching/sets.ts";
 
 const PARTITION = 3;
 const PLACE = { epoch: 2, ms: 1_700_000_000_000, seq: 5, index: 7 };

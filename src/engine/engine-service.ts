@@ -22,7 +22,8 @@ import {
   parseOrderId,
 } from "../stream/position.ts";
 import { EngineUnavailableError } from "./engine-run.ts";
-import { type BookLevel, type MatchingEngine, Side } from "./matching/interface.ts";
+import type { BookLevel, MatchingEngine } from "./matching/interface.ts";
+import { Side } from "./matching/sets.ts";
 import type { EngineState, EngineStatus, PartitionEngine } from "./partition-engine.ts";
 import type { BookReplays } from "./replay/book-replays.ts";
 

@@ -5,7 +5,8 @@ import { encodeEventBatch } from "../stream/event-encoder.ts";
 import type { NewEvents } from "../stream/event-log.ts";
 import { touchedOrders } from "../stream/order-status.ts";
 import { commandsOf } from "./command-of.ts";
-import { type MatchingEngine, Reason } from "./matching/interface.ts";
+import type { MatchingEngine } from "./matching/interface.ts";
+import { Reason } from "./matching/sets.ts";
 import type { Snapshot } from "./snapshots.ts";
 
 /** What an entry of the log came to: what is appended for it, and the state behind it in short. */

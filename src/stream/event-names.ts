@@ -3,7 +3,7 @@ import type { EngineEvent } from "./event-batch.ts";
 
 /**
  * What the numbers of the event log are called: in the API, in Postgres and in docs/matching.md. They are the engine's
- * (src/engine/matching/interface.ts), which this folder cannot see; test/event-names.test.ts holds both together.
+ * (src/engine/matching/sets.ts), which this folder cannot see; test/event-names.test.ts holds both together.
  */
 
 /** EngineEvent.kind. */

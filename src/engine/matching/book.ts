@@ -1,5 +1,5 @@
 import { HIGHEST_FIRST, Ladder, LOWEST_FIRST, type TouchedLevels } from "./ladder.ts";
-import * as sets from "./interface.ts";
+import * as sets from "./sets.ts";
 import type { InstrumentCommand } from "./interface.ts";
 import type { Levels } from "./levels.ts";
 import * as layout from "./layout.ts";

@@ -1,7 +1,7 @@
 import { type Account, isName } from "./accounts.ts";
 import type { Book } from "./book.ts";
 import { instrumentFault, replaceFault, requestFault, type Values } from "./faults.ts";
-import * as sets from "./interface.ts";
+import * as sets from "./sets.ts";
 import type {
   CancelCommand,
   ClientKey,

@@ -1,18 +1,16 @@
 import { Commands } from "./commands.ts";
 import { inspectDepth, inspectOrder, inspectQueues, inspectSymbol } from "./inspect.ts";
-import {
-  type BookLevel,
-  type ClientKey,
-  type Entry,
-  ExecType,
-  type MatchingEngine,
-  type OpenOrder,
-  type Outcome,
-  type Place,
-  Reason,
-  type SymbolState,
-  TradingStatus,
+import type {
+  BookLevel,
+  ClientKey,
+  Entry,
+  MatchingEngine,
+  OpenOrder,
+  Outcome,
+  Place,
+  SymbolState,
 } from "./interface.ts";
+import { ExecType, Reason, TradingStatus } from "./sets.ts";
 import { Matcher } from "./matcher.ts";
 import { ACCOUNT_NEXT, INT, NIL } from "./layout.ts";
 import { FIRST_RULES, type Rules, RULES } from "./rules.ts";

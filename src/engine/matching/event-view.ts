@@ -26,7 +26,8 @@ import {
   E_VALUE_LOW,
   type EventRecords,
 } from "./event-record.ts";
-import { EventKind, type ExecType, type MatchingEvent, type OrderStatus, type Reason } from "./interface.ts";
+import type { MatchingEvent } from "./interface.ts";
+import { EventKind, type ExecType, type OrderStatus, type Reason } from "./sets.ts";
 import { POST_ONLY, preventionOf, sideOf, timeOf, TRIGGERED, typeOf } from "./layout.ts";
 
 /** An event, read where its record lies. Invariant: `position` is below the count of the list. */

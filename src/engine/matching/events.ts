@@ -3,7 +3,7 @@ import type { Book } from "./book.ts";
 import * as record from "./event-record.ts";
 import type { EventRecords } from "./event-record.ts";
 import { copyOf, EventView } from "./event-view.ts";
-import * as sets from "./interface.ts";
+import * as sets from "./sets.ts";
 import type { EventList, MatchingEvent, OrderRequest, Place } from "./interface.ts";
 import { enlarged } from "./levels.ts";
 import * as layout from "./layout.ts";

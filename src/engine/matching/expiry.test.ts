@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { NO_COMMAND } from "./interface.ts";
+import { NO_COMMAND } from "./sets.ts";
 import { Desk, order } from "./reference/desk.ts";
 import { narrow } from "./reference/workload.ts";
 

@@ -4,7 +4,7 @@
 import { type Account, isName } from "./accounts.ts";
 import type { Book } from "./book.ts";
 import { isBeyondValue } from "./exact.ts";
-import * as sets from "./interface.ts";
+import * as sets from "./sets.ts";
 import type { InstrumentCommand, ReplaceCommand, SubmitCommand, OrderRequest } from "./interface.ts";
 import * as layout from "./layout.ts";
 import { sideOf, timeOf } from "./layout.ts";

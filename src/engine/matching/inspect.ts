@@ -1,7 +1,8 @@
 // The state as it is shown to who asks: objects of their own, which later entries do not change.
 
 import type { Book } from "./book.ts";
-import { type BookLevel, type OpenOrder, OrderStatus, type SymbolState } from "./interface.ts";
+import type { BookLevel, OpenOrder, SymbolState } from "./interface.ts";
+import { OrderStatus } from "./sets.ts";
 import type { Ladder } from "./ladder.ts";
 import {
   ACCOUNT,

@@ -1,6 +1,6 @@
 import type { Book } from "./book.ts";
 import { carried, carries, exact, highOf, lowOf } from "./exact.ts";
-import * as sets from "./interface.ts";
+import * as sets from "./sets.ts";
 import type { Ladder } from "./ladder.ts";
 import * as layout from "./layout.ts";
 import { preventionOf, sideOf, timeOf, typeOf } from "./layout.ts";

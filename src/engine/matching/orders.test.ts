@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { exact } from "./exact.ts";
-import { ExecType, OrderStatus } from "./interface.ts";
+import { ExecType, OrderStatus } from "./sets.ts";
 import { Desk } from "./reference/desk.ts";
 
 test("a LIMIT order trades at the prices of the orders that rest, and rests with what is left", () => {
@@ -81,7 +81,7 @@ test("values and the quantity of a level are exact beyond 2^53", () => {
   assert.deepEqual(desk.depth("sell"), [`${2n * BigInt(most)} @ 1023`]);
 });
 
-test("an open order's client order id is not taken twice, whatever the payload; after its end it is free", () => {
+test("I2: an open order's client order id is not taken twice, whatever the payload; after its end it is free", () => {
   const desk = new Desk();
   desk.order("ann 1 buy 5 @ 100");
   assert.deepEqual(desk.order("ann 1 sell 5 @ 100"), ["ann 1: rejected DUPLICATE_CLIENT_ORDER_ID"]);

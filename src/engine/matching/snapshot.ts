@@ -1,6 +1,6 @@
 import type { Book, Instrument } from "./book.ts";
 import { ByteReader, ByteWriter } from "./bytes.ts";
-import { TradingStatus } from "./interface.ts";
+import { TradingStatus } from "./sets.ts";
 import type { Ladder } from "./ladder.ts";
 import {
   ACCOUNT,

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { Engine } from "../matching/engine.ts";
-import { Side } from "../matching/interface.ts";
+import { Side } from "../matching/sets.ts";
 import { type BookFrame, BookTrack } from "./book-track.ts";
 
 /** The frame of entry `ms`: the bid at `price` has now so much. */

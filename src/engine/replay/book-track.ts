@@ -1,6 +1,7 @@
 import type { LevelChange } from "../../stream/event-batch.ts";
 import { compareEntryIds, type EntryId, type EntryPosition } from "../../stream/position.ts";
-import { type BookLevel, type MatchingEngine, Side } from "../matching/interface.ts";
+import type { BookLevel, MatchingEngine } from "../matching/interface.ts";
+import { Side } from "../matching/sets.ts";
 
 /** What an entry did to a symbol's book. */
 export interface BookFrame extends EntryPosition {

@@ -1,32 +1,34 @@
 // A slow, obvious engine, for tests only: one list of orders, sorted whenever it is asked for, and sums in BigInt. It is
 // written from the rules in docs/matching.md, and shares nothing with the engine but the interface.
 
+import type {
+  CancelCommand,
+  Command,
+  Entry,
+  InstrumentCommand,
+  LevelChange,
+  LimitsCommand,
+  MassCancelCommand,
+  MatchingEvent,
+  OrderRequest,
+  RefusedCommand,
+  ReplaceCommand,
+  StatusCommand,
+  SubmitCommand,
+  Target,
+} from "../interface.ts";
 import {
-  type CancelCommand,
-  type Command,
-  type Entry,
   EventKind,
   ExecType,
-  type InstrumentCommand,
-  type LevelChange,
-  type LimitsCommand,
-  type MassCancelCommand,
-  type MatchingEvent,
   NO_COMMAND,
   OrderStatus,
-  type OrderRequest,
   OrderType,
   Reason,
-  type RefusedCommand,
-  type ReplaceCommand,
   SelfTradePrevention,
   Side,
-  type StatusCommand,
-  type SubmitCommand,
-  type Target,
   TimeInForce,
   TradingStatus,
-} from "../interface.ts";
+} from "../sets.ts";
 import type { Rules } from "../rules.ts";
 
 /** An order and where it is. "none" while it is being matched, and once it has ended. */

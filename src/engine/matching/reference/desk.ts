@@ -1,22 +1,24 @@
 import { Engine } from "../engine.ts";
 import { exact } from "../exact.ts";
+import type {
+  Command,
+  InstrumentCommand,
+  LevelChange,
+  MatchingEvent,
+  Place,
+  ReplaceCommand,
+  Target,
+} from "../interface.ts";
 import {
-  type Command,
   EventKind,
   ExecType,
-  type InstrumentCommand,
-  type LevelChange,
-  type MatchingEvent,
   OrderType,
-  type Place,
   Reason,
-  type ReplaceCommand,
   SelfTradePrevention,
   Side,
-  type Target,
   TimeInForce,
   TradingStatus,
-} from "../interface.ts";
+} from "../sets.ts";
 import { RULES, type Rules } from "../rules.ts";
 import { keyOf } from "./workload.ts";
 

@@ -1,16 +1,8 @@
 import assert from "node:assert/strict";
 import { Engine } from "../engine.ts";
 import { exact } from "../exact.ts";
-import {
-  type Entry,
-  EventKind,
-  ExecType,
-  type MatchingEvent,
-  type OpenOrder,
-  type Place,
-  Side,
-  type TradingStatus,
-} from "../interface.ts";
+import type { Entry, MatchingEvent, OpenOrder, Place } from "../interface.ts";
+import { EventKind, ExecType, Side, type TradingStatus } from "../sets.ts";
 import { leavesOf, ReferenceEngine, type ReferenceOrder, high, low } from "./book.ts";
 import { type Scale, type Step, Workload } from "./workload.ts";
 

@@ -1,16 +1,5 @@
-import {
-  type Command,
-  type Entry,
-  type InstrumentCommand,
-  type OrderRequest,
-  OrderType,
-  type Place,
-  type ReplaceCommand,
-  Side,
-  type Target,
-  TimeInForce,
-  TradingStatus,
-} from "../interface.ts";
+import type { Command, Entry, InstrumentCommand, OrderRequest, Place, ReplaceCommand, Target } from "../interface.ts";
+import { OrderType, Side, TimeInForce, TradingStatus } from "../sets.ts";
 import { checked, type Rules } from "../rules.ts";
 import type { ReferenceEngine } from "./book.ts";
 
