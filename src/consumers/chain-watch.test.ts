@@ -138,6 +138,28 @@ test("I4, I10: a Postgres that went back is noticed at once; nothing is trimmed 
   assert.ok((await redis.xlen(key)) < 251);
 });
 
+test("I4, I10: a process that starts hours after Postgres went back keeps what Redis alone has, as those before it do", async (t) => {
+  const scene = await setScene(t);
+  const { redis, sql, log } = scene;
+  await scene.worker();
+  const ids = await log.fill(20);
+  await redis.xsetid(log.keys.orders, `${parseEntryId(log.last).ms + 2 * 3_600_000}-0`);
+  await log.fill(2);
+  await untilFinished(scene);
+  for (const { ms, seq } of ids.slice(5, 8).map(parseEntryId)) {
+    await sql`DELETE FROM journal WHERE ms = ${ms} AND seq = ${seq}`;
+  }
+  const { watch, setbacks, key } = makeWatch(scene);
+  await watch.look();
+  assert.ok(watch.holds(key));
+  await watch.look();
+  assert.ok(watch.holds(key));
+  assert.deepEqual(
+    setbacks.map(({ run }) => run),
+    [`penstock replay --from ${ids[4]!}`],
+  );
+});
+
 test("I4: an entry that was removed before anybody read it leaves a gap", async (t) => {
   const scene = await setScene(t);
   const { watch, alarms } = makeWatch(scene);
