@@ -34,18 +34,19 @@ const INSTRUMENTS = [
 ] as const;
 
 /**
- * Makes what a first order needs, where it is not there yet: the demo trader's account and the demo instruments; and logs
- * both accounts in. Called at every start, when all roles are ready and before the stack's addresses are written.
+ * Makes what a first order needs, where it is not there yet: the demo trader's account and the demo instruments. Called at
+ * every start, when all roles are ready. Resolves with what logs both accounts in, as often as they need new tokens.
  */
-export async function prepareDemo({ grpc, adminSecret, traderFile }: DemoTarget): Promise<DemoTokens> {
-  const adminToken = await logIn(grpc, { account: "admin", secret: adminSecret });
-  const admin = new ApiClient({ url: grpc, token: adminToken });
+export async function prepareDemo({ grpc, adminSecret, traderFile }: DemoTarget): Promise<() => Promise<DemoTokens>> {
+  const logInAdmin = () => logIn(grpc, { account: "admin", secret: adminSecret });
+  const admin = new ApiClient({ url: grpc, token: await logInAdmin() });
   try {
     for (const instrument of INSTRUMENTS) {
       // ABORTED: version 0 is not the present one, so it is defined already.
       await unless(status.ABORTED, admin.call(AdminService.method.upsertInstrument, { instrument }));
     }
-    return { adminToken, token: await logIn(grpc, await demoTrader(admin, traderFile)) };
+    const trader = await demoTrader(admin, traderFile);
+    return async () => ({ adminToken: await logInAdmin(), token: await logIn(grpc, trader) });
   } finally {
     admin.close();
   }

@@ -21,6 +21,7 @@ export interface StackSettings {
   /** Whether the environment gives one; else the stack makes its own. */
   readonly hasSigningKey: boolean;
   readonly adminSecret: string | undefined;
+  readonly tokenTtlMs: number;
 }
 
 // Beside the ports that Redis and Postgres have by default, where a machine often has one of its own.
@@ -54,6 +55,7 @@ export function loadStackSettings(env: NodeJS.ProcessEnv): StackSettings {
     databaseUrl: databaseUrl && config.databaseUrl,
     hasSigningKey: config.auth.signingKey !== undefined,
     adminSecret: config.auth.adminSecret,
+    tokenTtlMs: config.auth.tokenTtlS * 1_000,
   };
 }
 

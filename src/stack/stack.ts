@@ -1,8 +1,8 @@
-import { renameSync, rmSync, writeFileSync } from "node:fs";
-import { join, relative } from "node:path";
+import { join } from "node:path";
 
 import type { Service } from "../runtime/service.ts";
 import { migrate } from "../store/migrate.ts";
+import { Announcement } from "./announcement.ts";
 import type { DemoTarget, DemoTokens } from "./demo.ts";
 import { DiskWatch } from "./disk-watch.ts";
 import { settlePort } from "./ports.ts";
@@ -18,7 +18,7 @@ import type { Supervised } from "./supervisor.ts";
 export interface StackParts {
   /** Node runs it with a role's name as its argument. */
   readonly program: string;
-  readonly prepareDemo: (target: DemoTarget) => Promise<DemoTokens>;
+  readonly prepareDemo: (target: DemoTarget) => Promise<() => Promise<DemoTokens>>;
 }
 
 export interface StackOptions {
@@ -44,20 +44,18 @@ export interface StackOptions {
 export class Stack {
   readonly services: readonly Service[];
   readonly #roles: readonly Supervisor[];
-  readonly #file: string;
+  readonly #announcement: Announcement;
 
-  private constructor(services: readonly Service[], roles: readonly Supervisor[], file: string) {
+  private constructor(services: readonly Service[], roles: readonly Supervisor[], announcement: Announcement) {
     this.services = services;
     this.#roles = roles;
-    this.#file = file;
+    this.#announcement = announcement;
   }
 
   /** Settles the ports; nothing is started yet. @throws where a port that was asked for is in use. */
   static async assemble(options: StackOptions): Promise<Stack> {
     const { settings, env, parts, workers, onSpawn, say } = options;
     const { stateFolder, bind, drainMs } = settings;
-    const file = join(stateFolder, "stack.json");
-    rmSync(file, { force: true }); // of a stack that was killed
     const supervise = (child: Supervised): Supervisor => new Supervisor(child, say);
 
     const redis = redisBackend(settings);
@@ -107,23 +105,24 @@ export class Stack {
       );
     }
 
-    const announcement: Service = {
-      name: "stack.json",
-      start: async () => {
-        const urls = {
+    const announcement = new Announcement({
+      stateFolder,
+      urls: () => ({
+        grpc: urlOn(bind, grpcPort),
+        http: urlOn(bind, httpPort),
+        engine: options.engine ? urlOn(bind, enginePort) : null,
+        redis: redis.url(),
+        postgres: postgres.url(),
+      }),
+      prepare: () =>
+        parts.prepareDemo({
           grpc: urlOn(bind, grpcPort),
-          http: urlOn(bind, httpPort),
-          engine: options.engine ? urlOn(bind, enginePort) : null,
-          redis: redis.url(),
-          postgres: postgres.url(),
-        };
-        const traderFile = join(stateFolder, "demo-trader.json");
-        const tokens = await parts.prepareDemo({ grpc: urls.grpc, adminSecret: secrets.admin, traderFile });
-        writeWhole(file, `${JSON.stringify({ ...urls, ...tokens }, undefined, 2)}\n`);
-        say(welcome(urls.grpc, urls.http, stateFolder));
-      },
-      stop: async () => rmSync(file, { force: true }),
-    };
+          adminSecret: secrets.admin,
+          traderFile: join(stateFolder, "demo-trader.json"),
+        }),
+      tokenTtlMs: settings.tokenTtlMs,
+      say,
+    });
     const services = [
       together("servers", servers),
       disks,
@@ -132,7 +131,7 @@ export class Stack {
       ...engines,
       ingest,
     ];
-    return new Stack([...services, announcement], [...consumers, ...engines, ingest], file);
+    return new Stack([...services, announcement], [...consumers, ...engines, ingest], announcement);
   }
 
   /**
@@ -141,7 +140,7 @@ export class Stack {
    */
   kill(): void {
     for (const role of this.#roles) role.kill();
-    rmSync(this.#file, { force: true });
+    this.#announcement.remove();
   }
 }
 
@@ -165,29 +164,4 @@ function keepSecrets({ stateFolder, hasSigningKey, adminSecret }: StackSettings)
     env,
     admin: adminSecret ?? keptSecret(join(stateFolder, "admin.secret")),
   };
-}
-
-/** Whoever sees the file sees all of it. */
-function writeWhole(file: string, text: string): void {
-  const draft = `${file}.${process.pid}`;
-  writeFileSync(draft, text, { mode: 0o600 });
-  renameSync(draft, file);
-}
-
-function welcome(grpc: string, http: string, stateFolder: string): string {
-  const here = relative("", stateFolder);
-  const folder = here.startsWith("..") ? stateFolder : here;
-  return `up. Ctrl-C drains and stops.
-
-  orders by gRPC     ${new URL(grpc).host}
-  by Connect, JSON   ${http}
-  the page           ${http}/
-  to sign in there   the account and secret of ${join(folder, "demo-trader.json")}, or admin and ${join(folder, "admin.secret")}
-  health, metrics    ${http}/readyz, ${http}/metrics
-  addresses, tokens  ${join(folder, "stack.json")}
-  logs               ${join(folder, "logs")}
-
-  A first order, from another terminal:
-    npx penstock submit --symbol BTC-USD --side buy --quantity 0.1 --price 100
-`;
 }

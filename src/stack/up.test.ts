@@ -55,7 +55,7 @@ class Place {
   up(environment: NodeJS.ProcessEnv = {}): { process: ChildProcess; output: () => string } {
     const program = `
       import { up } from ${JSON.stringify(new URL("up.ts", import.meta.url).href)};
-      const prepareDemo = async () => ({ token: "of a trader", adminToken: "of an admin" });
+      const prepareDemo = async () => async () => ({ token: "of a trader", adminToken: "of an admin" });
       up({ workers: 2, engine: true }, process.env, { program: ${JSON.stringify(this.#program)}, prepareDemo }).then(
         () => process.exit(0),
         (error) => { console.log(error.message); process.exit(1); },
