@@ -40,9 +40,6 @@ function ofOrders(letter: StoredLetter, instruments: Instruments): Fields {
   return { ...fields, [command.kind === "submit" ? "order_id" : "command_id"]: formatOrderId(letter) };
 }
 
-/** Of so many orders of an entry it is told whose they are: an entry has 500 at most, and a page some dozens of lines. */
-const ORDERS_TOLD = 50;
-
 function ofEntry(letter: StoredLetter): Fields {
   const commands = decodeBatch(letter.raw);
   const orders = commands.flatMap((command, index) => {
@@ -50,9 +47,7 @@ function ofEntry(letter: StoredLetter): Fields {
     const { account, submit } = command;
     return [`${account} ${submit.symbol} ${submit.clientOrderId} ${formatOrderId({ ...letter, index })}`];
   });
-  const more = orders.length - ORDERS_TOLD;
-  const told = [...orders.slice(0, ORDERS_TOLD), ...(more > 0 ? [`and ${more} more`] : [])];
-  return { commands: commands.length, orders: told.join("; ") };
+  return { commands: commands.length, orders: orders.join("; ") };
 }
 
 function ofSubmit({ account, submit }: LoggedSubmit, instruments: Instruments): Fields {

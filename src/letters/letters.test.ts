@@ -23,7 +23,7 @@ import { persist } from "../store/batch.ts";
 import { listLetters } from "../store/dead-letter-shelf.ts";
 import { raiseFence } from "../store/fences.ts";
 import { allLetters, NOON, openSql, openWriter } from "../store/test-entries.ts";
-import type { SubmitFields } from "../stream/command.ts";
+import { MAX_ENTRY_COMMANDS, type SubmitFields } from "../stream/command.ts";
 import { prepareSubmit } from "../stream/prepared-command.ts";
 import type { Delivered } from "../stream/group-reader.ts";
 import type { TradedInstrument } from "../stream/instrument.ts";
@@ -273,6 +273,12 @@ test("a letter says what can be read out of it", async (t) => {
   });
   const { quantity, price } = fieldsOf(letter!, new Map());
   assert.deepEqual([quantity, price], ["2500 lots", "10025 ticks"]);
+
+  // Of a whole entry everybody has to be told who has an order in it.
+  const orders = Array.from({ length: MAX_ENTRY_COMMANDS }, () => ({}));
+  const { payload } = recordOf(ORDER_ROWS, entryOf(1, ...orders), optionsOf(flowInstruments)).receipt;
+  const whole = fieldsOf({ ...letter!, index: -1, raw: payload! }, flowInstruments);
+  assert.equal(whole["orders"]?.split("; ").length, MAX_ENTRY_COMMANDS);
 });
 
 function refusal(message: RegExp) {

@@ -40,7 +40,7 @@ Examples:
   example(
     client(letters.command("redrive")),
     "penstock dead-letters redrive 17",
-    "penstock dead-letters list --json | jq -r .id | xargs penstock dead-letters redrive",
+    "penstock dead-letters list --limit 100000 --json | jq -r .id | xargs penstock dead-letters redrive",
   )
     .description("write the rows of each, once; 1 is the exit code where one cannot be written")
     .argument("<id...>", listed, appended(id))
