@@ -98,6 +98,22 @@ test("reports tell of their orders, whether those are rows, still in the log, or
   assert.deepEqual(await read(), reports, "from the journal");
 });
 
+test("a hole in what is written is waited for while the stream is gone: the engine makes it again (I4)", async (t) => {
+  const scene = await Scene.set(t);
+  const { redis, sql, keys } = scene.log;
+  for (const name of ["first", "second", "third"]) await scene.appender.append(order(name));
+  const [first, second] = (await scene.log.entries()).slice(-3);
+  await scene.match();
+  await redis.xtrim(keys.events, "MAXLEN", 0);
+  const told = async (after?: ReportPlace) => (await scene.read(after)).map(({ order }) => order?.clientOrderId);
+  assert.deepEqual(await told(), ["first", "second", "third"]);
+  const { ms, seq } = second!;
+  await sql`DELETE FROM journal WHERE stream = 1 AND ms = ${ms} AND seq = ${seq}`;
+  await sql`DELETE FROM executions WHERE ms = ${ms} AND seq = ${seq}`;
+  for (const after of [BEGINNING, { epoch: first!.epoch, ms: first!.ms, seq: first!.seq, index: WHOLE_ENTRY }])
+    await assert.rejects(told(after), { code: "UNAVAILABLE", message: /events are missing at present/ });
+});
+
 test("behind an entry that the log has lost it says where to resume; what came of it is not told any more (I4)", async (t) => {
   const scene = await Scene.set(t);
   const { redis, keys } = scene.log;

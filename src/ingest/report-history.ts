@@ -3,7 +3,7 @@ import type postgres from "postgres";
 import { Slots } from "../runtime/slots.ts";
 import { EVENTS_STREAM, ORDERS_STREAM } from "../store/entry-record.ts";
 import { readExecutions, type StoredExecution } from "../store/executions.ts";
-import { findWritten, newestBefore, readEntry as readReceipt } from "../store/journal.ts";
+import { findGaps, findWritten, newestBefore, readEntry as readReceipt } from "../store/journal.ts";
 import type { SubmitFields } from "../stream/command.ts";
 import { decodeBatch } from "../stream/logged-command.ts";
 import type { Entry } from "../stream/entry.ts";
@@ -15,6 +15,7 @@ import { findEntry, findNewest } from "../stream/lookup.ts";
 import { PageSize } from "../stream/page-size.ts";
 import {
   compareEntryIds,
+  type EntryId,
   type EntryPosition,
   formatEntryId,
   orderIdPrefix,
@@ -170,6 +171,7 @@ export class ReportHistory {
     const submitted = await this.#submitted(partition, kept);
     const reports = kept.map((row) => storedReportOf(row, instruments, submitted.get(row.orderId ?? "")));
     const last = older.at(-1);
+    if (first === undefined && last !== undefined) await this.#proveUnbroken(partition, after, last);
     if (last !== undefined && older.length === PAGE_ROWS) {
       const cut = cutBefore(cuts, last);
       return { reports, end: cut === undefined ? last : { epoch: cut.epoch, ...cut.base, index: WHOLE_ENTRY } };
@@ -207,6 +209,22 @@ export class ReportHistory {
     return found;
   }
 
+  /**
+   * Where the stream was emptied, what its workers had not finished is missing between rows that are written, until the engine has
+   * made it again. Of the beginning only what is kept counts.
+   */
+  async #proveUnbroken(partition: number, after: ReportPlace, last: EntryId): Promise<void> {
+    const { sql } = this.#options;
+    const stretch = { fromMs: after.ms, toMs: last.ms, oldestMs: after.ms, limit: HOLES };
+    for (const gap of await findGaps(sql, { stream: EVENTS_STREAM, partition, ...stretch })) {
+      const missing = { ms: gap.prevMs, seq: gap.prevSeq };
+      const isBehind = compareEntryIds(missing, after) > 0 && compareEntryIds(missing, last) < 0;
+      if (!isBehind || (await newestBefore(sql, EVENTS_STREAM, partition, gap)) === undefined) continue;
+      const cause = new Error(`partition ${partition}: no receipt of the event entry ${formatEntryId(missing)}`);
+      throw new RequestError("UNAVAILABLE", MISSING, { cause });
+    }
+  }
+
   /** Between a place and an entry of the stream nothing is missing where the one before that entry was written. */
   async #proveWritten(partition: number, after: ReportPlace, first: Entry): Promise<void> {
     const { previous } = first;
@@ -217,9 +235,13 @@ export class ReportHistory {
     const cause = new Error(
       `partition ${partition}: no receipt of the event entry ${formatEntryId(previous)} behind ${formatEntryId(after)}`,
     );
-    throw new RequestError("UNAVAILABLE", "events are missing at present: resume later", { cause });
+    throw new RequestError("UNAVAILABLE", MISSING, { cause });
   }
 }
+
+const MISSING = "events are missing at present: resume later";
+/** Of those in front of the place one may stand there, and one at the beginning of what is kept. */
+const HOLES = 10;
 
 function textOf(place: EntryPosition): string {
   return `entry ${formatEntryId(place)} of epoch ${place.epoch}`;
