@@ -402,7 +402,7 @@ test("events of commands that the log has lost are told, and taken back with --w
   const told = await replayed.replay(BEGIN);
   assert.match(
     told.output,
-    /^FOUND events of a command that the log has lost .*: partition 0, events \d+-\d+ of epoch 1$/m,
+    /^FOUND events of a command that the log has lost .*: partition 0, events \d+-\d+ of epoch 2$/m,
   );
   assertDone(await replayed.replay(BEGIN, { withdraw: true }));
   const after = await replayed.runbook.run("penstock audit");

@@ -48,7 +48,6 @@ async function measureFlushes(redis: Redis): Promise<void> {
       newestFence: async () => undefined,
       raiseFence: async () => "raised",
       withdrawLost: async () => ({ entries: 0, isAll: true }),
-      endOfEvents: async () => undefined,
       fenceWithout: async () => undefined,
       keepOrphans: async () => {},
       instruments: async () => [],

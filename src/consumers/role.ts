@@ -9,7 +9,6 @@ import { claimPartitionCount as claimInStore } from "../store/settings.ts";
 import { Writer } from "../store/writer.ts";
 import { verifyDurability } from "../stream/durability.ts";
 import { GoneConsumers } from "../stream/gone-consumers.ts";
-import { recallLate } from "../stream/entry-keys.ts";
 import { ensureGroup, GroupReader } from "../stream/group-reader.ts";
 import { EVENTS_GROUPS, ORDERS_GROUPS, PERSIST_GROUP } from "../stream/groups.ts";
 import { InstrumentBook } from "../stream/instrument-book.ts";
@@ -26,6 +25,7 @@ import { createLog } from "../telemetry/log.ts";
 import { createMetrics } from "../telemetry/metrics.ts";
 import { ChainWatch, type WatchedStream } from "./chain-watch.ts";
 import { EVENT_ROWS } from "./event-rows.ts";
+import { fencedLog } from "./fenced-log.ts";
 import { ConsumerMetrics } from "./metrics.ts";
 import { LetterAlarm } from "./letter-alarm.ts";
 import { ORDER_ROWS } from "./order-rows.ts";
@@ -125,8 +125,7 @@ export async function runConsumers(config: Config): Promise<void> {
         transactionRows,
         metrics: metricsOf[rows.name],
         onDeadLetters: alarm.tell,
-        recall: ({ payload, ...place }, epoch) =>
-          recallLate(redis, keys, { ...place, payload: payload ?? Buffer.alloc(0) }, epoch),
+        fencedLog: fencedLog(redis, keys),
         log,
       }),
   );

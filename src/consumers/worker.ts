@@ -4,7 +4,7 @@ import type { Service } from "../runtime/service.ts";
 import { persist, type PersistOutcome } from "../store/batch.ts";
 import type { NewDeadLetter } from "../store/dead-letters.ts";
 import type { EntryRecord, StreamNumber } from "../store/entry-record.ts";
-import type { Recall } from "../store/fences.ts";
+import type { FencedLog } from "../store/fences.ts";
 import { endStalledCopies } from "../store/stalled.ts";
 import type { Writer } from "../store/writer.ts";
 import type { Delivered, Delivery, GroupReader } from "../stream/group-reader.ts";
@@ -25,7 +25,7 @@ export interface WorkerOptions {
   readonly metrics: WorkerMetrics;
   /** Told of each dead letter that is new, once it is committed. */
   readonly onDeadLetters: (letters: readonly NewDeadLetter[]) => void;
-  readonly recall: Recall;
+  readonly fencedLog: FencedLog;
   readonly log: Logger;
 }
 
@@ -222,10 +222,10 @@ export class Worker implements Service {
   }
 
   async #write(records: readonly EntryRecord[]): Promise<PersistOutcome> {
-    const { writer, metrics, onDeadLetters, recall } = this.#options;
+    const { writer, metrics, onDeadLetters, fencedLog } = this.#options;
     const committed = metrics.startTransaction();
     try {
-      const outcome = await persist(writer, records, { told: onDeadLetters, recall });
+      const outcome = await persist(writer, records, { told: onDeadLetters, log: fencedLog });
       committed();
       return outcome;
     } catch (error) {

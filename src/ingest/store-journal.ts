@@ -1,5 +1,5 @@
 import type postgres from "postgres";
-import { EVENTS_STREAM, ORDERS_STREAM, type StreamNumber } from "../store/entry-record.ts";
+import { ORDERS_STREAM } from "../store/entry-record.ts";
 import { fenceWithout, newestFence, raiseFence, withdrawLost } from "../store/fences.ts";
 import { listInstruments } from "../store/instruments.ts";
 import { journalEnd, readEntry, readJournal } from "../store/journal.ts";
@@ -24,10 +24,6 @@ export interface StoreJournalOptions {
 
 /** The journal in Postgres, as the log asks for it when it opens. */
 export function storeJournal({ sql, databaseUrl, partitioning, stalledMs }: StoreJournalOptions): Journal {
-  const endOf = async (stream: StreamNumber, partition: number): Promise<EntryPosition | undefined> => {
-    const end = await journalEnd(sql, stream, partition);
-    return end === undefined || compareEntries(end, LOG_BEGIN) < 0 ? undefined : end;
-  };
   // For a moment, and seldom: the pool is not for transactions.
   const written = async <T>(work: (writer: Writer) => Promise<T>): Promise<T> => {
     const writer = new Writer(databaseUrl, { timeoutMs: FENCE_TIMEOUT_MS });
@@ -38,8 +34,10 @@ export function storeJournal({ sql, databaseUrl, partitioning, stalledMs }: Stor
     }
   };
   return {
-    end: (partition) => endOf(ORDERS_STREAM, partition),
-    endOfEvents: (partition) => endOf(EVENTS_STREAM, partition),
+    async end(partition) {
+      const end = await journalEnd(sql, ORDERS_STREAM, partition);
+      return end === undefined || compareEntries(end, LOG_BEGIN) < 0 ? undefined : end;
+    },
     async read(partition, position, sinceMs, limit) {
       const after = compareEntries(position, LOG_BEGIN) < 0 ? LOG_BEGIN : position;
       const entries = await readJournal(sql, { stream: ORDERS_STREAM, partition, after, sinceMs, limit });

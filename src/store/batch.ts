@@ -4,7 +4,7 @@ import type { EntryDeadLetter, NewDeadLetter } from "./dead-letters.ts";
 import type { EntryRecord } from "./entry-record.ts";
 import { isAbortedBefore, isDatabaseError, isMissingPartition, isPoison, TransientStoreError } from "./errors.ts";
 import { EXECUTIONS } from "./execution-table.ts";
-import { holdFences, type Orphan, type Recall } from "./fences.ts";
+import { type FencedLog, holdFences, type Orphan } from "./fences.ts";
 import { upsertInstruments } from "./instruments.ts";
 import { deadLetter, type Refused, writeIsolated, writeRowsIsolated } from "./isolation.ts";
 import { lockStates, newestChanges, upsertStates, writeStates } from "./order-states.ts";
@@ -35,8 +35,8 @@ export interface PersistOutcome {
 export interface PersistOptions {
   /** Learns of the dead letters that are new, once they are committed. */
   readonly told?: (letters: readonly NewDeadLetter[]) => void;
-  /** For entries that fill a gap of the log. */
-  readonly recall?: Recall;
+  /** Where the entries come from it now: of one partition. */
+  readonly log?: FencedLog;
 }
 
 /**
@@ -57,13 +57,13 @@ export interface PersistOptions {
 export async function persist(
   writer: Writer,
   entries: readonly EntryRecord[],
-  { told = () => {}, recall }: PersistOptions = {},
+  { told = () => {}, log }: PersistOptions = {},
 ): Promise<PersistOutcome> {
   try {
     const moments = momentsOf(entries);
     if (!partitionsKnown(writer, moments)) await ensurePartitions(writer, moments);
     try {
-      const written = await writer.transaction((transaction) => writeTogether(transaction, entries, recall));
+      const written = await writer.transaction((transaction) => writeTogether(transaction, entries, log));
       if (written.letters.length > 0) told(written.letters);
       return written.outcome;
     } catch (error) {
@@ -75,7 +75,7 @@ export async function persist(
       const days = new OrderDays();
       for (const { orderId } of entry.orders) days.add(orderId);
       await ensurePartitions(writer, days.moments);
-      const written = await writer.transaction((transaction) => writeAlone(transaction, entry, recall));
+      const written = await writer.transaction((transaction) => writeAlone(transaction, entry, log));
       if (written.letters.length > 0) told(written.letters);
       total = sum(total, written.outcome);
     }
@@ -96,9 +96,9 @@ interface Written {
 async function writeTogether(
   transaction: Transaction,
   entries: readonly EntryRecord[],
-  recall: Recall | undefined,
+  log: FencedLog | undefined,
 ): Promise<Written> {
-  const { welcome, orphans } = await holdFences(transaction, entries, recall);
+  const { welcome, orphans } = await holdFences(transaction, entries, log);
   const receipts = await writeReceipts(transaction, welcome);
   const { fresh } = receipts;
   let rows = await copyRows(transaction, ORDERS, fresh);
@@ -111,8 +111,8 @@ async function writeTogether(
 }
 
 /** The careful way, for one entry. */
-async function writeAlone(transaction: Transaction, entry: EntryRecord, recall: Recall | undefined): Promise<Written> {
-  const { welcome, orphans } = await holdFences(transaction, [entry], recall);
+async function writeAlone(transaction: Transaction, entry: EntryRecord, log: FencedLog | undefined): Promise<Written> {
+  const { welcome, orphans } = await holdFences(transaction, [entry], log);
   let receipts: ReceiptOutcome = { fresh: [], duplicates: [], forks: [] };
   const refused = await writeIsolated(transaction, welcome, async (entries) => {
     receipts = await writeReceipts(transaction, entries);

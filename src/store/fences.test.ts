@@ -9,7 +9,7 @@ import { createTestDatabase } from "../../test/support/servers.ts";
 import { persist } from "./batch.ts";
 import type { EntryRecord, LogPosition, Receipt, StreamNumber } from "./entry-record.ts";
 import { TransientStoreError } from "./errors.ts";
-import { newestFence, type NewFence, raiseFence, withdrawLost } from "./fences.ts";
+import { type FencedLog, newestFence, type NewFence, raiseFence, withdrawLost } from "./fences.ts";
 import { type Conflict, rewrite } from "./rewrite.ts";
 import { allLetters, makeEntry, makeEvents, NOON, openSql, openWriter } from "./test-entries.ts";
 import type { Writer } from "./writer.ts";
@@ -146,19 +146,25 @@ test("I2, I4: what fills a gap is written once its ids are known again, and an o
   await persist(writer, [entry(1, 4), entry(1, 7)]);
   assert.equal(await raise(fence(2, at(1, 7), at(1, 4))), "raised");
   const asked: string[] = [];
-  const recall = (answer: () => boolean) => async (receipt: Receipt, epoch: number) => {
-    asked.push(`${receipt.seq} of epoch ${receipt.epoch}, without it ${epoch}`);
-    return answer();
-  };
-  const away = recall(() => {
+  const logOf = (answer: () => boolean, assertOpenSince = () => Promise.resolve()): FencedLog => ({
+    recall: async (receipt: Receipt, epoch: number) => {
+      asked.push(`${receipt.seq} of epoch ${receipt.epoch}, without it ${epoch}`);
+      return answer();
+    },
+    assertOpenSince,
+  });
+  const away = logOf(() => {
     throw new Error("Redis is away");
   });
   const batch = [entry(1, 4), entry(1, 5), entry(1, 7), entry(1, 8), entry(2, 9)];
-  await assert.rejects(persist(writer, batch, { recall: away }), /Redis is away/);
-  assert.equal((await persist(writer, [entry(1, 4)], { recall: away })).duplicates, 1);
-  const outcome = await persist(writer, batch, { recall: recall(() => true) });
+  await assert.rejects(persist(writer, batch, { log: away }), /Redis is away/);
+  assert.equal((await persist(writer, [entry(1, 4)], { log: away })).duplicates, 1);
+  const shut = () => Promise.reject(new Error("the log is not open"));
+  const behind = [entry(1, 8)];
+  await assert.rejects(persist(writer, behind, { log: logOf(() => true, shut) }), /the log is not open/);
+  const outcome = await persist(writer, batch, { log: logOf(() => true) });
   assert.deepEqual([outcome.written, outcome.duplicates, outcome.orphans], [2, 2, 1]);
-  assert.equal((await persist(writer, [entry(1, 6)], { recall: recall(() => false) })).orphans, 1);
+  assert.equal((await persist(writer, [entry(1, 6)], { log: logOf(() => false) })).orphans, 1);
   assert.deepEqual(asked, ["5 of epoch 1, without it 2", "5 of epoch 1, without it 2", "6 of epoch 1, without it 2"]);
   assert.deepEqual(
     (await allLetters(sql)).map(({ seq }) => seq).toSorted((a, b) => a - b),

@@ -59,11 +59,16 @@ export interface Orphan {
   readonly epoch: number | undefined;
 }
 
-/**
- * Has the log know the client ids of an entry again that fills a gap in it: with its end Redis had lost them, and the log was opened
- * without, in this epoch. False where one of them stands for another command by now. It may be told of the same entry again.
- */
-export type Recall = (receipt: Receipt, epoch: number) => Promise<boolean>;
+/** The log whose entries are written, in Redis. What throws is to be tried again. */
+export interface FencedLog {
+  /**
+   * Has the log know the client ids of an entry again that fills a gap in it: with its end Redis had lost them, and the log was opened
+   * without, in this epoch. False where one of them stands for another command by now. It may be told of the same entry again.
+   */
+  recall(receipt: Receipt, epoch: number): Promise<boolean>;
+  /** Throws unless the log is open, in this epoch or a later one. */
+  assertOpenSince(epoch: number): Promise<void>;
+}
 
 /** How an epoch began without an entry. */
 interface Without {
@@ -87,19 +92,23 @@ const FIND_FENCES = `
 
 /**
  * Tells the entries that the log has from those that it has lost, and keeps it so until the transaction ends: first in each
- * transaction that writes entries. Throws what the transaction throws, and what `recall` does.
+ * transaction that writes entries. Throws what the transaction throws, and what `log` does. `log`: where entries come from it now;
+ * they are of one partition then.
  *
  * An entry that fills a gap is welcome, once its ids are known again: before the commit, or a client that sends one of them once more
  * would place a second order. A worker that dies between the two leaves ids that are answered with an order that nobody has: its gap
  * has to be closed (docs/recovery.md). Where an id was sent once more while the gap was open, that order
- * counts, and the entry is an orphan. Without `recall` it is taken as it is.
+ * counts, and the entry is an orphan.
+ *
+ * An entry behind a fence is an orphan only once the log is open behind that fence. Before, it may be the log of another server, in
+ * whose place this one was for a while: where nothing of this one was written, that goes on with all it has (stream/opening.ts).
  *
  * Statements of their own, since what each sees is settled when it begins; sent together, they cost one way.
  */
 export async function holdFences(
   transaction: Transaction,
   entries: readonly EntryRecord[],
-  recall: Recall = () => Promise.resolve(true),
+  log?: FencedLog,
 ): Promise<Fenced> {
   const lowest = new Map<number, number>();
   for (const { receipt } of entries) {
@@ -132,7 +141,9 @@ export async function holdFences(
     if (journaled.has(placeOf(entry.receipt))) continue;
     // Events of commands that are missing are made again, if these come; only the commands fill a gap.
     const mayFill = !isBehind && entry.receipt.stream === ORDERS_STREAM;
-    if (!mayFill || !(await recall(entry.receipt, epoch))) orphans.push({ entry, epoch });
+    if (isBehind) await log?.assertOpenSince(epoch);
+    const isWelcome = mayFill && ((await log?.recall(entry.receipt, epoch)) ?? true);
+    if (!isWelcome) orphans.push({ entry, epoch });
   }
   const without = new Set(orphans.map(({ entry }) => entry));
   return { welcome: entries.filter((entry) => !without.has(entry)), orphans };

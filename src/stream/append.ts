@@ -251,7 +251,12 @@ export class Appender {
             attempt = -1; // no need to wait
             break;
           case "CHANGED":
-            return { error: new AppendError("changed", "the instrument was changed meanwhile") };
+            // By an attempt before this one, perhaps, of which the server knows no more than that.
+            return {
+              error: before
+                ? new AppendError("unknown", "the instrument was changed, by this command or another one")
+                : new AppendError("changed", "the instrument was changed meanwhile"),
+            };
           case "CLOCK":
             cause = new ClockError(reply.ms - Date.now());
             // It does not pass within seconds. But what was sent before may be in the log, and is asked for again.

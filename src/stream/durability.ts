@@ -22,8 +22,6 @@ export interface Durability {
 export interface ServerIdentity {
   /** Another one after every restart. */
   readonly runId: string;
-  /** It was a replica before, so entries that its master acknowledged may be missing. */
-  readonly promoted: boolean;
   readonly version: string;
   readonly maxMemoryBytes: number;
 }
@@ -73,7 +71,6 @@ export async function verifyDurability(redis: Redis, durability: Durability): Pr
 
   return {
     runId: info.get("run_id") ?? "",
-    promoted: !/^0+$/.test(info.get("master_replid2") ?? "0"),
     version,
     maxMemoryBytes: Number(config.get("maxmemory")),
   };

@@ -2,7 +2,7 @@ import type { Redis } from "ioredis";
 import { claimIn } from "./claim.ts";
 import { SCHEMA_VERSION } from "./command.ts";
 import { parseInfo } from "./durability.ts";
-import { type Head, NotOpenError, readHead } from "./head.ts";
+import { assertReady, type Head, NotOpenError, readHead } from "./head.ts";
 import type { JournalEntry } from "./journal.ts";
 import type { PartitionKeys } from "./keys.ts";
 import { decodeBatch, keyOfLogged } from "./logged-command.ts";
@@ -62,8 +62,7 @@ export async function recallLate(
   entry: KeyedEntry,
   epoch: number,
 ): Promise<boolean> {
-  // A command would wait for as long as Redis reads its file back.
-  if (redis.status !== "ready") throw new NotOpenError(`Redis is not ready: ${redis.status}`);
+  assertReady(redis); // a command would wait for as long as Redis reads its file back
   const head = await readHead(redis, keys);
   const claim = claimIn(head);
   const run = parseInfo(await redis.info("server")).get("run_id");

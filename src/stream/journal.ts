@@ -26,8 +26,6 @@ export interface JournalEntry extends EntryPosition {
 export interface Journal {
   /** The highest position that stands there, or undefined where the partition has none. */
   end(partition: number): Promise<EntryPosition | undefined>;
-  /** The same of what was written of events: its commands may not stand there yet. */
-  endOfEvents(partition: number): Promise<EntryPosition | undefined>;
   /** Up to `limit` entries behind `after`, in the order of positions, none older than `sinceMs`. */
   read(partition: number, after: EntryPosition, sinceMs: number, limit: number): Promise<JournalEntry[]>;
   /** Whether this very entry stands there. */

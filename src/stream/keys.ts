@@ -25,7 +25,7 @@ export class PartitionKeys {
   }
 
   /** Hash: idempotency key → payload hash and place, for the commands of one generation. */
-  seen(generation: number): string {
+  seen(generation: number | ""): string {
     return this.#key(`seen:${generation}`);
   }
 

@@ -3,7 +3,7 @@ import { fromBinary } from "@bufbuild/protobuf";
 import type { Redis } from "ioredis";
 import type { Logger } from "pino";
 import { InstrumentSchema } from "../gen/penstock/v1/instrument_pb.ts";
-import { claimIn, shut } from "./claim.ts";
+import { shut } from "./claim.ts";
 import { type Durability, verifyDurability } from "./durability.ts";
 import { EntryError, readEntry, type StreamReply } from "./entry.ts";
 import { giveUp } from "./given-up.ts";
@@ -11,7 +11,7 @@ import { EVENTS_GROUPS } from "./groups.ts";
 import { type Head, readHead } from "./head.ts";
 import type { Fence, Journal } from "./journal.ts";
 import type { PartitionKeys } from "./keys.ts";
-import { compareEntries, compareEntryIds, type EntryPosition, formatEntryId, parseEntryId, START } from "./position.ts";
+import { compareEntryIds, type EntryPosition, formatEntryId, parseEntryId, START } from "./position.ts";
 import { recallGaps, restore } from "./restoring.ts";
 import { Script } from "./script.ts";
 
@@ -22,10 +22,11 @@ import { Script } from "./script.ts";
  * writing go on. Until that, the commit script refuses everybody. Any number of processes may open at once: each step
  * is refused to all but one of them, and the others look again.
  *
- * Unless nothing can have been lost a new epoch begins, and workers may still have in hand what the log has no more. Such an
- * entry must not reach the journal when the log has gone on without it: no engine would ever come to it. So a fence is
- * raised in Postgres before the log is opened (`Fence`, store/fences.ts). The steps, and what holds where the opener dies
- * between two of them:
+ * Each time a new epoch begins. A server that flushes each entry before it is acknowledged comes back with all of them, but for a
+ * disk that lied; and who opens cannot know, since another process may have had the answers that are missing, and a worker may
+ * still have the entries in hand. Such an entry must not reach the journal when the log has gone on without it: no engine would
+ * ever come to it. So a fence is raised in Postgres before the log is opened (`Fence`, store/fences.ts). Where nothing was lost
+ * it leaves nothing out. The steps, and what holds where the opener dies between two of them:
  *
  * 1. The log is shut: a claim, with the epoch that is to begin, takes the place of the run id in the head. Nothing is appended
  *    to a lower epoch from here on, so a fence can never stand in the way of a log that is alive. The next opener goes on
@@ -54,8 +55,8 @@ export interface OpeningOptions {
   /** How many idempotency keys a generation may hold. */
   readonly generationKeys: (maxMemoryBytes: number) => number;
   /**
-   * Where the stream may have lost something: for how long to wait first, ms. Workers have in hand what they read of it, and
-   * what they have written by then can be put back.
+   * For how long to wait first, ms: workers have in hand what they read of the stream, and what they have written by then can be put
+   * back, where it has lost that.
    */
   readonly settleMs: number;
   readonly log: Logger;
@@ -86,46 +87,34 @@ export async function openPartition(options: OpeningOptions, acknowledged?: Entr
 
     // Without Postgres it stays shut: these throw.
     const journalEnd = await options.journal.end(keys.partition);
-    const fenced = await options.journal.newestFence(keys.partition);
-    const instruments = await missingInstruments(options);
-    const before = await streamEnd(redis, keys, head);
-    const { level } = options.durability;
-    const flushed = level === "always" || level === "replicas";
-    const eventsEnd = await options.journal.endOfEvents(keys.partition);
-    const isShort = [journalEnd, eventsEnd].some((end) => end !== undefined && compareEntries(before, end) < 0);
-    const isSame = head.run !== "" && exists && !lostTail && !server.promoted && claimIn(head) === undefined;
-    const isNewest = (fenced?.epoch ?? 0) <= head.epoch; // else an older copy of Redis' file came back
-    const lossless = flushed && isSame && isNewest && !isShort && head.restored === undefined;
-    if (!settled && !lossless && journalEnd !== undefined) {
+    if (!settled && journalEnd !== undefined) {
       settled = true;
       await delay(settleMs);
       continue;
     }
-    let { run, epoch } = head;
-    let end = before;
-    if (!lossless) {
-      const known = Math.max(before.epoch, journalEnd?.epoch ?? 0, acknowledged?.epoch ?? 0);
-      const claim = await shut(redis, keys, { head, server: server.runId, known, fenced });
-      if (claim === undefined) continue;
-      ({ run, epoch } = claim);
-      // Another server took this one's place for a while: the journal has what that one was given, and the log is that. A stream of
-      // which nothing says the epoch is kept.
-      const toEpoch = before.epoch === 0 ? 0 : (journalEnd?.epoch ?? 0);
-      const other = await options.journal.fenceWithout(keys.partition, before, toEpoch);
-      if (other !== undefined) {
-        await giveUp(options, { ...head, run }, before, other);
-        continue;
-      }
-      const from = head.restored ?? before;
-      const maxKeys = options.generationKeys(server.maxMemoryBytes);
-      const restored = await restore(options, maxKeys, { ...head, run }, before, from, journalEnd ?? before);
-      if (restored === undefined) continue;
-      end = restored;
-      const fence = { epoch, base: end, from, claim: run };
-      if ((await options.journal.raiseFence(keys.partition, fence)) !== "raised") continue;
-      if (!(await recallGaps(options))) continue;
-      await withdrawLost(options, fence);
+    const fenced = await options.journal.newestFence(keys.partition);
+    const instruments = await missingInstruments(options);
+    const before = await streamEnd(redis, keys, head);
+    const known = Math.max(before.epoch, journalEnd?.epoch ?? 0, acknowledged?.epoch ?? 0);
+    const claim = await shut(redis, keys, { head, server: server.runId, known, fenced });
+    if (claim === undefined) continue;
+    const { run, epoch } = claim;
+    // Another server took this one's place for a while: the journal has what that one was given, and the log is that. A stream of
+    // which nothing says the epoch is kept.
+    const toEpoch = before.epoch === 0 ? 0 : (journalEnd?.epoch ?? 0);
+    const other = await options.journal.fenceWithout(keys.partition, before, toEpoch);
+    if (other !== undefined) {
+      await giveUp(options, { ...head, run }, before, other);
+      continue;
     }
+    const from = head.restored ?? before;
+    const maxKeys = options.generationKeys(server.maxMemoryBytes);
+    const end = await restore(options, maxKeys, { ...head, run }, before, from, journalEnd ?? before);
+    if (end === undefined) continue;
+    const fence = { epoch, base: end, from, claim: run };
+    if ((await options.journal.raiseFence(keys.partition, fence)) !== "raised") continue;
+    if (!(await recallGaps(options))) continue;
+    await withdrawLost(options, fence);
 
     const expected = end === before ? head.last : end;
     const opened = await openScript.run(
@@ -133,14 +122,16 @@ export async function openPartition(options: OpeningOptions, acknowledged?: Entr
       [keys.orders, keys.head, keys.instruments, keys.events],
       [
         ...[run, formatEntryId(expected), server.runId, epoch, formatEntryId(end)],
-        // While it was away, what it has behind a fence counted as lost, and events of it that were written were taken back.
-        isNewest ? "" : "again",
+        // An older copy of Redis' file came back: while it was away, what it has behind a fence counted as lost, and events of it that
+        // were written were taken back.
+        (fenced?.epoch ?? 0) > head.epoch ? "again" : "",
+        head.generation,
         ...[options.groups.length, ...options.groups, EVENTS_GROUPS.length, ...EVENTS_GROUPS, ...instruments],
       ],
     );
     if (opened !== 1) continue;
     log.info(
-      { ...{ partition: keys.partition, epoch, lossless }, end: formatEntryId(end), server: server.version },
+      { ...{ partition: keys.partition, epoch }, end: formatEntryId(end), server: server.version },
       "opened the log",
     );
   }
@@ -160,7 +151,7 @@ async function withdrawLost({ journal, keys, log }: OpeningOptions, fence: Fence
   }
 }
 
-const STRAYS_STAY = 'EVENTS OF LOST ENTRIES STAY: "penstock replay --withdraw" takes them back';
+const STRAYS_STAY = 'EVENTS OF LOST ENTRIES STAY: "penstock replay --from <after> --withdraw" takes them back';
 
 /**
  * The end of the stream itself. The head is written together with it, so they differ only where somebody meddled; where the

@@ -1,10 +1,13 @@
+import { cp, rm } from "node:fs/promises";
 import type { TestContext } from "node:test";
 
+import { create, toBinary } from "@bufbuild/protobuf";
 import type { Redis } from "ioredis";
 import type postgres from "postgres";
 
 import { ORDER_ROWS } from "../../src/consumers/order-rows.ts";
 import { recordOf } from "../../src/consumers/record.ts";
+import { InstrumentSchema } from "../../src/gen/penstock/v1/instrument_pb.ts";
 import { OrderType, Side, TimeInForce } from "../../src/gen/penstock/v1/order_pb.ts";
 import { storeJournal } from "../../src/ingest/store-journal.ts";
 import { persist } from "../../src/store/batch.ts";
@@ -13,7 +16,7 @@ import { Writer } from "../../src/store/writer.ts";
 import { Appender, type AppenderOptions } from "../../src/stream/append.ts";
 import type { SubmitFields } from "../../src/stream/command.ts";
 import { decodeBatch } from "../../src/stream/logged-command.ts";
-import { type PreparedCommand, prepareSubmit } from "../../src/stream/prepared-command.ts";
+import { type PreparedCommand, prepareInstrument, prepareSubmit } from "../../src/stream/prepared-command.ts";
 import { type Entry, readEntry, type StreamReply } from "../../src/stream/entry.ts";
 import type { Caller, Placement } from "../../src/stream/flush.ts";
 import { ORDERS_GROUPS } from "../../src/stream/groups.ts";
@@ -49,6 +52,15 @@ export function order(clientOrderId: string, fields: Partial<SubmitFields> = {})
 /** `<name>-0`, `<name>-1` … */
 export function orders(name: string, count: number): PreparedCommand[] {
   return Array.from({ length: count }, (_, i) => order(`${name}-${i}`));
+}
+
+/** The command that defines an instrument, and what Redis keeps of it. */
+export function instrument(symbol: string, version = 1) {
+  const definition = create(InstrumentSchema, { symbol, tickSize: "0.01", lotSize: "1", version });
+  return {
+    command: prepareInstrument("root", definition),
+    encoded: Buffer.from(toBinary(InstrumentSchema, definition)),
+  };
 }
 
 /** A call that nobody gives up. */
@@ -112,6 +124,12 @@ export class TestAppender {
     return (await this.append(command))[0]!;
   }
 
+  /** A new instrument. */
+  async define(symbol: string): Promise<void> {
+    const { command, encoded } = instrument(symbol);
+    await this.appender.append([command], patient, { symbol, present: Buffer.alloc(0), next: encoded });
+  }
+
   /** Answers what was taken, then closes its connections. */
   async stop(): Promise<void> {
     await this.appender.stop();
@@ -159,6 +177,33 @@ export class LogScene {
     const appender = new TestAppender(url ?? this.server.url, this.sql, options);
     this.#closing.push(() => appender.stop());
     return appender;
+  }
+
+  async restartAfterKill(): Promise<void> {
+    await this.server.kill();
+    await this.server.start();
+  }
+
+  /** Redis' files as they are now; what it gives kills the server and starts it with them again. */
+  async snapshot(): Promise<() => Promise<void>> {
+    const { server } = this;
+    const copy = `${server.folder}-copy`;
+    await cp(server.folder, copy, { recursive: true });
+    this.#closing.push(() => rm(copy, { recursive: true, force: true }));
+    return async () => {
+      await server.kill();
+      await rm(server.folder, { recursive: true });
+      await cp(copy, server.folder, { recursive: true });
+      await server.start();
+    };
+  }
+
+  /** An empty Redis in the place of this one; what it gives brings this one back. */
+  async putAside(): Promise<() => Promise<void>> {
+    await this.server.stop();
+    const bringBack = await this.snapshot();
+    await this.server.restart({ empty: true });
+    return bringBack;
   }
 
   /** Done before the servers end, the newest first. */

@@ -4,6 +4,7 @@ import type { Redis } from "ioredis";
 import type postgres from "postgres";
 
 import { EVENT_ROWS } from "../../src/consumers/event-rows.ts";
+import { fencedLog } from "../../src/consumers/fenced-log.ts";
 import { ConsumerMetrics } from "../../src/consumers/metrics.ts";
 import { LetterAlarm } from "../../src/consumers/letter-alarm.ts";
 import { ORDER_ROWS } from "../../src/consumers/order-rows.ts";
@@ -12,7 +13,6 @@ import { connect } from "../../src/store/connection.ts";
 import { listInstruments } from "../../src/store/instruments.ts";
 import { findWritten } from "../../src/store/journal.ts";
 import { Writer } from "../../src/store/writer.ts";
-import { recallLate } from "../../src/stream/entry-keys.ts";
 import { GroupReader } from "../../src/stream/group-reader.ts";
 import { PERSIST_GROUP } from "../../src/stream/groups.ts";
 import { InstrumentBook } from "../../src/stream/instrument-book.ts";
@@ -94,8 +94,7 @@ export class TestWorker {
       transactionRows: settings.transactionRows ?? 5_000,
       metrics,
       onDeadLetters: new LetterAlarm(log).tell,
-      recall: ({ payload, ...place }, epoch) =>
-        recallLate(redis, keys, { ...place, payload: payload ?? Buffer.alloc(0) }, epoch),
+      fencedLog: fencedLog(redis, keys),
       log,
     });
     this.#close = () => {

@@ -4,7 +4,8 @@
 -- ARGV  1 run (or claim) and 2 last that the head must still name ("0-0" for none); 3 this server's run id
 --       4 epoch to begin, or go on with; 5 the ID behind which new entries must come
 --       6 "again" where the groups of the events are to read all that is there once more, else ""
---       7 number of groups of the orders, then their names; as much of the events; then symbol and definition of each
+--       7 generation of keys to go on with, where the head names none
+--       8 number of groups of the orders, then their names; as much of the events; then symbol and definition of each
 --         instrument to put back
 --
 -- Returns 1, or 0 where another opener was quicker: then nothing was written.
@@ -21,7 +22,7 @@ local function delivered(stream, group)
   end
 end
 
-local at = 7
+local at = 8
 for _, stream in ipairs({ORDERS, EVENTS}) do
   local groups = tonumber(ARGV[at])
   for i = at + 1, at + groups do
@@ -54,7 +55,7 @@ end
 if not head[4] then
   local time = redis.call('TIME')
   local now = time[1] * 1000 + math.floor(time[2] / 1000)
-  redis.call('HSET', HEAD, 'generation', '1', 'turned', string.format('%d', now))
+  redis.call('HSET', HEAD, 'generation', ARGV[7], 'turned', string.format('%d', now))
 end
 if head[3] ~= ARGV[4] then redis.call('HSET', HEAD, 'epoch', ARGV[4], 'base', ARGV[5]) end
 redis.call('HSET', HEAD, 'run', ARGV[3], 'last', ARGV[5])
