@@ -6,7 +6,7 @@ const INVARIANTS: readonly (readonly [number: number, statement: string])[] = [
   [1, "An order is acknowledged only when its entry is in the stream as durably as the configured level says."],
   [
     2,
-    "Within the idempotency horizon, the same account, symbol, client order id and payload never make a second order; the answer is the first one's. Another payload under the same id is a conflict (ALREADY_EXISTS).",
+    "Within the idempotency horizon, the same account, symbol, client order id and payload never make a second order; the answer is the first one's. Another payload under the same id is a conflict (ALREADY_EXISTS). The id of an open order is never taken twice, however old it is.",
   ],
   [3, "An order's id is its place in the log: partition, epoch, entry ID, index in the entry. Nothing else makes ids."],
   [

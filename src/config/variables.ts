@@ -196,7 +196,9 @@ export const variables = v.object(
         "clear. Replaced files are used within seconds, without a restart.",
     ),
     PENSTOCK_TLS_KEY_FILE: hidden("The private key of that certificate (PEM)."),
-    PENSTOCK_SIGNING_KEY: hidden("The key that signs tokens: at least 32 bytes, as SHA-256 gives. Ingest needs it."),
+    PENSTOCK_SIGNING_KEY: hidden(
+      "The key that signs tokens: at least 32 bytes (`openssl rand -hex 32`). Ingest needs it.",
+    ),
     PENSTOCK_SIGNING_KEY_FILE: hidden("The file that holds the signing key, in place of PENSTOCK_SIGNING_KEY."),
     PENSTOCK_TOKEN_TTL_S: whole(
       60,
@@ -226,8 +228,8 @@ export const variables = v.object(
       1,
       1_000_000_000,
       1_000_000,
-      "Entries that a group may lag before new orders are refused. An entry of one order takes 125 bytes: a million are " +
-        "half of 256 MiB.",
+      "Entries that a group may lag before new orders are refused. An entry of one order takes about 125 bytes: a million are " +
+        "125 MB.",
     ),
     PENSTOCK_MAX_BACKLOG_AGE_MS: whole(
       second,
@@ -275,7 +277,7 @@ export const variables = v.object(
       second,
       10 * minute,
       30 * second,
-      "Milliseconds that a role may take to stop. More than one transaction; orchestrators commonly allow 30 s.",
+      "Milliseconds that a role may take to stop; whoever stops it must give it 5 s more. Where that gives 30 s, set 25000.",
     ),
 
     PENSTOCK_CONSUMER_NAME: v.pipe(

@@ -231,7 +231,7 @@ export const SessionSchema: GenMessage<Session> = /*@__PURE__*/
  */
 export const AuthService: GenService<{
   /**
-   * A token for an account and one of its secrets. The only call that needs no token. UNAUTHENTICATED for a wrong secret, and for
+   * A token for an account and one of its secrets. It needs no token itself. UNAUTHENTICATED for a wrong secret, and for
    * a key that is revoked or has expired; RESOURCE_EXHAUSTED with google.rpc.RetryInfo after too many wrong ones;
    * PERMISSION_DENIED where the account is suspended.
    *
