@@ -9,6 +9,22 @@ import { Announcement } from "./announcement.ts";
 
 const URLS = { grpc: "http://127.0.0.1:1", http: "http://127.0.0.1:2", engine: null, redis: "r", postgres: "p" };
 
+test("where it is stopped while it logs in, it writes nothing more and leaves no timer", async (t) => {
+  const stateFolder = mkdtempSync(join(tmpdir(), "penstock-announcement-"));
+  t.after(() => rmSync(stateFolder, { recursive: true }));
+  const login = Promise.withResolvers<{ token: string; adminToken: string }>();
+  const lines: string[] = [];
+  const announcement = new Announcement({
+    ...{ stateFolder, urls: () => URLS, tokenTtlMs: 40, say: (line: string) => void lines.push(line) },
+    prepare: async () => () => login.promise,
+  });
+  const started = announcement.start();
+  await announcement.stop();
+  login.resolve({ token: "1", adminToken: "admin 1" });
+  await started;
+  assert.deepEqual([existsSync(join(stateFolder, "stack.json")), lines], [false, []]);
+});
+
 test("the file is there while the stack runs, with tokens that are renewed before they end", async (t) => {
   const stateFolder = mkdtempSync(join(tmpdir(), "penstock-announcement-"));
   t.after(() => rmSync(stateFolder, { recursive: true }));

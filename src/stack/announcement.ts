@@ -40,6 +40,7 @@ export class Announcement implements Service {
   readonly #file: string;
   readonly #renewals: Periodic;
   #logIn: (() => Promise<DemoTokens>) | undefined;
+  #stopping = false;
 
   constructor(options: AnnouncementOptions) {
     const { stateFolder, tokenTtlMs, say } = options;
@@ -57,11 +58,13 @@ export class Announcement implements Service {
     const { urls, prepare, stateFolder, say } = this.#options;
     this.#logIn = await prepare();
     await this.#write();
+    if (this.#stopping) return;
     this.#renewals.start();
     say(welcome(urls(), stateFolder));
   }
 
   async stop(): Promise<void> {
+    this.#stopping = true;
     await this.#renewals.stop();
     this.remove();
   }
@@ -73,6 +76,7 @@ export class Announcement implements Service {
 
   async #write(): Promise<void> {
     const tokens = await this.#logIn?.();
+    if (this.#stopping) return;
     const draft = `${this.#file}.${process.pid}`;
     writeFileSync(draft, `${JSON.stringify({ ...this.#options.urls(), ...tokens }, undefined, 2)}\n`, { mode: 0o600 });
     renameSync(draft, this.#file);
