@@ -14,7 +14,22 @@ chromium_home="$PWD/.penstock/chromium"
 say() { echo "setup: $*"; }
 fail() { echo "setup: $*" >&2; exit 1; }
 has() { command -v "$1" >/dev/null 2>&1; }
-install_package() { DEBIAN_FRONTEND=noninteractive apt-get -qq -y --no-install-recommends install "$1" >/dev/null; }
+
+# Another apt-get may be at work, as on a machine that has just started: waits two minutes for its locks, of which apt-get
+# itself waits for dpkg's alone.
+refresh_packages() {
+  tries=24
+  until message=$(LC_ALL=C apt-get -qq update 2>&1); do
+    case $message in *"Could not get lock"*) ;; *) tries=0 ;; esac
+    [ "$tries" -gt 0 ] || { echo "$message" >&2; return 1; }
+    tries=$((tries - 1))
+    sleep 5
+  done
+}
+install_package() {
+  refresh_packages &&
+    DEBIAN_FRONTEND=noninteractive apt-get -qq -y -o DPkg::Lock::Timeout=120 --no-install-recommends install "$1" >/dev/null
+}
 
 # --- npm packages -----------------------------------------------------------------------------------------------------
 
@@ -57,7 +72,7 @@ install_libatomic() {
   [ "$(id -u)" = 0 ] || return
   if has apt-get; then
     say "installing libatomic1 with apt-get: Node $node_major needs it"
-    apt-get -qq update && install_package libatomic1
+    install_package libatomic1
   elif has dnf; then
     say "installing libatomic with dnf: Node $node_major needs it"
     dnf -q -y install libatomic
@@ -102,7 +117,7 @@ redis_is_there() {
 # by) without the service of redis-server, so that no daemon is started on this machine, now or at its next boot.
 install_by_apt() {
   say "installing redis-tools with apt-get, and /usr/local/bin/redis-server as a link into it"
-  apt-get -qq update && install_package redis-tools || return
+  install_package redis-tools || return
   has redis-server || ln -sf "$(command -v redis-check-rdb)" /usr/local/bin/redis-server
 }
 
@@ -183,7 +198,7 @@ install_chromium() {
   if [ "$(id -u)" = 0 ]; then
     if has apt-get; then
       say "installing chromium with apt-get: it opens the page for the tests"
-      apt-get -qq update && install_package chromium
+      install_package chromium
     elif has dnf; then say "installing chromium with dnf" && dnf -q -y install chromium
     elif has apk; then say "installing chromium with apk" && apk add -q chromium
     fi
