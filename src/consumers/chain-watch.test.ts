@@ -14,7 +14,7 @@ import { createMetrics } from "../telemetry/metrics.ts";
 import { ChainWatch } from "./chain-watch.ts";
 import { ConsumerMetrics } from "./metrics.ts";
 
-function makeWatch({ redis, sql, log: { keys } }: Scene) {
+function makeWatch({ redis, sql, log: { keys } }: Pick<Scene, "redis" | "sql" | "log">) {
   const alarms: { gaps: EntryId[] }[] = [];
   const setbacks: { msg: string; run: string }[] = [];
   const log = createLog("consumers", "error", {
@@ -136,6 +136,40 @@ test("I4, I10: a Postgres that went back is noticed at once; nothing is trimmed 
   assert.equal(setbacks.length, 1);
   await trimmer.trim();
   assert.ok((await redis.xlen(key)) < 251);
+});
+
+test("a process that starts before the first order looks no further back, once there is one, than a later process does", async (t) => {
+  const scene = await setScene(t);
+  let asked = 0;
+  const sql = new Proxy(scene.sql, {
+    apply: (target, self, args: unknown[]): unknown => {
+      asked++;
+      return Reflect.apply(target, self, args);
+    },
+  });
+  const { watch } = makeWatch({ ...scene, sql });
+  t.after(() => watch.stop());
+  await watch.start();
+  await scene.worker();
+  await scene.log.fill(1);
+  await fillLater(scene.log);
+  await untilFinished(scene);
+  asked = 0;
+  await watch.look();
+  assert.ok(asked > 0 && asked < 20, `an hour in slices of ten minutes, not the time since 1970: ${asked} questions`);
+});
+
+test("a look that is under way when the process stops is given up", async (t) => {
+  const scene = await setScene(t);
+  await scene.worker();
+  await scene.log.fill(1);
+  await fillLater(scene.log);
+  await untilFinished(scene);
+  const { watch, alarms } = makeWatch(scene);
+  const looking = assert.rejects(watch.look(), { name: "AbortError" });
+  await watch.stop();
+  await looking;
+  assert.deepEqual(alarms, []);
 });
 
 test("I4, I10: a process that starts hours after Postgres went back keeps what Redis alone has, as those before it do", async (t) => {

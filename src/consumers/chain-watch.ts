@@ -74,6 +74,7 @@ export class ChainWatch implements Service {
   /** Nothing is known before the first look, nor after one that failed. */
   #isBlind = true;
   readonly #rounds: Periodic;
+  readonly #stopping = new AbortController();
 
   constructor(options: ChainWatchOptions) {
     this.#options = options;
@@ -86,7 +87,9 @@ export class ChainWatch implements Service {
     this.#rounds.start();
   }
 
+  /** A look that is under way is given up: one of a long stretch may take longer than a drain. */
   async stop(): Promise<void> {
+    this.#stopping.abort();
     await this.#rounds.stop();
   }
 
@@ -101,6 +104,7 @@ export class ChainWatch implements Service {
   };
 
   #warn(error: unknown): void {
+    if (this.#stopping.signal.aborted) return;
     this.#options.log.warn({ err: error }, "the chain could not be looked at");
   }
 
@@ -112,6 +116,7 @@ export class ChainWatch implements Service {
       const group = groups.find((state) => state.group === PERSIST_GROUP);
       if (group === undefined) continue;
       const finished = parseEntryId(group.finished);
+      if (compareEntryIds(finished, START) === 0) continue; // nothing yet: there is nowhere to look from
       // Entries of the millisecond that is under way may still lack their predecessor.
       const idle = group.pending === 0 && group.lag === 0 && finished.ms < Date.now() - SETTLED_MS;
       const toMs = idle ? finished.ms : finished.ms - 1;
@@ -150,6 +155,7 @@ export class ChainWatch implements Service {
     const gaps: Gap[] = [];
     const sliceMs = Math.max(SLICE_MS, Math.ceil((toMs - fromMs + 1) / SLICES));
     for (let ms = fromMs; ms <= toMs && gaps.length < REPORTED; ms += sliceMs) {
+      this.#stopping.signal.throwIfAborted();
       const slice = { fromMs: ms, toMs: Math.min(toMs, ms + sliceMs - 1), limit: REPORTED - gaps.length };
       gaps.push(...(await findGaps(this.#options.sql, { stream, partition, oldestMs: this.#oldestMs, ...slice })));
     }
