@@ -6,7 +6,7 @@ import postgres from "postgres";
 import { DetachedProcess } from "../src/stack/detached-process.ts";
 import { findRedis, RedisServer } from "../src/stack/redis-server.ts";
 import { dataHome, findServiceUser } from "../src/stack/service-user.ts";
-import { clientOptions } from "../src/store/connection.ts";
+import { clientOptions } from "../src/store/client.ts";
 import { parseInfo } from "../src/stream/durability.ts";
 import { PERSIST_GROUP } from "../src/stream/groups.ts";
 import { PartitionKeys } from "../src/stream/keys.ts";

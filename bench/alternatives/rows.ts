@@ -1,5 +1,5 @@
 import postgres from "postgres";
-import { clientOptions } from "../../src/store/connection.ts";
+import { clientOptions } from "../../src/store/client.ts";
 import { migrate } from "../../src/store/migrate.ts";
 import { ensurePartitions } from "../../src/store/partitions.ts";
 import { Writer } from "../../src/store/writer.ts";

@@ -1,7 +1,7 @@
 import { createReadStream } from "node:fs";
 import { pipeline } from "node:stream/promises";
 import postgres from "postgres";
-import { clientOptions } from "../../src/store/connection.ts";
+import { clientOptions } from "../../src/store/client.ts";
 
 // Joining a million acknowledgements with their rows takes some seconds; a minute is patience.
 const STATEMENT_TIMEOUT_MS = 60_000;

@@ -1,6 +1,6 @@
 import { Redis } from "ioredis";
 import postgres from "postgres";
-import { clientOptions } from "../../src/store/connection.ts";
+import { clientOptions } from "../../src/store/client.ts";
 import { parseInfo } from "../../src/stream/durability.ts";
 import type { PartitionKeys } from "../../src/stream/keys.ts";
 import { parseEntryId } from "../../src/stream/position.ts";

@@ -1,10 +1,9 @@
-import { connect as openSocket } from "node:net";
-import type { Socket } from "node:net";
+import { Socket } from "node:net";
+import { setTimeout as sleep } from "node:timers/promises";
 
-import postgres from "postgres";
+import type postgres from "postgres";
 
-/** How long to wait for a connection, its handshake included. A local server answers in 5 ms, one far away in 1 s. */
-const CONNECT_TIMEOUT_S = 5;
+import { backoff, clientOptions, openClient, openQuickSocket, type SocketTarget } from "./client.ts";
 
 /** The longest statement of a pool, in ms: reads here are index look-ups and pages. A client gives up sooner. */
 const STATEMENT_TIMEOUT_MS = 10_000;
@@ -12,37 +11,8 @@ const STATEMENT_TIMEOUT_MS = 10_000;
 /** What an answer may take on its way beyond the time of its statement, in ms: packets that are lost are sent again within a second. */
 const ON_THE_WAY_MS = 2_000;
 
-/** How long a connection of a pool is kept unused, in s. Opening one costs 5 ms. */
-const IDLE_S = 5;
-
 /** How often a connection is looked at, in ms: so late at the most it is given up. */
 const LOOK_MS = 1_000;
-
-/**
- * The longest a client waits between two tries to connect, in s. postgres.js' own 20 would keep statements waiting for so long after
- * a server is back.
- */
-const RETRY_S = 2;
-
-/** What every client of this project has in common; `statementTimeoutMs` bounds each of its statements on the server. */
-export function clientOptions(statementTimeoutMs: number) {
-  return {
-    connect_timeout: CONNECT_TIMEOUT_S,
-    // Spread, so that the clients of one server do not all come at once.
-    backoff: (failures: number) => (0.5 + Math.random() / 2) * Math.min(3 ** failures / 100, RETRY_S),
-    // postgres.js asks for them on each new connection, and nobody catches it where that is lost meanwhile: the process ends.
-    // Arrays go as literals here.
-    fetch_types: false,
-    onnotice: () => {},
-    socket: openQuickSocket,
-    connection: {
-      application_name: "penstock",
-      statement_timeout: statementTimeoutMs,
-      // A transaction whose client has vanished must not hold its locks for long.
-      idle_in_transaction_session_timeout: statementTimeoutMs,
-    },
-  };
-}
 
 export interface PoolOptions {
   readonly max: number;
@@ -52,62 +22,139 @@ export interface PoolOptions {
 
 /**
  * A pool of up to `max` connections for single statements; they are opened when needed and again after a loss, which fails
- * the statements that were on their way; one from which nothing comes, though its statement should be over, is given up as lost:
- * the server's own limit says nothing where the way to it has gone silent. Not for transactions: postgres.js sends its ROLLBACK on a connection that is gone,
- * and that ends the process. `Writer` is for those.
+ * the statements that were on their way, and those that waited for a connection. One from which nothing comes for longer than a
+ * statement may take is closed: it is unused, or its statement should be over, since the server's own limit says nothing where the way
+ * to it has gone silent. Not for transactions, which `Writer` is for: postgres.js sends its ROLLBACK on a connection that is gone, and that
+ * ends the process.
  *
  * The URL is postgres://user:password@host:port/database with `sslmode` where wanted; `host=/folder` in its query names a Unix
  * socket's folder, as in libpq. Throws where it is no URL or names several hosts.
  */
-export function connect(url: string, { max, statementTimeoutMs = STATEMENT_TIMEOUT_MS }: PoolOptions): postgres.Sql {
-  // From one that is unused something comes when it is used again, or its end.
-  const silentMs = IDLE_S * 1_000 + statementTimeoutMs + ON_THE_WAY_MS;
-  const socket = (target: SocketTarget): Socket => endedWhereSilent(openQuickSocket(target), silentMs);
-  const options = { ...clientOptions(statementTimeoutMs), max, idle_timeout: IDLE_S, socket };
-  return openClient(url, options);
-}
-
-/** What is written to it is no sign of life: those who ask again and again would keep a dead one. */
-function endedWhereSilent(socket: Socket, silentMs: number): Socket {
-  let read = 0;
-  let since = performance.now();
-  const timer = setInterval(() => {
-    if (socket.destroyed) clearInterval(timer);
-    else if (socket.bytesRead === read && performance.now() - since > silentMs) socket.destroy();
-    else if (socket.bytesRead !== read) [read, since] = [socket.bytesRead, performance.now()];
-  }, LOOK_MS).unref();
-  return socket;
-}
-
-type ClientOptions = NonNullable<Parameters<typeof postgres>[1]>;
-
-/** A postgres.js client, with what its own reading of URLs lacks. */
-export function openClient(url: string, options: ClientOptions): postgres.Sql {
-  const address = new URL(url);
-  const folder = address.searchParams.get("host");
-  address.searchParams.delete("host"); // postgres.js would send it to the server as a setting
-  const sql = postgres(address.href, folder === null ? options : { ...options, host: folder });
-  // postgres.js tries several in turn, but does not say to its `socket` option which one it is at.
-  if (sql.options.host.length > 1) throw new RangeError("the database URL must name one host");
-  return sql;
-}
-
-/** What postgres.js hands to its `socket` option, as far as it is used here. */
-export interface SocketTarget {
-  readonly host: readonly string[];
-  readonly port: readonly number[];
-  readonly path: string | false;
+export function connect(url: string, options: PoolOptions): postgres.Sql {
+  const pool = new Pool(url, options);
+  return new Proxy(pool.sql, {
+    apply: (_first, self, args: unknown[]): unknown => Reflect.apply(pool.sql, self, args),
+    get: (_first, name): unknown => (name === "end" ? pool.end : Reflect.get(pool.sql, name)),
+  });
 }
 
 /**
- * A socket without Nagle's algorithm, which postgres.js leaves on: each COPY would stall for 40 to 90 ms.
+ * Has a new client of postgres.js once a connection of the one before is gone.
  *
- * It is handed over while it still connects (what is written meanwhile waits in it), because postgres.js listens for its
- * errors only then; a promise that rejects would strand the connection and every query that waits for it.
+ * For postgres.js 3.4.9 takes what it knew of a lost connection to the next one in its place: the rows that had come of an answer, as so
+ * many holes at the beginning of the next answer; and what was about to be sent, so that nothing ever is again. A statement that is
+ * given to it between a socket's error and its end is never answered, nor is one for which a server ends each connection at once
+ * (porsager/postgres#1193, #1215).
+ *
+ * Always true: a client of which a connection is gone, or about to be closed, is given no more statements; and it opens `max` at the
+ * most, so that none of its places has a second one. What it had in hand on its other connections ends there.
  */
-export function openQuickSocket(target: SocketTarget): Socket {
-  if (target.path) return openSocket({ path: target.path });
-  const host = target.host[0] ?? "localhost";
-  const socket = openSocket({ host, port: target.port[0] ?? 5432, noDelay: true });
-  return Object.assign(socket, { host }); // the name that TLS asks for
+class Pool {
+  readonly #url: string;
+  readonly #options: Required<PoolOptions>;
+  #client: Client;
+  /** Those before it of which a connection may still be there. */
+  #former: Client[] = [];
+  /** Clients in a row that heard nothing from the server. */
+  #failures = 0;
+  #isEnded = false;
+
+  constructor(url: string, { max, statementTimeoutMs = STATEMENT_TIMEOUT_MS }: PoolOptions) {
+    this.#url = url;
+    this.#options = { max, statementTimeoutMs };
+    this.#client = this.#open(0);
+  }
+
+  get sql(): postgres.Sql {
+    if (!this.#isEnded && this.#client.connections.some((connection) => connection.isOver)) this.#renew();
+    return this.#client.sql;
+  }
+
+  readonly end = async (options?: { timeout?: number }): Promise<void> => {
+    this.#isEnded = true;
+    await Promise.all([this.#client, ...this.#former].filter(hasConnections).map(({ sql }) => sql.end(options)));
+  };
+
+  #renew(): void {
+    const { connections } = this.#client;
+    this.#former = [...this.#former, this.#client].filter(hasConnections);
+    this.#failures = connections.some(({ socket }) => socket.bytesRead > 0) ? 0 : this.#failures + 1;
+    this.#client = this.#open(this.#failures === 0 ? 0 : backoff(this.#failures) * 1_000);
+  }
+
+  /** Its connections are opened after a pause. */
+  #open(pauseMs: number): Client {
+    const { max, statementTimeoutMs } = this.#options;
+    const connections: Connection[] = [];
+    const notBefore = performance.now() + pauseMs;
+    let opened = 0;
+    const socket = async (target: SocketTarget): Promise<Socket> => {
+      if (++opened > max) return closedSocket();
+      const waitMs = notBefore - performance.now();
+      if (waitMs > 0) await sleep(waitMs);
+      if (this.#isEnded) return closedSocket();
+      const connection = new Connection(openQuickSocket(target), statementTimeoutMs + ON_THE_WAY_MS);
+      connections.push(connection);
+      return connection.socket;
+    };
+    const options = { ...clientOptions(statementTimeoutMs), max, idle_timeout: 0, max_lifetime: null, socket };
+    return { sql: openClient(this.#url, options), connections };
+  }
+}
+
+interface Client {
+  readonly sql: postgres.Sql;
+  readonly connections: readonly Connection[];
+}
+
+function hasConnections({ connections }: Client): boolean {
+  return connections.some(({ socket }) => !socket.destroyed);
+}
+
+/**
+ * A socket that is closed when nothing has come from it for long: unused, or gone silent with a statement.
+ *
+ * Always true: it is over for a look before it is closed, and then only if nothing was written in between, so that no statement is sent to
+ * one that is being closed because it was unused.
+ */
+class Connection {
+  readonly socket: Socket;
+  #read = 0;
+  #written = 0;
+  /** Since when nothing has come, ms; where it may have been unused, since something was written for the first time. */
+  #since = performance.now();
+  #isAsked = true;
+  #isSilent = false;
+
+  constructor(socket: Socket, silentMs: number) {
+    this.socket = socket;
+    const timer = setInterval(() => {
+      if (socket.destroyed) clearInterval(timer);
+      else this.#look(silentMs);
+    }, LOOK_MS).unref();
+  }
+
+  /** From the moment that it is given up at, before anybody is told. */
+  get isOver(): boolean {
+    return this.#isSilent || this.socket.destroyed;
+  }
+
+  #look(silentMs: number): void {
+    const { bytesRead, bytesWritten } = this.socket;
+    const hasAnswered = bytesRead !== this.#read;
+    // What is written later is no sign of life: those who ask again and again would keep a dead one.
+    if (hasAnswered || (bytesWritten !== this.#written && !this.#isAsked)) {
+      [this.#read, this.#written, this.#since] = [bytesRead, bytesWritten, performance.now()];
+      [this.#isAsked, this.#isSilent] = [!hasAnswered, false];
+    } else if (this.#isSilent) this.socket.destroy();
+    else this.#isSilent = performance.now() - this.#since > silentMs;
+  }
+}
+
+/** For postgres.js, which listens for the error once it has the socket: a promise that rejects would strand what waits for it. */
+function closedSocket(): Socket {
+  const socket = new Socket();
+  const error = Object.assign(new Error("the connection to Postgres was lost"), { code: "CONNECTION_CLOSED" });
+  setImmediate(() => socket.destroy(error));
+  return socket;
 }

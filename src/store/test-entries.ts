@@ -3,7 +3,7 @@ import { createHash } from "node:crypto";
 import postgres from "postgres";
 import type { TestContext } from "node:test";
 
-import { clientOptions } from "./connection.ts";
+import { clientOptions } from "./client.ts";
 import { findLetter, listLetters, type StoredLetter } from "./dead-letter-shelf.ts";
 import type { ChangeRow, EntryRecord, OrderRow, Receipt } from "./entry-record.ts";
 import { Writer } from "./writer.ts";

@@ -3,8 +3,8 @@ import type { Writable } from "node:stream";
 
 import type postgres from "postgres";
 
-import { clientOptions, openClient, openQuickSocket } from "./connection.ts";
-import type { SocketTarget } from "./connection.ts";
+import { clientOptions, openClient, openQuickSocket } from "./client.ts";
+import type { SocketTarget } from "./client.ts";
 import { TransactionError } from "./errors.ts";
 
 /** A parameter as postgres.js sends it; arrays are given as literals (parameters.ts). */
