@@ -77,6 +77,17 @@ test("a replica is no place for a log", async (t) => {
   await assert.rejects(verifyDurability(scene.redis, LEVEL), /the server is a slave, must be a master/);
 });
 
+test("a database that the server does not have is refused, in place of another one", async (t) => {
+  const { server } = await LogScene.set(t);
+  const verify = async (database: number) => {
+    const redis = connectRedis(`${server.url}/${database}`, { name: "test", socketTimeoutMs: 5_000 });
+    t.after(() => redis.disconnect());
+    return await verifyDurability(redis, LEVEL);
+  };
+  await verify(15);
+  await assert.rejects(verify(16), /the database is 0, must be 16/);
+});
+
 test("another number of partitions is refused, and not recorded where there is none yet", async (t) => {
   const { redis } = await LogScene.set(t);
   await checkPartitionCount(redis, 3);

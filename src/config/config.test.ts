@@ -76,6 +76,13 @@ test("all bad variables are named at once, a line each", () => {
   );
 });
 
+test("the address of Redis sets nothing by its parameters", () => {
+  const problems = (query: string) => problemsOf({ ...needed, REDIS_URL: `${needed.REDIS_URL}/2${query}` });
+  assert.deepEqual(problems("?family=6"), []);
+  for (const query of ["?maxRetriesPerRequest=3", "?family=6&socketTimeout=0"])
+    assert.match(problems(query).join(), /^REDIS_URL: must have no parameters but family/);
+});
+
 test("numbers are plain decimal digits", () => {
   for (const bad of ["1e3", "0x10", " 1", "1.5", "-1", "one", "99999999999999999999"]) {
     assert.match(problemsOf({ ...needed, PENSTOCK_READ_COUNT: bad })[0] ?? "", /^PENSTOCK_READ_COUNT: must be a whole/);

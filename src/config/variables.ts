@@ -61,6 +61,11 @@ const address = (schemes: readonly string[], description: string) =>
     v.description(description),
   );
 
+/** The driver takes what a URL says before what it is told, such as how often a command is sent again. */
+function setsNothing(url: string): boolean {
+  return !URL.canParse(url) || [...new URL(url).searchParams.keys()].every((name) => name === "family");
+}
+
 /** Text that no message repeats: a secret, or the path of the file that holds it. */
 const hidden = (description: string) => v.pipe(v.optional(v.string()), v.description(description));
 
@@ -94,7 +99,10 @@ export const MAX_TOKEN_TTL_S = 30 * 86_400;
 
 export const variables = v.object(
   {
-    REDIS_URL: address(["redis:", "rediss:"], "The Redis server that holds the log. Required."),
+    REDIS_URL: v.pipe(
+      address(["redis:", "rediss:"], "The Redis server that holds the log. Required."),
+      v.check(setsNothing, "must have no parameters but family: they would replace how the log talks to its server"),
+    ),
     REDIS_PASSWORD_FILE: hidden("The file that holds the password of REDIS_URL, which then has none itself."),
     DATABASE_URL: address(["postgres:", "postgresql:"], "The Postgres database. Required."),
     DATABASE_PASSWORD_FILE: hidden("The file that holds the password of DATABASE_URL, which then has none itself."),

@@ -89,6 +89,7 @@ export class RedisServer extends DataServer {
       ...(password !== undefined && { password }),
       lazyConnect: true,
       connectTimeout: 1_000,
+      socketTimeout: 1_000, // whoever has taken the port may say nothing
       maxLoadingRetryTime: LOADING_POLL_MS,
       maxRetriesPerRequest: 0,
       retryStrategy: () => null,

@@ -8,7 +8,8 @@ import { Redis } from "ioredis";
  *   again is decided here, where it is known to be safe.
  * - A server that goes silent without closing is noticed: `socketTimeout` cuts the connection where an answer is that late.
  * - A server that reads its file back is asked again and again: the time that it says it needs is a guess of its first moments, and the
- *   driver would stay away for so long, from one second to ten.
+ *   driver would stay away for so long, from one second to ten. What waits for it meanwhile is refused after as long as an answer may
+ *   take; but not at first, since a process may start beside a server that does.
  * - No autopipelining: a command behind a blocking read waits for it.
  */
 export interface RedisOptions {
@@ -53,5 +54,13 @@ export function connectRedis(url: string, options: RedisOptions): Redis {
     disableClientInfo: true,
   });
   redis.on("error", (error: Error) => options.onError?.(error));
+  redis.once("ready", () => refuseWhileLoading(redis, options.socketTimeoutMs));
   return redis;
+}
+
+/** The driver keeps commands until the server has read back its file, and the answers to its questions keep the socket alive. */
+function refuseWhileLoading(redis: Redis, timeoutMs: number): void {
+  let timer: NodeJS.Timeout | undefined;
+  redis.on("connect", () => (timer = setTimeout(() => redis.disconnect(true), timeoutMs)));
+  for (const event of ["ready", "close"]) redis.on(event, () => clearTimeout(timer));
 }
