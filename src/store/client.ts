@@ -30,6 +30,9 @@ export function clientOptions(statementTimeoutMs: number) {
     connection: {
       application_name: "penstock",
       statement_timeout: statementTimeoutMs,
+      // As postgres.js reads them, whatever the role or the database have set.
+      bytea_output: "hex",
+      DateStyle: "ISO",
       // A transaction whose client has vanished must not hold its locks for long.
       idle_in_transaction_session_timeout: statementTimeoutMs,
     },

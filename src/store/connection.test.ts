@@ -26,7 +26,7 @@ async function setScene(t: TestContext, max: number, statementTimeoutMs?: number
   const wake = async (): Promise<void> => {
     await looking`SELECT pg_terminate_backend(pid, 5000) FROM unnest(${`{${(await sleepers()).join(",")}}`}::int[]) AS pid`;
   };
-  return { proxy, sql, sleepers, wake };
+  return { proxy, sql, looking, sleepers, wake };
 }
 
 test("a way to Postgres that goes silent fails the statements that wait, and the next one finds another", async (t) => {
@@ -79,6 +79,48 @@ for (const ending of ["close", "reset"] as const) {
     }
   });
 }
+
+test("an answer that failed behind its first rows leaves nothing to the next one", async (t) => {
+  const { sql } = await setScene(t, 1);
+  for (const ask of [() => sql`SELECT 3 AS three`, () => sql.unsafe("SELECT 3 AS three")]) {
+    await assert.rejects(sql`SELECT 1 / (500 - n) FROM generate_series(1, 1000) AS n`, { code: "22012" });
+    assert.deepEqual([...(await ask())], [{ three: 3 }]);
+    assert.deepEqual([...(await ask())], [{ three: 3 }]);
+  }
+});
+
+test("a statement whose plan is out of date gets its own answer, as does the one behind it", async (t) => {
+  const { sql, looking } = await setScene(t, 1);
+  await looking`CREATE TABLE one AS SELECT 1 AS n`;
+  const ask = () => sql`SELECT * FROM one WHERE n = ${1}::int`;
+  for (let round = 0; round < 60; round++) {
+    await ask();
+    await (round % 2 === 0 ? looking`ALTER TABLE one ADD COLUMN more int` : looking`ALTER TABLE one DROP COLUMN more`);
+    const asked = ask();
+    // In some of the rounds while the first is sent again.
+    for (let turn = 0; turn < round; turn++) await new Promise((resolve) => setImmediate(resolve));
+    const [[first], [second]] = await Promise.all([asked, sql`SELECT ${round}::int AS other`]);
+    assert.deepEqual([first?.["n"], second], [1, { other: round }], `round ${round}`);
+  }
+});
+
+test("all that wait for a server that is away fail soon, however many they are", async (t) => {
+  const { proxy, sql } = await setScene(t, 2);
+  await sql`SELECT 1`;
+  proxy.closed = true;
+  const waiting = Array.from({ length: 5_000 }, () => sql`SELECT 1`);
+  let settled = 0;
+  for (const each of waiting) each.catch(() => {}).finally(() => settled++);
+  await eventually(() => Promise.resolve(settled === waiting.length), "the failure of all");
+});
+
+test("what a database sets for others does not change what its answers look like", async (t) => {
+  const { sql, looking } = await setScene(t, 1);
+  for (const setting of ["bytea_output = escape", "DateStyle = German"])
+    await looking.unsafe(`DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET ${setting}', current_database()); END $$`);
+  const [row] = await sql`SELECT '\\x0102ff'::bytea AS bytes, '2026-03-04T05:06:07Z'::timestamptz AS time`;
+  assert.deepEqual(row, { bytes: Buffer.from([1, 2, 255]), time: new Date("2026-03-04T05:06:07Z") });
+});
 
 test("a server that ends connections before it has answered fails the statement that waits for one", async (t) => {
   const { proxy, sql } = await setScene(t, 2);

@@ -32,10 +32,29 @@ export interface PoolOptions {
  */
 export function connect(url: string, options: PoolOptions): postgres.Sql {
   const pool = new Pool(url, options);
+  const unsafe: postgres.Sql["unsafe"] = (...args) => withoutHoles(pool.sql.unsafe(...args));
   return new Proxy(pool.sql, {
-    apply: (_first, self, args: unknown[]): unknown => Reflect.apply(pool.sql, self, args),
-    get: (_first, name): unknown => (name === "end" ? pool.end : Reflect.get(pool.sql, name)),
+    apply: (_first, self, args: unknown[]): unknown => withoutHoles(Reflect.apply(pool.sql, self, args)),
+    get: (_first, name): unknown => {
+      if (name === "end") return pool.end;
+      return name === "unsafe" ? unsafe : Reflect.get(pool.sql, name);
+    },
   });
+}
+
+/**
+ * A statement's answer begins with its first row: behind one that failed when rows of it had come, postgres.js leaves as many places
+ * free (porsager/postgres#1119). Whatever is no statement stays as it is.
+ */
+function withoutHoles<T>(query: T): T {
+  if (!(query instanceof Promise && "resolve" in query && typeof query.resolve === "function")) return query;
+  const resolve = query.resolve.bind(query) as (rows: unknown[]) => void;
+  query.resolve = (rows: unknown[]) => {
+    const first = rows.findIndex((_, i) => i in rows);
+    if (first > 0) rows.splice(0, first);
+    resolve(rows);
+  };
+  return query;
 }
 
 /**
@@ -97,7 +116,17 @@ class Pool {
       connections.push(connection);
       return connection.socket;
     };
-    const options = { ...clientOptions(statementTimeoutMs), max, idle_timeout: 0, max_lifetime: null, socket };
+    const options = {
+      ...clientOptions(statementTimeoutMs),
+      max,
+      idle_timeout: 0,
+      max_lifetime: null,
+      socket,
+      backoff: () => 0, // what waits for a place that is gone fails at once
+      // A statement is sent when the one before it is answered: one whose plan is out of date is sent in two parts, and postgres.js lets
+      // another between them, so that each gets the other's answer.
+      max_pipeline: 0,
+    };
     return { sql: openClient(this.#url, options), connections };
   }
 }

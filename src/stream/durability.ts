@@ -53,7 +53,7 @@ export async function verifyDurability(redis: Redis, durability: Durability): Pr
   if (Number(version.split(".")[0]) < MIN_VERSION)
     faults.push(`the server is ${version}, must be ${MIN_VERSION}.0 or later`);
   // A database that the server does not have is refused, and the driver goes on in the first one.
-  const [, database] = /\bdb=(\d+)/.exec(String(await redis.client("INFO"))) ?? [];
+  const [, database] = /\bdb=(\d+)/.exec(await redis.client("INFO")) ?? [];
   if (database !== String(redis.options.db)) faults.push(`the database is ${database}, must be ${redis.options.db}`);
   if (info.get("role") !== "master") faults.push(`the server is a ${info.get("role")}, must be a master`);
   if (durability.level !== "memory") want("appendonly", (value) => value === "yes", "yes");
