@@ -124,7 +124,7 @@ class Pool {
       socket,
       backoff: () => 0, // what waits for a place that is gone fails at once
       // A statement is sent when the one before it is answered: one whose plan is out of date is sent in two parts, and postgres.js lets
-      // another between them, so that each gets the other's answer.
+      // another between them, so that each gets the other's answer. Costs 25 us of CPU a read (35 became 60; 64 at once, 2 shared cores).
       max_pipeline: 0,
     };
     return { sql: openClient(this.#url, options), connections };
