@@ -303,7 +303,7 @@ test("I2, I3, I4, I5, I7, I8, I9: each damage is found, under its name", async (
     const later = `${parseEntryId(ids.at(-1)!).ms + 1}-0`;
     const damages: readonly (readonly [() => Promise<unknown>, ...string[]])[] = [
       [() => redis.xdel(KEYS.orders, middle), "a gap in the log"],
-      [() => redis.xdel(KEYS.events, middle), "a gap in the events"],
+      [() => redis.xdel(KEYS.events, middle)], // the journal has it
       [() => redis.hset(KEYS.head, "last", later), "the log ends before its head"],
       [() => redis.xadd(KEYS.orders, "*", "what", "is this"), "not an entry of the log"],
       [() => redis.hdel(KEYS.seen(1), seen!), "an idempotency key is missing"],
@@ -315,6 +315,20 @@ test("I2, I3, I4, I5, I7, I8, I9: each damage is found, under its name", async (
       const outcome = await damaged(redis, damage, () => look(redis, sql, { lines }));
       assert.deepEqual(kindsOf(outcome), found, `${damage.toString()}\n${lines.join("\n")}`);
     }
+  });
+
+  await t.test("events that neither the stream nor the journal has are a gap (I8)", async () => {
+    const middle = (await redis.xrange(KEYS.events, "-", "+"))[50]![0];
+    const lost = async (sql: postgres.TransactionSql) => {
+      await redis.xdel(KEYS.events, middle);
+      await unwriteEvents(sql, parseEntryId(middle));
+    };
+    const outcome = await damaged(
+      redis,
+      () => Promise.resolve(),
+      () => spoiled(scene, [lost]),
+    );
+    assert.ok(kindsOf(outcome).includes("a gap in the events"));
   });
 
   await t.test("what is trimmed between two pages of a stream is no gap (I4, I8)", async (t) => {

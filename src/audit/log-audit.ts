@@ -130,8 +130,13 @@ class LogAudit implements LogFigures {
       if (compareEntryIds(previous, this.#previous) === 0) return;
       const last = formatEntryId(this.#previous);
       if ((await this.#redis.xrange(this.#stream.key, last, last)).length > 0) {
-        // What stands in a gap that was closed is in the journal alone.
-        if (this.#name === "orders" && (await findClosing(sql, partition, previous)) !== undefined) return;
+        // In the journal alone is what stands in a gap that was closed; and the events of entries up to a snapshot from which the engine
+        // went on, where their stream had lost its end: `auditChain` looks whether they are all there.
+        const isWritten =
+          this.#name === "orders"
+            ? (await findClosing(sql, partition, previous)) !== undefined
+            : (await findWritten(sql, stream, partition, [previous])).length > 0;
+        if (isWritten) return;
         this.#findings.add(kind, `${names}, and follows ${last}`);
         return;
       }

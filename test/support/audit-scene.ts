@@ -7,6 +7,7 @@ import type postgres from "postgres";
 import { type AuditOutcome, auditServers } from "../../src/audit/audit.ts";
 import { KINDS } from "../../src/audit/kinds.ts";
 import { StoreSnapshots } from "../../src/engine/store-snapshots.ts";
+import { clientOptions, openClient } from "../../src/store/client.ts";
 import { claimPartitionCount } from "../../src/store/settings.ts";
 import { withdrawEvents } from "../../src/store/withdraw.ts";
 import type { Transaction } from "../../src/store/writer.ts";
@@ -86,6 +87,8 @@ export function kindsOf({ verdicts }: AuditOutcome): string[] {
 /** SQL that spoils something, or what does it. */
 type Damage = string | ((sql: postgres.TransactionSql) => Promise<unknown>);
 
+const STATEMENT_TIMEOUT_MS = 20_000;
+
 /** Damages Postgres, looks, and undoes the damage. */
 export async function spoiled(
   scene: LogScene,
@@ -93,7 +96,8 @@ export async function spoiled(
   options?: LookOptions,
 ): Promise<AuditOutcome> {
   let outcome: AuditOutcome | undefined;
-  const spoiling = scene.sql.begin(async (transaction) => {
+  const sql = openClient(scene.databaseUrl, { ...clientOptions(STATEMENT_TIMEOUT_MS), max: 1 });
+  const spoiling = sql.begin(async (transaction) => {
     for (const damage of damages) {
       if (typeof damage === "string") assert.ok((await transaction.unsafe(damage)).count > 0, damage);
       else await damage(transaction);
@@ -101,7 +105,11 @@ export async function spoiled(
     outcome = await look(scene.redis, transaction as unknown as postgres.Sql, options);
     throw ROLLBACK;
   });
-  await assert.rejects(spoiling, ROLLBACK);
+  try {
+    await assert.rejects(spoiling, ROLLBACK);
+  } finally {
+    await sql.end({ timeout: 1 });
+  }
   return outcome!;
 }
 
