@@ -1,13 +1,8 @@
 import { once } from "node:events";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
-import {
-  constants,
-  createSecureServer,
-  type Http2SecureServer,
-  type ServerHttp2Session,
-  type ServerHttp2Stream,
-} from "node:http2";
+import { constants, createSecureServer, type Http2SecureServer, type ServerHttp2Stream } from "node:http2";
 import type { AddressInfo, Socket } from "node:net";
+import { cutStream, watchSession } from "./http2-session.ts";
 
 /** Requests and answers of both versions: those of HTTP/2 have the same shape, and a `stream` besides. */
 export type HttpRequest = IncomingMessage;
@@ -153,7 +148,10 @@ export class HttpListener {
       (request, response) => this.#take(request as unknown as HttpRequest, response as unknown as HttpResponse),
     );
     Object.assign(server, { maxHeadersCount: headers }); // of HTTP/1.1
-    server.on("session", (session) => this.#watch(session));
+    // Node makes a session of it as soon as we have seen it.
+    let secured: Socket;
+    server.prependListener("secureConnection", (socket) => (secured = socket));
+    server.on("session", (session) => watchSession(session, secured, this.#options.limits));
     this.#endRenewal = certificates.onRenewal((pair) => server.setSecureContext({ ...pair }));
     return server;
   }
@@ -177,7 +175,7 @@ export class HttpListener {
     const cut = setTimeout(
       () => {
         if (stream === undefined) socket.destroy();
-        else stream.close(constants.NGHTTP2_CANCEL);
+        else cutStream(stream);
       },
       longAnswerMs?.(request) ?? answerMs,
     );
@@ -207,36 +205,6 @@ export class HttpListener {
     response.once("close", () => pipeline.underWay--);
     if (this.#stopping || now - pipeline.since > this.#options.limits.ageMs) response.setHeader("connection", "close");
     return true;
-  }
-
-  /** Whatever frames it sends: a session without a stream is idle. */
-  #watch(session: ServerHttp2Session): void {
-    const { receiveMs, idleMs, ageMs } = this.#options.limits;
-    let streams = 0;
-    let idle: NodeJS.Timeout;
-    // Not `close`, after which Node waits for ever until the client closes its side.
-    const rest = (ms: number): void => void (idle = setTimeout(() => session.destroy(), ms));
-    rest(receiveMs);
-    let old = false;
-    const age = setTimeout(() => {
-      old = true;
-      session.goaway();
-      if (streams > 0) return;
-      clearTimeout(idle);
-      rest(receiveMs);
-    }, ageMs);
-    session.on("stream", (stream) => {
-      streams++;
-      clearTimeout(idle);
-      stream.once("close", () => {
-        streams--;
-        if (streams === 0 && !session.destroyed) rest(old ? receiveMs : idleMs);
-      });
-    });
-    session.once("close", () => {
-      clearTimeout(idle);
-      clearTimeout(age);
-    });
   }
 
   async #finished(): Promise<void> {

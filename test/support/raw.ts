@@ -74,6 +74,13 @@ export class RawConnection {
 
 /** The beginning of an HTTP/2 connection. */
 export const OPENING = Buffer.concat([Buffer.from(PREFACE), frame(FrameType.SETTINGS, 0, 0)]);
+/** The same of a client that lets everything come at once, as if it read fast. */
+export const WIDE_OPENING = Buffer.concat([
+  Buffer.from(PREFACE),
+  // INITIAL_WINDOW_SIZE
+  frame(FrameType.SETTINGS, 0, 0, Buffer.from([0, 4, 0x7f, 0xff, 0xff, 0xff])),
+  frame(FrameType.WINDOW_UPDATE, 0, 0, Buffer.from([0x7f, 0xff, 0, 0])),
+]);
 export const SETTINGS_ACK = frame(FrameType.SETTINGS, Flag.ACK, 0);
 
 export function frame(type: number, flags: number, stream: number, payload: Buffer = Buffer.alloc(0)): Buffer {
