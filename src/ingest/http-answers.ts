@@ -1,6 +1,7 @@
-import { constants, type ServerHttp2Stream } from "node:http2";
+import type { ServerHttp2Stream } from "node:http2";
 import type { UniversalServerResponse } from "@connectrpc/connect/protocol";
 import type { HttpResponse } from "../runtime/http-listener.ts";
+import { cutStream } from "../runtime/http2-session.ts";
 
 /** An answer in one piece. */
 export async function send(response: HttpResponse, { status, header, body }: UniversalServerResponse): Promise<void> {
@@ -23,22 +24,27 @@ export async function pour(
   response.on("error", () => {});
   response.statusCode = status;
   for (const [name, value] of header ?? []) response.setHeader(name, value);
+  const stream = streamOf(response);
   for await (const piece of body ?? []) {
-    if (gone.aborted) return;
+    if (gone.aborted || stream?.aborted === true) return;
     if (!response.write(piece)) await drained(response, gone);
   }
   response.end();
 }
 
+/** Until there is room again, or nobody is there to read. A stream that was cut is still there until its client has seen it. */
 function drained(response: HttpResponse, gone: AbortSignal): Promise<void> {
   const { promise, resolve } = Promise.withResolvers<void>();
-  if (gone.aborted) resolve();
+  const stream = streamOf(response);
+  if (gone.aborted || stream?.aborted === true) resolve();
   const done = (): void => {
     response.off("drain", done);
+    stream?.off("aborted", done);
     gone.removeEventListener("abort", done);
     resolve();
   };
   response.on("drain", done);
+  stream?.on("aborted", done);
   gone.addEventListener("abort", done);
   return promise;
 }
@@ -53,10 +59,15 @@ export function reply(response: HttpResponse, status: number, code: string, mess
   response.end(body);
 }
 
-/** Ends it as it is: its client does not read, or what was to follow is lost. Of HTTP/2 the connection goes on. */
+/** Ends it as it is: its client does not read, or what was to follow is lost. Of HTTP/2 the connection goes on where its client reads. */
 export function cut(response: HttpResponse): void {
-  if ("stream" in response) (response.stream as ServerHttp2Stream).close(constants.NGHTTP2_CANCEL);
-  else response.destroy();
+  const stream = streamOf(response);
+  if (stream === undefined) response.destroy();
+  else cutStream(stream);
+}
+
+function streamOf(response: HttpResponse): ServerHttp2Stream | undefined {
+  return "stream" in response ? (response.stream as ServerHttp2Stream) : undefined;
 }
 
 /** How long a call took here since `started` (by performance.now()): a page shows it beside the time that it saw itself. */
