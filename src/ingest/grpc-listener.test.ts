@@ -1,10 +1,15 @@
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { connect, type Socket } from "node:net";
-import { test } from "node:test";
+import { connect as connectTls } from "node:tls";
+import { suite, test } from "node:test";
+import { Server, ServerCredentials } from "@grpc/grpc-js";
 import { pino } from "pino";
+import { TestCertificate } from "../../test/support/certificates.ts";
+import { OPENING } from "../../test/support/raw.ts";
 import { until } from "../../test/support/until.ts";
 import { createMetrics } from "../telemetry/metrics.ts";
+import { Certificates } from "./certificates.ts";
 import { GrpcListener } from "./grpc-listener.ts";
 import { IngestMetrics } from "./metrics.ts";
 
@@ -50,3 +55,45 @@ test(
     assert.equal(handedOn[1]!.destroyed, true);
   },
 );
+
+suite("an idle connection ends, though its client keeps its side open", { concurrency: true }, () => {
+  for (const secure of [false, true]) {
+    test(secure ? "under TLS" : "in clear", async (t) => {
+      const server = new Server({ "grpc.enable_channelz": 0, "grpc.max_connection_idle_ms": 200 });
+      t.after(() => server.forceShutdown());
+      const log = pino({ level: "silent" });
+      const metrics = new IngestMetrics(createMetrics("test"), () => 0);
+      const { certFile, keyFile } = new TestCertificate(t);
+      const certificates = new Certificates(certFile, keyFile, log);
+      await certificates.start();
+      t.after(() => certificates.stop());
+      const listener = new GrpcListener({
+        injector: server.createConnectionInjector(ServerCredentials.createInsecure()),
+        maxConnections: 10,
+        certificates: secure ? certificates : undefined,
+        metrics,
+        log,
+      });
+      const port = await listener.listen("127.0.0.1", 0);
+      t.after(async () => {
+        const closed = listener.close();
+        listener.end();
+        await closed;
+      });
+      const target = { host: "127.0.0.1", port, allowHalfOpen: true };
+      const client = secure
+        ? connectTls({ ...target, ALPNProtocols: ["h2"], rejectUnauthorized: false })
+        : connect(target);
+      t.after(() => client.destroy());
+      client.on("error", () => {});
+      await once(client, secure ? "secureConnect" : "connect");
+      client.write(OPENING);
+      client.resume();
+      await once(client, "end");
+      await until("the end of the connection", async () => {
+        const { values } = await metrics.connections.get();
+        return values[0]?.value === 0;
+      });
+    });
+  }
+});

@@ -18,6 +18,11 @@ export interface GrpcListenerOptions {
 
 /** For a TLS handshake, and again until the first bytes of HTTP/2: some round trips, on the worst of lines. */
 const OPENING_MS = 10_000;
+/**
+ * After we have closed our side: grpc-js ends connections that are idle or old so, and asks nothing of them any more. A client
+ * that is there closes its own within a round trip, which takes long on the worst of lines only.
+ */
+const CLOSING_MS = 10_000;
 /** The preface and the header of the SETTINGS that must follow it (RFC 9113, section 3.4). */
 const OPENING_BYTES = 24 + 9;
 
@@ -116,6 +121,10 @@ export class GrpcListener {
       if (socket.bytesRead < OPENING_BYTES) this.#cut(socket, "opening");
     }, OPENING_MS);
     socket.once("close", () => clearTimeout(timer));
+    socket.once("finish", () => {
+      const late = setTimeout(() => socket.destroy(), CLOSING_MS);
+      socket.once("close", () => clearTimeout(late));
+    });
     this.#options.injector.injectConnection(socket);
   }
 
