@@ -117,6 +117,14 @@ suite("HTTP/1.1", { concurrency: true }, () => {
     ["an idle connection", "GET / HTTP/1.1\r\nhost: x\r\n\r\n", "", /^HTTP\/1.1 200 [^]*0 bytes$/, LIMITS.idleMs],
     ["a request that is not answered", "GET /never HTTP/1.1\r\nhost: x\r\n\r\n", "", /^$/, LIMITS.answerMs],
     ["one that may take longer", "GET /never-soon HTTP/1.1\r\nhost: x\r\n\r\n", "", /^$/, LONG_ANSWER_MS],
+    [
+      "an expectation that nobody knows",
+      "GET /never HTTP/1.1\r\nhost: x\r\nexpect: y\r\n\r\n",
+      "",
+      /^$/,
+      LIMITS.answerMs,
+    ],
+    ["CONNECT", "CONNECT x:1 HTTP/1.1\r\nhost: x\r\n\r\n", "", /^$/, 0],
     ["garbage", "\x16\x03\x01 what is this?\r\n\r\n", "", /^HTTP\/1.1 400 /, 0],
     ["two lengths", `${POST}content-length: 1\r\ntransfer-encoding: chunked\r\n\r\n`, "", /^HTTP\/1.1 400 /, 0],
     ["no host", "GET / HTTP/1.1\r\n\r\n", "", /^HTTP\/1.1 400 /, 0],
@@ -233,6 +241,21 @@ suite("HTTP/2", { concurrency: true }, () => {
       LIMITS.receiveMs,
     ],
     ["an idle session", Buffer.concat([OPENING, callFrame(1, "/")]), PING, LIMITS.idleMs],
+    [
+      "an expectation that nobody knows",
+      Buffer.concat([OPENING, callFrame(1, "/never", { end: false, headers: { expect: "y" } })]),
+      undefined,
+      LIMITS.answerMs + LIMITS.idleMs,
+    ],
+    [
+      "CONNECT",
+      Buffer.concat([
+        OPENING,
+        frame(FrameType.HEADERS, Flag.END_HEADERS, 1, headerBlock({ ":method": "CONNECT", ":authority": "x" })),
+      ]),
+      undefined,
+      LIMITS.answerMs + LIMITS.idleMs,
+    ],
     [
       "rapid reset",
       Buffer.concat([OPENING, many(5_000, (n) => Buffer.concat([callFrame(2 * n + 1, "/never"), RESET(2 * n + 1)]))]),

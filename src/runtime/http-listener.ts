@@ -1,7 +1,7 @@
 import { once } from "node:events";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import { constants, createSecureServer, type Http2SecureServer, type ServerHttp2Stream } from "node:http2";
-import type { AddressInfo, Socket } from "node:net";
+import { type AddressInfo, Socket } from "node:net";
 import { cutStream, watchSession } from "./http2-session.ts";
 
 /** Requests and answers of both versions: those of HTTP/2 have the same shape, and a `stream` besides. */
@@ -110,6 +110,8 @@ export class HttpListener {
       this.#sockets.add(socket);
       socket.once("close", () => this.#sockets.delete(socket));
     });
+    // One that we do not know may be disregarded. Node answers it by itself where nobody listens, and that has no bounds.
+    server.on("checkExpectation", (request: HttpRequest, response: HttpResponse) => this.#take(request, response));
     server.listen(port, bind);
     await once(server, "listening");
     server.on("error", onError);
@@ -148,6 +150,11 @@ export class HttpListener {
       (request, response) => this.#take(request as unknown as HttpRequest, response as unknown as HttpResponse),
     );
     Object.assign(server, { maxHeadersCount: headers }); // of HTTP/1.1
+    // As with expectations. Of HTTP/1.1 it is the socket, which Node closes where nobody listens.
+    server.on("connect", (request: HttpRequest, response: HttpResponse | Socket) => {
+      if (response instanceof Socket) response.destroy();
+      else this.#take(request, response);
+    });
     // Node makes a session of it as soon as we have seen it.
     let secured: Socket;
     server.prependListener("secureConnection", (socket) => (secured = socket));
