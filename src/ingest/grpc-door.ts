@@ -15,7 +15,6 @@ import {
   Metadata,
   type sendUnaryData,
   Server,
-  ServerCredentials,
   type ServerUnaryCall,
   status,
   type UntypedServiceImplementation,
@@ -30,6 +29,7 @@ import type { Certificates } from "./certificates.ts";
 import { RequestError, toStatus } from "./errors.ts";
 import type { Gate } from "./gate.ts";
 import { type CallListener, type CallStatus, type OpenCall, OpenCalls } from "./grpc-calls.ts";
+import { GrpcInjector } from "./grpc-injector.ts";
 import { GrpcListener } from "./grpc-listener.ts";
 import { GrpcStream, MALFORMED } from "./grpc-stream.ts";
 import { dropEndlessTimeouts } from "./grpc-timeouts.ts";
@@ -124,7 +124,7 @@ export class GrpcDoor implements Service {
       "grpc.enable_channelz": 0,
     });
     this.#listener = new GrpcListener({
-      injector: this.#server.createConnectionInjector(ServerCredentials.createInsecure()),
+      injector: new GrpcInjector(this.#server),
       maxConnections: options.maxConnections,
       certificates: options.certificates,
       metrics: options.metrics,

@@ -1,15 +1,18 @@
 import assert from "node:assert/strict";
 import { once } from "node:events";
+import type { ServerHttp2Session } from "node:http2";
 import { connect, type Socket } from "node:net";
 import { connect as connectTls } from "node:tls";
-import { suite, test } from "node:test";
-import { Server, ServerCredentials } from "@grpc/grpc-js";
+import { suite, test, type TestContext } from "node:test";
+import { type sendUnaryData, Server } from "@grpc/grpc-js";
 import { pino } from "pino";
+import { Flag, FrameType } from "../../bench/load/frames.ts";
 import { TestCertificate } from "../../test/support/certificates.ts";
-import { OPENING } from "../../test/support/raw.ts";
+import { callFrame, frame, OPENING, RawConnection, WIDE_OPENING } from "../../test/support/raw.ts";
 import { until } from "../../test/support/until.ts";
 import { createMetrics } from "../telemetry/metrics.ts";
 import { Certificates } from "./certificates.ts";
+import { GrpcInjector } from "./grpc-injector.ts";
 import { GrpcListener } from "./grpc-listener.ts";
 import { IngestMetrics } from "./metrics.ts";
 
@@ -20,9 +23,10 @@ test(
     const handedOn: Socket[] = [];
     const listener = new GrpcListener({
       injector: {
-        injectConnection: (socket) => void handedOn.push(socket as Socket),
-        drain: () => {},
-        destroy: () => {},
+        inject: (socket) => {
+          handedOn.push(socket);
+          return { destroyed: false } as ServerHttp2Session;
+        },
       },
       maxConnections: 10,
       certificates: undefined,
@@ -56,30 +60,61 @@ test(
   },
 );
 
-suite("an idle connection ends, though its client keeps its side open", { concurrency: true }, () => {
+/** Connections that are idle or old are ended soon, and calls of /test answered with more than the sockets of a connection hold. */
+class Door {
+  readonly listener: GrpcListener;
+  called = 0;
+  readonly #metrics = new IngestMetrics(createMetrics("test"), () => 0);
+
+  constructor(t: TestContext, certificates: Certificates | undefined) {
+    const server = new Server({
+      "grpc.enable_channelz": 0,
+      "grpc.max_connection_idle_ms": 1_000,
+      "grpc.max_connection_age_ms": 3_000,
+      "grpc.max_connection_age_grace_ms": 1_000,
+    });
+    server.register(
+      "/test",
+      (_call: unknown, answer: sendUnaryData<Buffer>) => {
+        this.called++;
+        answer(null, Buffer.alloc(16 * 1_048_576));
+      },
+      (bytes) => bytes,
+      (bytes) => bytes,
+      "unary",
+    );
+    this.listener = new GrpcListener({
+      injector: new GrpcInjector(server),
+      maxConnections: 10,
+      certificates,
+      metrics: this.#metrics,
+      log: pino({ level: "silent" }),
+    });
+    t.after(async () => {
+      const closed = this.listener.close();
+      this.listener.end();
+      await closed;
+      server.forceShutdown();
+    });
+  }
+
+  async isEmpty(): Promise<void> {
+    await until("the end of the connection", async () => {
+      const { values } = await this.#metrics.connections.get();
+      return values[0]?.value === 0;
+    });
+  }
+}
+
+suite("a connection ends with its session", { concurrency: true }, () => {
   for (const secure of [false, true]) {
-    test(secure ? "under TLS" : "in clear", async (t) => {
-      const server = new Server({ "grpc.enable_channelz": 0, "grpc.max_connection_idle_ms": 200 });
-      t.after(() => server.forceShutdown());
-      const log = pino({ level: "silent" });
-      const metrics = new IngestMetrics(createMetrics("test"), () => 0);
+    test(`though its client keeps its side open${secure ? ", under TLS" : ""}`, async (t) => {
       const { certFile, keyFile } = new TestCertificate(t);
-      const certificates = new Certificates(certFile, keyFile, log);
+      const certificates = new Certificates(certFile, keyFile, pino({ level: "silent" }));
       await certificates.start();
       t.after(() => certificates.stop());
-      const listener = new GrpcListener({
-        injector: server.createConnectionInjector(ServerCredentials.createInsecure()),
-        maxConnections: 10,
-        certificates: secure ? certificates : undefined,
-        metrics,
-        log,
-      });
-      const port = await listener.listen("127.0.0.1", 0);
-      t.after(async () => {
-        const closed = listener.close();
-        listener.end();
-        await closed;
-      });
+      const door = new Door(t, secure ? certificates : undefined);
+      const port = await door.listener.listen("127.0.0.1", 0);
       const target = { host: "127.0.0.1", port, allowHalfOpen: true };
       const client = secure
         ? connectTls({ ...target, ALPNProtocols: ["h2"], rejectUnauthorized: false })
@@ -90,10 +125,19 @@ suite("an idle connection ends, though its client keeps its side open", { concur
       client.write(OPENING);
       client.resume();
       await once(client, "end");
-      await until("the end of the connection", async () => {
-        const { values } = await metrics.connections.get();
-        return values[0]?.value === 0;
-      });
+      await door.isEmpty();
     });
   }
+
+  test("though its client does not read what was written", async (t) => {
+    const door = new Door(t, undefined);
+    const port = await door.listener.listen("127.0.0.1", 0);
+    const client = await RawConnection.open(t, `http://127.0.0.1:${port}`);
+    client.socket.pause();
+    const headers = { "content-type": "application/grpc", te: "trailers" };
+    client.write(Buffer.concat([WIDE_OPENING, callFrame(1, "/test", { end: false, headers })]));
+    client.write(frame(FrameType.DATA, Flag.END_STREAM, 1, Buffer.alloc(5)));
+    await until("the call", () => door.called === 1);
+    await door.isEmpty();
+  });
 });

@@ -1,14 +1,15 @@
 import { once } from "node:events";
+import type { ServerHttp2Session } from "node:http2";
 import { type AddressInfo, createServer, type Server, type Socket } from "node:net";
 import { createServer as createTlsServer, type TlsOptions } from "node:tls";
-import type { ConnectionInjector } from "@grpc/grpc-js";
 import type { Logger } from "pino";
 import { type CertificatePair, type Certificates, TLS_MIN_VERSION } from "./certificates.ts";
 import type { Peer } from "./grpc-calls.ts";
+import type { GrpcInjector } from "./grpc-injector.ts";
 import type { IngestMetrics } from "./metrics.ts";
 
 export interface GrpcListenerOptions {
-  readonly injector: ConnectionInjector;
+  readonly injector: Pick<GrpcInjector, "inject">;
   readonly maxConnections: number;
   /** Undefined: in clear. */
   readonly certificates: Certificates | undefined;
@@ -19,23 +20,33 @@ export interface GrpcListenerOptions {
 /** For a TLS handshake, and again until the first bytes of HTTP/2: some round trips, on the worst of lines. */
 const OPENING_MS = 10_000;
 /**
- * After we have closed our side: grpc-js ends connections that are idle or old so, and asks nothing of them any more. A client
- * that is there closes its own within a round trip, which takes long on the worst of lines only.
+ * How often it looks for sessions that have ended while their connections are open, and closes those that it saw before: a
+ * client that is there does so within a round trip, and where it was lost twice within 3 s more (RFC 6298).
  */
-const CLOSING_MS = 10_000;
+const LOOK_MS = 5_000;
 /** The preface and the header of the SETTINGS that must follow it (RFC 9113, section 3.4). */
 const OPENING_BYTES = 24 + 9;
+
+interface Connection {
+  readonly socket: Socket;
+  /** Of HTTP/2, once it was handed on. */
+  session: Pick<ServerHttp2Session, "destroyed"> | undefined;
+  /** It was open at the last look, and its session had ended. */
+  lingers: boolean;
+}
 
 /**
  * The connections of the gRPC door, which grpc-js takes from here: for limits that it has not, and certificates that can
  * be renewed.
  *
  * Always true: `#connections` holds every connection that was taken and is not closed, at most `maxConnections`, by its
- * two ends: one port of a client may be connected to several addresses of ours.
+ * two ends: one port of a client may be connected to several addresses of ours. None outlives its session for long: grpc-js
+ * asks nothing more of a connection whose session it has ended, and Node waits until its client has read and closed it.
  */
 export class GrpcListener {
   readonly #options: GrpcListenerOptions;
-  readonly #connections = new Map<string, { readonly socket: Socket; handedOn: boolean }>();
+  readonly #connections = new Map<string, Connection>();
+  #looks: NodeJS.Timeout | undefined;
   #server: Server | undefined;
   #endRenewal = () => {};
 
@@ -55,6 +66,7 @@ export class GrpcListener {
     server.prependListener("connection", (socket: Socket) => this.#keep(socket));
     server.listen(port, bind);
     await once(server, "listening");
+    this.#looks = setInterval(() => this.#look(), LOOK_MS);
     return (server.address() as AddressInfo).port;
   }
 
@@ -65,8 +77,9 @@ export class GrpcListener {
     if (server === undefined) return;
     const closed = once(server, "close");
     server.close();
-    for (const { socket, handedOn } of this.#connections.values()) if (!handedOn) socket.destroy();
+    for (const { socket, session } of this.#connections.values()) if (session === undefined) socket.destroy();
     await closed;
+    clearInterval(this.#looks);
   }
 
   /** Ends what is still open. */
@@ -102,7 +115,7 @@ export class GrpcListener {
   #keep(socket: Socket): void {
     const { connections } = this.#options.metrics;
     const key = keyOf(socket);
-    this.#connections.set(key, { socket, handedOn: false });
+    this.#connections.set(key, { socket, session: undefined, lingers: false });
     connections.set(this.#connections.size);
     // Without a listener an error is uncaught; what it means is told by the close.
     socket.on("error", () => {});
@@ -115,17 +128,19 @@ export class GrpcListener {
   #inject(socket: Socket): void {
     const connection = this.#connections.get(keyOf(socket));
     if (connection === undefined || this.#server?.listening !== true) return void socket.destroy();
-    connection.handedOn = true;
     socket.on("error", () => {});
     const timer = setTimeout(() => {
       if (socket.bytesRead < OPENING_BYTES) this.#cut(socket, "opening");
     }, OPENING_MS);
     socket.once("close", () => clearTimeout(timer));
-    socket.once("finish", () => {
-      const late = setTimeout(() => socket.destroy(), CLOSING_MS);
-      socket.once("close", () => clearTimeout(late));
-    });
-    this.#options.injector.injectConnection(socket);
+    connection.session = this.#options.injector.inject(socket);
+  }
+
+  #look(): void {
+    for (const connection of this.#connections.values()) {
+      if (connection.lingers) connection.socket.destroy();
+      connection.lingers = connection.session?.destroyed === true;
+    }
   }
 
   #cut(socket: Socket, reason: "opening" | "unread"): void {
