@@ -9,10 +9,10 @@ import {
   status,
   type UntypedServiceImplementation,
 } from "@grpc/grpc-js";
-import { HealthImplementation } from "grpc-health-check";
 import type { Logger } from "pino";
 import { EngineService } from "../gen/penstock/v1/engine_service_pb.ts";
 import { delay } from "../runtime/backoff.ts";
+import { GrpcHealth } from "../runtime/grpc-health.ts";
 import type { Service } from "../runtime/service.ts";
 import { EngineUnavailableError } from "./engine-run.ts";
 import { type EngineAnswers, NotFoundError } from "./engine-service.ts";
@@ -44,7 +44,7 @@ const DRAIN_MS = 2_000;
 export class EngineServer implements Service {
   readonly name = "grpc";
   readonly #options: EngineServerOptions;
-  readonly #health = new HealthImplementation({ "": "SERVING", [EngineService.typeName]: "SERVING" });
+  readonly #health = new GrpcHealth([EngineService.typeName]);
   readonly #server = new Server({
     "grpc.max_receive_message_length": MAX_REQUEST_BYTES,
     "grpc.max_concurrent_streams": MAX_CONCURRENT_STREAMS,
@@ -64,7 +64,7 @@ export class EngineServer implements Service {
       this.#method(getEngineOrder, (request) => answers.order(request)),
       this.#method(getEngineStatus, () => answers.status()),
     ]);
-    this.#health.addToServer(this.#server);
+    this.#health.addTo(this.#server);
   }
 
   /** Where it listens, once it has started: `127.0.0.1:50052`. */
@@ -85,7 +85,7 @@ export class EngineServer implements Service {
 
   /** No new calls; those under way end, or are cut. */
   async stop(): Promise<void> {
-    for (const name of ["", EngineService.typeName]) this.#health.setStatus(name, "NOT_SERVING");
+    this.#health.stop();
     const drained = new AbortController();
     const ended = new Promise<void>((resolve) => this.#server.tryShutdown(() => resolve()));
     await Promise.race([ended, delay(DRAIN_MS, drained.signal)]);

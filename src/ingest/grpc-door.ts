@@ -20,10 +20,10 @@ import {
   type UntypedServiceImplementation,
 } from "@grpc/grpc-js";
 import { ReflectionService } from "@grpc/reflection";
-import { HealthImplementation } from "grpc-health-check";
 import type { Logger } from "pino";
 import { StatusSchema } from "../gen/google/rpc/status_pb.ts";
 import { delay } from "../runtime/backoff.ts";
+import { GrpcHealth } from "../runtime/grpc-health.ts";
 import type { Service } from "../runtime/service.ts";
 import type { Certificates } from "./certificates.ts";
 import { RequestError, toStatus } from "./errors.ts";
@@ -89,7 +89,7 @@ export class GrpcDoor implements Service {
   readonly name = "grpc";
   readonly #options: GrpcDoorOptions;
   readonly #server: Server;
-  readonly #health: HealthImplementation;
+  readonly #health: GrpcHealth;
   readonly #calls: OpenCalls;
   readonly #listener: GrpcListener;
   /** By their paths. */
@@ -132,10 +132,10 @@ export class GrpcDoor implements Service {
     });
     dropEndlessTimeouts(this.#server);
     for (const served of options.services) this.#add(served);
-    const names = options.services.map(({ service }) => service.typeName);
-    this.#health = new HealthImplementation(Object.fromEntries(["", ...names].map((name) => [name, "SERVING"])));
-    this.#health.addToServer(this.#server);
-    reflectionOf(options.services.map(({ service }) => service)).addToServer(this.#server);
+    const services = options.services.map(({ service }) => service);
+    this.#health = new GrpcHealth(services.map(({ typeName }) => typeName));
+    this.#health.addTo(this.#server);
+    reflectionOf(services).addToServer(this.#server);
   }
 
   /** Where it listens, once it has started: `127.0.0.1:50051`. */
@@ -156,8 +156,7 @@ export class GrpcDoor implements Service {
 
   /** No new calls; those under way end, or are cut when the time is up: a client that is gone would keep it open. */
   async stop(): Promise<void> {
-    for (const { service } of this.#options.services) this.#health.setStatus(service.typeName, "NOT_SERVING");
-    this.#health.setStatus("", "NOT_SERVING");
+    this.#health.stop();
     const closed = this.#listener.close();
     for (const stream of this.#streams) stream.finish(STOPPING);
     this.#calls.stop();
