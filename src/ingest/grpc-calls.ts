@@ -50,8 +50,11 @@ const LINGER_MS = 2_000;
 const MAX_CALLS = 10_000;
 /** Calls of one connection that need none: a health watch, reflection, and sign-ins, of which more would wait for each other. */
 const MAX_ANYONES_CALLS = 16;
-/** Requests of those: an account's name and its secret, the name of a service. */
-const ANYONES_BYTES = 4_096;
+/**
+ * What one of those brings in all: an account's name and its secret, the name of a service; who asks reflection for every
+ * name that it has here brings 5 kB. It answers whether or not its client reads, so more than this would wait here.
+ */
+const ANYONES_BYTES = 8_192;
 /** Messages on their way in all, in the largest that are allowed. */
 const MAX_LARGEST_MESSAGES = 64;
 /** An order, or twenty. So small a one is taken beside any number of large ones. */
@@ -130,8 +133,7 @@ export class OpenCalls {
 
   /** Its message is whole. */
   taken(call: OpenCall): void {
-    this.#held -= call.held;
-    call.held = 0;
+    if (!call.isAnyones) this.#release(call);
   }
 
   /** The call's status was sent, or is about to be: its client may take so long to read it. */
@@ -150,7 +152,7 @@ export class OpenCalls {
   closed(call: OpenCall): void {
     call.place?.delete(call);
     call.place = undefined;
-    this.taken(call);
+    this.#release(call);
   }
 
   /** `now` by performance.now(). */
@@ -212,6 +214,11 @@ export class OpenCalls {
     return tooMany ? this.#options.statusOf(call.path, TOO_MANY) : undefined;
   }
 
+  #release(call: OpenCall): void {
+    this.#held -= call.held;
+    call.held = 0;
+  }
+
   #count(call: OpenCall, change: 1 | -1): void {
     if (!call.isAnyones) {
       this.#needingToken += change;
@@ -242,7 +249,7 @@ export class OpenCall extends ServerInterceptingCall implements CallListener {
   /** By performance.now(). */
   latest = Infinity;
   place: Set<OpenCall> | undefined;
-  /** Bytes of a message that is not whole. */
+  /** Bytes of a message that is not whole; of all that came, where it needs no token. */
   held = 0;
   /** For its size. */
   refused = false;
