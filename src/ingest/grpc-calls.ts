@@ -321,11 +321,14 @@ export class OpenCall extends ServerInterceptingCall implements CallListener {
   }
 
   onReceiveMessage(message: unknown): void {
+    // Of a call that is over its client may still send the rest: grpc-js would serve it, and nobody would learn of its end.
+    if (this.#over) return;
     this.#calls.taken(this);
     this.#listener?.onReceiveMessage(message);
   }
 
   onReceiveHalfClose(): void {
+    if (this.#over) return;
     this.#halfClosed = true;
     this.#listener?.onReceiveHalfClose();
   }
