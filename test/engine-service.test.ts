@@ -1,4 +1,6 @@
 import assert from "node:assert/strict";
+import { once } from "node:events";
+import { connect, type IncomingHttpHeaders } from "node:http2";
 import { test } from "node:test";
 import type { TestContext } from "node:test";
 
@@ -18,6 +20,7 @@ import { formatOrderId, orderIdBytes } from "../src/stream/position.ts";
 import { createLog } from "../src/telemetry/log.ts";
 import { Caller, refusalOf } from "./support/caller.ts";
 import { Proxy } from "./support/proxy.ts";
+import { message } from "./support/raw-http2.ts";
 
 /** The engine of partition 0: the real rules, and no log around them. */
 class TestEngine implements AskedEngine {
@@ -216,4 +219,21 @@ test("health, and a bound on what is taken", async (t) => {
   assert.equal(large.code, "RESOURCE_EXHAUSTED");
   const broken = await refusalOf(caller.call(getEngineBook, {}, { bytes: Buffer.from([0xff]) }));
   assert.equal(broken.code, "INTERNAL");
+});
+
+test("headers that are not ASCII are written nowhere", async (t) => {
+  const written = t.mock.method(console, "error", () => {});
+  const { url } = await serve(t, new TestEngine());
+  const session = connect(url);
+  t.after(() => session.destroy());
+  const call = session.request({
+    ":method": "POST",
+    ":path": "/grpc.health.v1.Health/Check",
+    "content-type": "application/grpc",
+    "x-name": "\xe9".repeat(1_000),
+  });
+  call.resume().end(message(Buffer.alloc(0)));
+  const [trailers] = (await once(call, "trailers")) as [IncomingHttpHeaders];
+  assert.equal(trailers["grpc-status"], "0");
+  assert.equal(written.mock.callCount(), 0);
 });

@@ -13,6 +13,7 @@ import type { Logger } from "pino";
 import { EngineService } from "../gen/penstock/v1/engine_service_pb.ts";
 import { delay } from "../runtime/backoff.ts";
 import { GrpcHealth } from "../runtime/grpc-health.ts";
+import { muteGrpc } from "../runtime/grpc-log.ts";
 import type { Service } from "../runtime/service.ts";
 import { EngineUnavailableError } from "./engine-run.ts";
 import { type EngineAnswers, NotFoundError } from "./engine-service.ts";
@@ -65,6 +66,7 @@ export class EngineServer implements Service {
       this.#method(getEngineStatus, () => answers.status()),
     ]);
     this.#health.addTo(this.#server);
+    muteGrpc();
   }
 
   /** Where it listens, once it has started: `127.0.0.1:50052`. */

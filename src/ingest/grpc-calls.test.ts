@@ -115,3 +115,12 @@ test(
     assert.deepEqual(asked, ["next"]);
   },
 );
+
+test("headers that are not ASCII are written nowhere", { timeout: 10_000 }, async (t) => {
+  const written = t.mock.method(console, "error", () => {});
+  const session = connected(t, await opened(t));
+  const call = begun(session, "/grpc.health.v1.Health/Check", { "x-name": "\xe9".repeat(1_000) });
+  call.end(message(Buffer.alloc(0)));
+  assert.equal(await statusOf(call, "trailers"), "0");
+  assert.equal(written.mock.callCount(), 0);
+});

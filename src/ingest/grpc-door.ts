@@ -24,6 +24,7 @@ import type { Logger } from "pino";
 import { StatusSchema } from "../gen/google/rpc/status_pb.ts";
 import { delay } from "../runtime/backoff.ts";
 import { GrpcHealth } from "../runtime/grpc-health.ts";
+import { muteGrpc } from "../runtime/grpc-log.ts";
 import type { Service } from "../runtime/service.ts";
 import type { Certificates } from "./certificates.ts";
 import { RequestError, toStatus } from "./errors.ts";
@@ -136,6 +137,7 @@ export class GrpcDoor implements Service {
     this.#health = new GrpcHealth(services.map(({ typeName }) => typeName));
     this.#health.addTo(this.#server);
     reflectionOf(services).addToServer(this.#server);
+    muteGrpc();
   }
 
   /** Where it listens, once it has started: `127.0.0.1:50051`. */
