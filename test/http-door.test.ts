@@ -24,6 +24,7 @@ import type { ErrorJson, HttpCallerOptions } from "./support/http-caller.ts";
 import { defineInstrument, eventually, startConsumers, startIngest, tokenOf } from "./support/pipeline.ts";
 import type { Ingest } from "./support/pipeline.ts";
 import { Proxy } from "./support/proxy.ts";
+import { message } from "./support/raw-http2.ts";
 import { createTestDatabase, startTestRedis } from "./support/servers.ts";
 
 const { submitOrder, submitOrders, cancelOrder, getOrder, listOrders } = OrderService.method;
@@ -269,6 +270,12 @@ test("the HTTP door", async (t) => {
       assert.match(json.message, message);
       assert.doesNotMatch(JSON.stringify(json), /node_modules|\.[jt]s:|    at /);
     }
+    // Half a character, which no trailer of gRPC-Web can hold.
+    const half = await post(clear, "OrderService/SubmitOrder", message(Buffer.from('{"\\ud800": 1}')).toString(), {
+      ...{ authorization, "content-type": "application/grpc-web+json" },
+    });
+    assert.equal(half.status, 200);
+    assert.match(await half.text(), /grpc-status: 3\r\n/);
     for (const [method, path, status] of [
       ["GET", "/penstock.v1.OrderService/GetOrder", 405],
       ["PUT", "/penstock.v1.OrderService/GetOrder", 405],

@@ -22,10 +22,12 @@ export function requestErrorOf(error: ConnectError): RequestError {
 
 /**
  * Puts right what connect says of a request that it cannot read, before it is sent: it blames itself (INTERNAL) for bytes
- * that are no message, or are compressed in no way, and names a field in words only.
+ * that are no message, or are compressed in no way, and names a field in words only. What it quotes may hold half a character,
+ * of which it can make no trailer.
  */
 export function mended(error: ConnectError): ConnectError {
   if (error.code === Code.Internal) Object.assign(error, { code: Code.InvalidArgument });
+  Object.assign(error, { rawMessage: error.rawMessage.toWellFormed() });
   const field = fieldOf(error);
   if (field !== undefined) {
     const fieldViolations = [{ field, description: error.rawMessage }];
