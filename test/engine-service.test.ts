@@ -194,6 +194,22 @@ test("an engine that is started again at its address is found", async (t) => {
   }
 });
 
+test("a call that is not answered is cut at the end", { timeout: 20_000 }, async (t) => {
+  const engine = new TestEngine();
+  const { promise: asked, resolve } = Promise.withResolvers<void>();
+  engine.read = () => {
+    resolve();
+    return new Promise(() => {});
+  };
+  const server = await serve(t, engine);
+  const caller = new Caller(server.address);
+  t.after(() => caller.close());
+  const unanswered = refusalOf(caller.call(EngineService.method.getEngineBook, { symbol: "A-B" }));
+  await asked;
+  await server.stop();
+  assert.equal((await unanswered).code, "CANCELLED");
+});
+
 test("health, and a bound on what is taken", async (t) => {
   const { address } = await serve(t, new TestEngine());
   const plain = new Client(address, credentials.createInsecure());

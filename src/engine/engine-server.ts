@@ -88,11 +88,12 @@ export class EngineServer implements Service {
   /** No new calls; those under way end, or are cut. */
   async stop(): Promise<void> {
     this.#health.stop();
+    // Without channelz forceShutdown knows of no connection.
+    this.#server.drain(this.address, DRAIN_MS);
     const drained = new AbortController();
     const ended = new Promise<void>((resolve) => this.#server.tryShutdown(() => resolve()));
     await Promise.race([ended, delay(DRAIN_MS, drained.signal)]);
     drained.abort();
-    this.#server.forceShutdown();
   }
 
   #add(methods: readonly Method[]): void {
