@@ -41,6 +41,7 @@ test("the file is there while the stack runs, with tokens that are renewed befor
     tokenTtlMs: 40,
     say: (line) => lines.push(line),
   });
+  t.after(() => announcement.stop());
   await announcement.start();
   assert.deepEqual(JSON.parse(readFileSync(file, "utf8")), { ...URLS, token: "1", adminToken: "admin 1" });
   const newest = () => Number(/"admin (\d+)"/.exec(readFileSync(file, "utf8"))?.[1]);
