@@ -5,7 +5,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { DataServer } from "../../src/stack/data-server.ts";
 import { findPostgres } from "../../src/stack/postgres-binaries.ts";
 import { PostgresServer } from "../../src/stack/postgres-server.ts";
-import { sendSignal } from "../../src/stack/process-identity.ts";
+import { identify, isAlive, type ProcessIdentity, sendSignal } from "../../src/stack/process-identity.ts";
 import { findRedis, RedisServer } from "../../src/stack/redis-server.ts";
 import { keptSecret } from "../../src/stack/secret.ts";
 import { findServiceUser } from "../../src/stack/service-user.ts";
@@ -70,6 +70,7 @@ export class Servers {
   readonly #replica: Replica | undefined;
   readonly #reviving = new Map<DataServer, Promise<void>>();
   readonly #turns = new Map<ServerName, Promise<void>>();
+  readonly #paused = new Map<ServerName, readonly ProcessIdentity[]>();
 
   private constructor(redis: RedisServer, postgres: PostgresServer, replica: Replica | undefined) {
     this.#redis = redis;
@@ -149,13 +150,22 @@ export class Servers {
     });
   }
 
-  /** To every process of a server: pauses it, or lets it go on. */
-  signal(name: ServerName, signal: "SIGSTOP" | "SIGCONT"): void {
+  /** SIGSTOP to every process of a server. */
+  pause(name: ServerName): void {
     const { pid } = this.#server(name);
     if (pid === undefined) return;
     // The children of a stopped parent stay what they are: so the parent first, and it has no new ones meanwhile.
-    sendSignal(pid, signal);
-    for (const child of childrenOf(pid)) sendSignal(child, signal);
+    sendSignal(pid, "SIGSTOP");
+    const children = childrenOf(pid);
+    for (const child of children) sendSignal(child, "SIGSTOP");
+    const paused = [pid, ...children].map(identify).filter((identity) => identity !== undefined);
+    this.#paused.set(name, [...(this.#paused.get(name) ?? []), ...paused]);
+  }
+
+  /** SIGCONT to those that were paused, also where their parent was killed meanwhile: until they end none starts in its place. */
+  resume(name: ServerName): void {
+    for (const paused of this.#paused.get(name) ?? []) if (isAlive(paused)) sendSignal(paused.pid, "SIGCONT");
+    this.#paused.delete(name);
   }
 
   /** Resolves when neither of the two is being started. The replica may be. */
@@ -201,9 +211,9 @@ export class Servers {
 
   /** Ends them, paused ones too; their data stay. */
   async close(): Promise<void> {
+    for (const name of ["redis", "postgres"] as const) this.resume(name);
     await Promise.all(this.#reviving.values());
     await this.#replica?.way.close();
-    for (const name of ["redis", "postgres"] as const) this.signal(name, "SIGCONT");
     await Promise.all([this.#redis.stop(), this.postgres.stop(), this.#replica?.server.stop()]);
   }
 

@@ -89,9 +89,9 @@ const pauseServer = (name: ServerName, what: string, attacks: readonly string[],
   what,
   attacks,
   inject: async (stack, random) => {
-    stack.servers.signal(name, "SIGSTOP");
+    stack.servers.pause(name);
     await sleep(random.between(...ms));
-    stack.servers.signal(name, "SIGCONT");
+    stack.servers.resume(name);
     return { where: name };
   },
 });
