@@ -11,7 +11,7 @@ const STATEMENT_TIMEOUT_MS = 10_000;
 /** What an answer may take on its way beyond the time of its statement, in ms: packets that are lost are sent again within a second. */
 const ON_THE_WAY_MS = 2_000;
 
-/** How often a connection is looked at, in ms: so late at the most it is given up. */
+/** How often a connection is looked at, in ms: it is given up two looks later at the most. */
 const LOOK_MS = 1_000;
 
 export interface PoolOptions {
