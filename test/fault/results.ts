@@ -1,8 +1,10 @@
 import { appendFileSync, existsSync, mkdirSync, readFileSync, truncateSync } from "node:fs";
-import { dirname } from "node:path";
+import { dirname, join } from "node:path";
 
 import type { Kind } from "./fault.ts";
 import type { Round } from "./matrix.ts";
+
+const PROJECT = join(import.meta.dirname, "..", "..", "/");
 
 /** A round as it is kept. */
 export interface Kept extends Round {
@@ -178,10 +180,11 @@ function findingsOf(failed: readonly SeededRound[], words: string | undefined): 
   return [`The rounds with a finding, in the machine's words.${more}`, "", ...lines, ""];
 }
 
-/** On one line, that markdown leaves as it is; without the places of an error, which name folders of the machine. */
+/** On one line, that markdown leaves as it is; without folders of the machine: the places of an error, and what is before this project's. */
 function lineOf(text: string): string {
   const line = text
     .replaceAll(/\n\s+at .*/g, "")
+    .replaceAll(PROJECT, "")
     .replaceAll(/\s+/g, " ")
     .replaceAll("`", "'");
   return `\`${line.length > CHARACTERS ? `${line.slice(0, CHARACTERS)}…` : line}\``;
