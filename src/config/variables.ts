@@ -100,7 +100,10 @@ export const MAX_TOKEN_TTL_S = 30 * 86_400;
 export const variables = v.object(
   {
     REDIS_URL: v.pipe(
-      address(["redis:", "rediss:"], "The Redis server that holds the log. Required."),
+      address(
+        ["redis:", "rediss:"],
+        "The Redis server that holds the log, with a database's number where it is not 0; of parameters only family. Required.",
+      ),
       v.check(setsNothing, "must have no parameters but family: they would replace how the log talks to its server"),
     ),
     REDIS_PASSWORD_FILE: hidden("The file that holds the password of REDIS_URL, which then has none itself."),
